@@ -1,0 +1,2 @@
+//! The `imgpack` command.
+fn main() {}
