@@ -1,0 +1,249 @@
+//! BlobDir: `blobs/<algorithm>/<hex>`, the one way blobs are kept on disk.
+//!
+//! It knows nothing of manifests or names. A blob is written in a scratch directory on the same file
+//! system, verified while it is written, flushed, and only then renamed to the name of its digest.
+//! OCI image-spec `image-layout.md`.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::digest::{Algorithm, Digest};
+use crate::error::{Error, Result};
+use crate::io::dir::{self, Dir, Entry};
+use crate::io::pump;
+use crate::io::scratch::Scratch;
+use crate::transport::Blob;
+
+/// From this size on a blob is flushed as soon as it is written, beside the others' work.
+const EAGER: u64 = 1 << 20;
+/// Up to this many small files are flushed one by one; beyond, the file system is flushed once.
+const FEW: usize = 32;
+
+/// The blobs beneath a directory.
+pub struct BlobDir {
+    root: Arc<Dir>,
+}
+
+impl BlobDir {
+    /// The blobs beneath `root`, which need not have any yet.
+    pub fn new(root: Arc<Dir>) -> Self {
+        Self { root }
+    }
+
+    /// Size of a blob, when it is there.
+    ///
+    /// # Errors
+    /// `Malformed` when something else lies under its name, `Io`.
+    pub fn size(&self, digest: &Digest) -> Result<Option<u64>> {
+        Ok(self.file(digest)?.map(|(_, size)| size))
+    }
+
+    /// Opens a blob, with its size.
+    ///
+    /// # Errors
+    /// As [`BlobDir::size`].
+    pub fn file(&self, digest: &Digest) -> Result<Option<(File, u64)>> {
+        self.root.file(&digest.blob_path())
+    }
+
+    /// Digests of all blobs, with their sizes, in order; names that are no digests are passed over.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn list(&self) -> Result<Vec<(Digest, u64)>> {
+        let mut found = Vec::new();
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            let name = format!("blobs/{}", algorithm.name());
+            let Some(Entry::Dir) = self.root.stat(&name)? else { continue };
+            let dir = self.root.sub(&name)?;
+            for file in dir.names()? {
+                let Some(digest) = std::str::from_utf8(&file).ok().and_then(|h| Digest::from_hex(h).ok())
+                else {
+                    continue;
+                };
+                if let Some(Entry::File(size)) = dir.stat(&digest.hex())? {
+                    found.push((digest, size));
+                }
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// Removes a blob.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn remove(&self, digest: &Digest) -> Result<()> {
+        let dir = self.root.sub(&format!("blobs/{}", digest.algorithm().name()))?;
+        dir.remove_file(&digest.hex())
+    }
+}
+
+/// Blobs on their way into a [`BlobDir`]: written and verified, not yet named.
+pub struct Staging {
+    root: Arc<Dir>,
+    scratch: Arc<Scratch>,
+    staged: Mutex<HashMap<Digest, Staged>>,
+    sync: bool,
+}
+
+struct Staged {
+    name: String,
+    flushed: bool,
+}
+
+impl Staging {
+    /// Staging beside the blobs of `root`.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn new(root: Arc<Dir>, sync: bool) -> Result<Self> {
+        let scratch = Arc::new(Scratch::create(root.sub_create(".")?)?);
+        Ok(Self { root, scratch, staged: Mutex::default(), sync })
+    }
+
+    /// The scratch directory, for blobs in the making.
+    pub fn scratch(&self) -> Arc<Scratch> {
+        self.scratch.clone()
+    }
+
+    fn staged(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Staged>> {
+        self.staged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a blob is staged.
+    pub fn has(&self, digest: &Digest) -> bool {
+        self.staged().contains_key(digest)
+    }
+
+    /// Writes a blob, or takes over the file that already holds it.
+    ///
+    /// # Errors
+    /// Those of its reader, and `Io`; nothing is staged then.
+    pub fn put(&self, blob: &Blob<'_>) -> Result<()> {
+        let digest = blob.descriptor().digest;
+        if self.has(&digest) {
+            return Ok(());
+        }
+        let name = match self.take_over(blob)? {
+            Some(name) => name,
+            None => self.write(blob)?,
+        };
+        let mut flushed = !self.sync;
+        if self.sync && blob.descriptor().size >= EAGER {
+            if let Some((file, _)) = self.scratch.dir().file(&name)? {
+                dir::sync_file(&file, &self.scratch.path(&name))?;
+            }
+            flushed = true;
+        }
+        self.staged().insert(digest, Staged { name, flushed });
+        Ok(())
+    }
+
+    fn take_over(&self, blob: &Blob<'_>) -> Result<Option<String>> {
+        let Some((theirs, name)) = blob.spare() else { return Ok(None) };
+        if Arc::ptr_eq(&theirs, &self.scratch) {
+            return Ok(Some(name));
+        }
+        let mine = format!("t-{}", blob.descriptor().digest.hex());
+        match theirs.dir().rename(&name, self.scratch.dir(), &mine) {
+            Ok(()) => Ok(Some(mine)),
+            // Another file system: copy instead.
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn write(&self, blob: &Blob<'_>) -> Result<String> {
+        let (mut file, name) = self.scratch.file()?;
+        let path = self.scratch.path(&name);
+        let result = blob.open().and_then(|mut reader| {
+            let mut to = Named { file: &mut file, path: &path };
+            pump::copy(&mut reader, &mut to).map_err(Error::from)
+        });
+        let result = result.and_then(|_| dir::close(file, &path));
+        if let Err(e) = result {
+            let _ = self.scratch.dir().remove_file(&name);
+            return Err(e);
+        }
+        Ok(name)
+    }
+
+    /// Gives everything staged its name: first all bytes are on the medium, then the names.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn commit(&self) -> Result<()> {
+        let staged = self.flushed()?;
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            let of = |d: &Digest| d.algorithm() == algorithm;
+            if !staged.iter().any(|(d, _)| of(d)) {
+                continue;
+            }
+            let target = self.root.sub_create(&format!("blobs/{}", algorithm.name()))?;
+            for (digest, item) in staged.iter().filter(|(d, _)| of(d)) {
+                self.scratch.dir().rename(&item.name, &target, &digest.hex())?;
+            }
+            if self.sync {
+                target.sync()?;
+                self.root.sub("blobs")?.sync()?;
+                self.root.sync()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives everything staged a name directly in `target`, manifest.json last.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn commit_as(&self, target: &Dir, name: impl Fn(&Digest) -> String) -> Result<()> {
+        let mut named: Vec<(String, Staged)> =
+            self.flushed()?.into_iter().map(|(digest, item)| (name(&digest), item)).collect();
+        named.sort_by_key(|(name, _)| (name == "manifest.json", name.clone()));
+        for (name, item) in named {
+            self.scratch.dir().rename(&item.name, target, &name)?;
+        }
+        if self.sync { target.sync() } else { Ok(()) }
+    }
+
+    /// Everything staged, its bytes on the medium, in order of digest.
+    fn flushed(&self) -> Result<Vec<(Digest, Staged)>> {
+        let mut staged: Vec<(Digest, Staged)> = self.staged().drain().collect();
+        staged.sort_unstable_by_key(|(digest, _)| *digest);
+        let unflushed: Vec<&Staged> = staged.iter().map(|(_, s)| s).filter(|s| !s.flushed).collect();
+        if unflushed.len() > FEW {
+            self.root.sync_all()?;
+        } else {
+            for item in unflushed {
+                if let Some((file, _)) = self.scratch.dir().file(&item.name)? {
+                    dir::sync_file(&file, &self.scratch.path(&item.name))?;
+                }
+            }
+        }
+        Ok(staged)
+    }
+}
+
+/// A file whose write errors name its path.
+struct Named<'a> {
+    file: &'a mut File,
+    path: &'a std::path::Path,
+}
+
+impl Write for Named<'_> {
+    fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+        self.file.write(buf).map_err(|e| {
+            if e.kind() == std::io::ErrorKind::Interrupted {
+                return e;
+            }
+            Error::io(self.path, "writing", &e).into()
+        })
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

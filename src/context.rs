@@ -1,0 +1,76 @@
+//! What a run carries along: who listens, how it is cancelled, how much of everything it may use.
+//!
+//! The library reads no environment and no clock: whatever it needs of them arrives here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::error::{Error, Kind, Result};
+use crate::progress::{Event, Progress, Silent};
+
+/// Budgets and listeners of one run; cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    /// Who hears of events.
+    pub progress: Arc<dyn Progress>,
+    /// Set when the user interrupted the run; checked between chunks.
+    pub cancel: Arc<AtomicBool>,
+    /// How many blobs may be in flight at once.
+    pub jobs: usize,
+    /// Bounds on what hostile input may demand.
+    pub limits: Limits,
+    /// Whether data is flushed to the medium before success is reported.
+    pub sync: bool,
+    /// Seconds to wait for another process's lock.
+    pub wait: u64,
+}
+
+/// Bounds on what hostile input may demand.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Most bytes one layer may unpack to.
+    pub layer: u64,
+    /// Largest window or dictionary a compressed stream may ask for, in bytes.
+    pub window: u64,
+    /// Most images in one place.
+    pub images: usize,
+    /// Most members of one archive.
+    pub members: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { layer: 64 << 30, window: 128 << 20, images: 10_000, members: 1_000_000 }
+    }
+}
+
+impl Default for Context {
+    fn default() -> Self {
+        Self {
+            progress: Arc::new(Silent),
+            cancel: Arc::default(),
+            jobs: 8,
+            limits: Limits::default(),
+            sync: true,
+            wait: 60,
+        }
+    }
+}
+
+impl Context {
+    /// Fails once the user has interrupted the run.
+    ///
+    /// # Errors
+    /// `Interrupted`.
+    pub fn check(&self) -> Result<()> {
+        if self.cancel.load(Ordering::Relaxed) {
+            return Err(Error::new(Kind::Interrupted, "interrupted"));
+        }
+        Ok(())
+    }
+
+    /// Tells the user something that is no error.
+    pub fn warn(&self, text: &str) {
+        self.progress.event(Event::Warning(text));
+    }
+}

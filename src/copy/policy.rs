@@ -1,0 +1,37 @@
+//! What a copy may change, and how it treats damage.
+
+use crate::layer::Compression;
+use crate::platform::Platform;
+
+/// The user's wishes. The default changes nothing and checks everything.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Keep only images for these platforms.
+    pub platforms: Vec<Platform>,
+    /// Recode layers that are in another encoding.
+    pub compress: Option<Compression>,
+    /// Unpack every layer and compare its diff id with the config.
+    pub unpack: bool,
+    /// Publish the sound images although others fail.
+    pub keep_going: bool,
+    /// Look at everything, find all damage, publish what is sound: `verify`.
+    pub survey: bool,
+    /// Refuse an index of which some platforms are absent.
+    pub complete: bool,
+    /// Carry signatures, attestations and other referrers along.
+    pub companions: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            platforms: Vec::new(),
+            compress: None,
+            unpack: true,
+            keep_going: false,
+            survey: false,
+            complete: false,
+            companions: true,
+        }
+    }
+}

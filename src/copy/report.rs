@@ -1,0 +1,100 @@
+//! What a copy did, as data.
+
+use crate::context::Context;
+use crate::copy::walk::{Missing, Tree};
+use crate::descriptor::Descriptor;
+use crate::digest::Digest;
+use crate::error::{Error, Kind, Result};
+use crate::progress::Event;
+use crate::transport::{Root, Sealed, Sink};
+
+/// The outcome of a copy.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Images that are complete at the destination.
+    pub published: Vec<Published>,
+    /// Images that are not.
+    pub failed: Vec<Failed>,
+    /// Blobs that do not verify, with the images that need them.
+    pub damage: Vec<Damage>,
+    /// Blobs that were recoded.
+    pub changed: Vec<Changed>,
+    /// Platforms that were listed and absent.
+    pub missing: Vec<String>,
+    /// Blobs stored.
+    pub stored: u64,
+    /// Blobs the destination already had.
+    pub reused: u64,
+}
+
+/// One image at its destination.
+#[derive(Debug)]
+pub struct Published {
+    /// Its names and its descriptor as they were.
+    pub root: Root,
+    /// Its descriptor as it is now.
+    pub target: Descriptor,
+    /// Config digest of the image that an engine on this machine would run: the image ID.
+    pub image_id: Option<Digest>,
+}
+
+/// One image that failed.
+#[derive(Debug)]
+pub struct Failed {
+    /// Its name, or its digest.
+    pub title: String,
+    /// Everything that is wrong with it; at least one.
+    pub errors: Vec<Error>,
+}
+
+impl Failed {
+    /// The first error, naming the image.
+    pub fn error(&self) -> Error {
+        match self.errors.first() {
+            Some(error) => error.clone(),
+            None => Error::new(Kind::Other, format!("{} failed", self.title)),
+        }
+    }
+}
+
+/// One blob that does not verify.
+#[derive(Debug)]
+pub struct Damage {
+    /// What should be there.
+    pub digest: Digest,
+    /// What is wrong; names the file and the offset where known.
+    pub error: Error,
+    /// Names of the images that need it.
+    pub images: Vec<String>,
+}
+
+/// One layer that became another blob.
+#[derive(Debug)]
+pub struct Changed {
+    /// What it was.
+    pub from: Descriptor,
+    /// What it is now.
+    pub to: Descriptor,
+}
+
+impl Report {
+    pub(super) fn note_missing(&mut self, tree: &Tree, ctx: &Context) {
+        for Missing { digest, platform } in &tree.missing {
+            let platform = platform.as_ref().map_or_else(|| "unknown platform".into(), ToString::to_string);
+            let text = format!("{}: {platform} is listed but not present ({digest})", tree.root.title());
+            ctx.warn(&text);
+            self.missing.push(text);
+        }
+    }
+
+    pub(super) fn seal(&mut self, tree: &Tree, sealed: Sealed, to: &dyn Sink, ctx: &Context) -> Result<()> {
+        let target = sealed.root.desc.clone();
+        let image = crate::layout::tables::for_this_machine(&sealed.images);
+        let image_id = image.map(|i| i.config.digest);
+        let title = sealed.root.title();
+        to.publish(sealed)?;
+        ctx.progress.event(Event::Published(&title));
+        self.published.push(Published { root: tree.root.clone(), target, image_id });
+        Ok(())
+    }
+}

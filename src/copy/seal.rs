@@ -1,0 +1,134 @@
+//! Seal: write parents bottom-up, original bytes unless a child changed.
+//!
+//! No parent is stored before its children, no name given before its root.
+
+use std::collections::HashSet;
+
+use crate::context::Context;
+use crate::copy::Renamed;
+use crate::copy::ship::Shipped;
+use crate::copy::walk::{Child, Manifest, Node, Tree};
+use crate::descriptor::Descriptor;
+use crate::digest::{Digest, Hasher};
+use crate::error::Result;
+use crate::manifest;
+use crate::transport::{Blob, Image, Sealed, Sink, Source};
+
+/// Stores the parents of one tree and says what it became.
+pub(super) fn seal(
+    _from: &dyn Source,
+    to: &dyn Sink,
+    tree: &Tree,
+    shipped: &Shipped,
+    ctx: &Context,
+) -> Result<Sealed> {
+    let renamed = shipped.renamed();
+    let mut sealer = Sealer { to, ctx, renamed: &renamed, images: Vec::new(), blobs: Vec::new(), seen: HashSet::new() };
+    let target = sealer.node(&tree.node)?;
+    let mut root = tree.root.clone();
+    // The entry of the place keeps its annotations; platform and type follow what it points at.
+    root.desc.media_type = target.media_type;
+    root.desc.digest = target.digest;
+    root.desc.size = target.size;
+    if tree.node.desc().digest != tree.root.desc.digest {
+        root.desc.rest.shift_remove("platform");
+        root.desc.rest.shift_remove("artifactType");
+    }
+    Ok(Sealed { root, images: sealer.images, blobs: sealer.blobs })
+}
+
+struct Sealer<'a> {
+    to: &'a dyn Sink,
+    ctx: &'a Context,
+    renamed: &'a Renamed,
+    images: Vec<Image>,
+    blobs: Vec<Descriptor>,
+    seen: HashSet<Digest>,
+}
+
+impl Sealer<'_> {
+    fn node(&mut self, node: &Node) -> Result<Descriptor> {
+        match node {
+            Node::Opaque(desc) => {
+                self.list(desc);
+                Ok(desc.clone())
+            }
+            Node::Manifest(m) => self.manifest(m),
+            Node::Index { desc, bytes, children } => {
+                let mut replaced = Vec::new();
+                let mut changed = false;
+                for child in children {
+                    replaced.push(match child {
+                        Child::Kept(node) => {
+                            let now = self.node(node)?;
+                            changed |= now.digest != node.desc().digest;
+                            Some(Descriptor { rest: node.desc().rest.clone(), ..now })
+                        }
+                        Child::Absent(desc) => Some(desc.clone()),
+                        Child::Pruned => {
+                            changed = true;
+                            None
+                        }
+                    });
+                }
+                self.parent(desc, bytes, changed.then_some(replaced))
+            }
+        }
+    }
+
+    fn manifest(&mut self, m: &Manifest) -> Result<Descriptor> {
+        let now = |desc: &Descriptor| self.renamed.get(&desc.digest).map_or_else(
+            || desc.clone(),
+            |now| Descriptor { rest: if now.digest == desc.digest { desc.rest.clone() } else { now.rest.clone() }, media_type: if now.digest == desc.digest { desc.media_type.clone() } else { now.media_type.clone() }, ..now.clone() },
+        );
+        let config = m.config.as_ref().map(now);
+        let layers: Vec<Descriptor> = m.layers.iter().map(now).collect();
+        let changed = layers.iter().zip(&m.layers).any(|(a, b)| a.digest != b.digest);
+        for blob in config.iter().chain(&layers) {
+            self.list(blob);
+        }
+        let replaced = changed.then(|| config.iter().chain(&layers).cloned().map(Some).collect());
+        let desc = self.parent(&m.desc, &m.bytes, replaced)?;
+        if let (Some(config), false) = (config, m.config_bytes.is_none()) {
+            self.images.push(Image {
+                manifest: desc.clone(),
+                config,
+                layers,
+                diff_ids: m.diff_ids.clone(),
+                platform: m.platform.clone(),
+            });
+        }
+        Ok(desc)
+    }
+
+    fn list(&mut self, desc: &Descriptor) {
+        if self.seen.insert(desc.digest) {
+            self.blobs.push(desc.clone());
+        }
+    }
+
+    fn parent(
+        &mut self,
+        desc: &Descriptor,
+        bytes: &[u8],
+        replaced: Option<Vec<Option<Descriptor>>>,
+    ) -> Result<Descriptor> {
+        let rewritten;
+        let (bytes, desc) = match replaced {
+            None => (bytes, desc.clone()),
+            Some(replaced) => {
+                rewritten = manifest::rewrite(bytes, &replaced)?;
+                let mut hasher = Hasher::new(desc.digest.algorithm());
+                hasher.update(&rewritten);
+                let digest = hasher.finish();
+                let size = rewritten.len() as u64;
+                (rewritten.as_slice(), Descriptor { digest, size, ..desc.clone() })
+            }
+        };
+        self.list(&desc);
+        if !self.to.reuse(&desc)? {
+            self.to.put(&Blob::memory(bytes, desc.clone(), self.ctx))?;
+        }
+        Ok(desc)
+    }
+}

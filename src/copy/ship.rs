@@ -1,0 +1,517 @@
+//! Ship: deliver the leaves, each once, in parallel.
+//!
+//! `prepare` (recoding) runs on every worker; `reuse` or `put` runs on as many as the sink has lanes.
+//! A sink with one lane is served in plan order, so that what it writes is the same at any `--jobs`.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use crate::context::Context;
+use crate::copy::policy::Policy;
+use crate::copy::report::{Changed, Damage};
+use crate::copy::walk::{Node, Tree};
+use crate::copy::{Renamed, stops};
+use crate::descriptor::Descriptor;
+use crate::digest::{Algorithm, DiffId, Digest, Hasher};
+use crate::encoding::{Encoding, SNIFF_LEN};
+use crate::error::{Error, Kind, Result};
+use crate::io::pump;
+use crate::io::scratch::Scratch;
+use crate::layer::{self, Compression, Encoder};
+use crate::media_type::Role;
+use crate::progress::Event;
+use crate::transport::{Blob, Sink, Source};
+use crate::verify::Unpacked;
+
+/// What became of the leaves.
+#[derive(Default)]
+pub(super) struct Shipped {
+    outcome: HashMap<Digest, Outcome>,
+    /// Blobs stored.
+    pub stored: u64,
+    /// Blobs the sink already had.
+    pub reused: u64,
+}
+
+struct Outcome {
+    /// What it is at the sink.
+    now: Descriptor,
+    was: Descriptor,
+    error: Option<Error>,
+    diff_id: Option<DiffId>,
+}
+
+/// One leaf to deliver.
+struct Leaf {
+    desc: Descriptor,
+    /// Whether it is a file system layer.
+    layer: bool,
+    /// Whether its diff id is to be checked.
+    check: bool,
+    /// What the images claim it unpacks to.
+    claimed: Vec<DiffId>,
+}
+
+impl Shipped {
+    /// What is wrong with one image: its blobs' errors, and diff ids that do not match.
+    pub(super) fn errors_of(&self, tree: &Tree) -> Vec<Error> {
+        let mut errors = Vec::new();
+        let mut seen = HashSet::new();
+        for (desc, claimed) in tree.node.leaves() {
+            let Some(outcome) = self.outcome.get(&desc.digest) else { continue };
+            if !seen.insert((desc.digest, claimed)) {
+                continue;
+            }
+            if let Some(error) = &outcome.error {
+                errors.push(error.clone());
+            } else if desc.size != outcome.was.size {
+                errors.push(Error::corrupt(format!("ambiguous: {} is listed with two sizes", desc.digest)));
+            } else if let (Some(claimed), Some(found)) = (claimed, outcome.diff_id)
+                && claimed != found
+            {
+                let what = format!("layer {}: expected diff id {claimed}, found {found}", desc.digest);
+                errors.push(Error::corrupt(what));
+            }
+        }
+        errors
+    }
+
+    /// Damaged blobs and the images that need them.
+    pub(super) fn damage(&self, trees: &[&Tree]) -> Vec<Damage> {
+        let mut damage: Vec<Damage> = Vec::new();
+        let mut at: HashMap<Digest, usize> = HashMap::new();
+        for tree in trees {
+            for (desc, claimed) in tree.node.leaves() {
+                let Some(outcome) = self.outcome.get(&desc.digest) else { continue };
+                let mismatch = || {
+                    let (claimed, found) = (claimed?, outcome.diff_id?);
+                    let what = format!("layer {}: expected diff id {claimed}, found {found}", desc.digest);
+                    (claimed != found).then(|| Error::corrupt(what))
+                };
+                let Some(error) = outcome.error.clone().or_else(mismatch) else { continue };
+                let i = *at.entry(desc.digest).or_insert_with(|| {
+                    damage.push(Damage { digest: desc.digest, error, images: Vec::new() });
+                    damage.len() - 1
+                });
+                let title = tree.root.title();
+                if !damage[i].images.contains(&title) {
+                    damage[i].images.push(title);
+                }
+            }
+        }
+        damage
+    }
+
+    /// Layers that were recoded.
+    pub(super) fn changed(&self) -> Vec<Changed> {
+        let mut changed: Vec<Changed> = self
+            .outcome
+            .values()
+            .filter(|o| o.error.is_none() && o.now.digest != o.was.digest)
+            .map(|o| Changed { from: o.was.clone(), to: o.now.clone() })
+            .collect();
+        changed.sort_by_key(|c| c.from.digest);
+        changed
+    }
+
+    /// What each leaf is at the sink.
+    pub(super) fn renamed(&self) -> Renamed {
+        self.outcome.iter().map(|(digest, o)| (*digest, o.now.clone())).collect()
+    }
+}
+
+/// Lists every leaf once, in plan order.
+fn plan(from: &dyn Source, trees: &[&Tree], policy: &Policy) -> Result<Vec<Leaf>> {
+    let mut leaves: Vec<Leaf> = Vec::new();
+    let mut at: HashMap<Digest, usize> = HashMap::new();
+    for tree in trees {
+        let images: HashSet<Digest> =
+            layers_of(&tree.node).into_iter().map(|d| d.digest).collect();
+        for (desc, claimed) in tree.node.leaves() {
+            let layer = images.contains(&desc.digest);
+            if let Some(&i) = at.get(&desc.digest) {
+                leaves[i].claimed.extend(claimed);
+                leaves[i].layer |= layer;
+                continue;
+            }
+            if desc.media_type.role() == Role::ForeignLayer && !from.has(desc)? {
+                continue;
+            }
+            at.insert(desc.digest, leaves.len());
+            let claimed = claimed.into_iter().collect();
+            leaves.push(Leaf { desc: desc.clone(), layer, check: policy.unpack, claimed });
+        }
+    }
+    Ok(leaves)
+}
+
+fn layers_of(node: &Node) -> Vec<&Descriptor> {
+    node.manifests().into_iter().filter(|m| !m.diff_ids.is_empty()).flat_map(|m| &m.layers).collect()
+}
+
+/// Delivers all leaves of `trees`.
+pub(super) fn ship(
+    from: &dyn Source,
+    to: &dyn Sink,
+    trees: &[&Tree],
+    policy: &Policy,
+    ctx: &Context,
+) -> Result<Shipped> {
+    let mut leaves = plan(from, trees, policy)?;
+    let accepts = to.accepts();
+    let lanes = accepts.lanes.max(1);
+    if lanes > 1 {
+        // The longest first, so that no core waits for one large blob at the end.
+        leaves.sort_by_key(|leaf| std::cmp::Reverse(leaf.desc.size));
+    }
+    let bytes = leaves.iter().map(|l| l.desc.size).sum();
+    ctx.progress.event(Event::Planned { blobs: leaves.len() as u64, bytes });
+    let run = Run {
+        from,
+        to,
+        policy,
+        ctx,
+        next: AtomicUsize::new(0),
+        turn: Turnstile::default(),
+        ordered: lanes == 1,
+        done: Mutex::default(),
+        stop: Mutex::default(),
+    };
+    let recoding = policy.compress.is_some();
+    let cores = rayon::current_num_threads().max(1);
+    let workers = match (run.ordered, recoding) {
+        (true, false) => 1,
+        (_, true) => ctx.jobs.min(cores),
+        (false, false) => ctx.jobs.min(lanes),
+    };
+    let workers = workers.clamp(1, leaves.len().max(1));
+    if workers == 1 {
+        run.work(&leaves);
+    } else {
+        std::thread::scope(|scope| {
+            for _ in 0..workers {
+                scope.spawn(|| run.work(&leaves));
+            }
+        });
+    }
+    if let Some(error) = lock(&run.stop).take() {
+        return Err(error.input_or(from.place()));
+    }
+    let mut shipped = Shipped::default();
+    for (outcome, stored) in std::mem::take(&mut *lock(&run.done)) {
+        if outcome.error.is_none() {
+            if stored { shipped.stored += 1 } else { shipped.reused += 1 }
+        }
+        shipped.outcome.insert(outcome.was.digest, outcome);
+    }
+    Ok(shipped)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Run<'a> {
+    from: &'a dyn Source,
+    to: &'a dyn Sink,
+    policy: &'a Policy,
+    ctx: &'a Context,
+    next: AtomicUsize,
+    turn: Turnstile,
+    ordered: bool,
+    done: Mutex<Vec<(Outcome, bool)>>,
+    stop: Mutex<Option<Error>>,
+}
+
+impl Run<'_> {
+    fn work(&self, leaves: &[Leaf]) {
+        loop {
+            let at = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(leaf) = leaves.get(at) else { return };
+            // Advances on panic too, so that the others do not wait for ever.
+            let _pass = Pass { turn: &self.turn, at, ordered: self.ordered };
+            if lock(&self.stop).is_some() {
+                return;
+            }
+            let (outcome, stored) = match self.deliver(leaf, at) {
+                Ok(done) => done,
+                Err(error) => {
+                    let tolerant = self.policy.survey || self.policy.keep_going;
+                    let input_fault = matches!(error.kind(), Kind::Corrupt | Kind::Malformed | Kind::Missing | Kind::Unsupported)
+                        || (error.kind() == Kind::Io && self.policy.survey);
+                    let error = match error.kind() {
+                        Kind::Missing => error.kind_as(Kind::Malformed),
+                        _ => error,
+                    };
+                    if !tolerant || !input_fault || stops(&error) {
+                        lock(&self.stop).get_or_insert(error);
+                        return;
+                    }
+                    let (was, now) = (leaf.desc.clone(), leaf.desc.clone());
+                    (Outcome { now, was, error: Some(error), diff_id: None }, false)
+                }
+            };
+            lock(&self.done).push((outcome, stored));
+        }
+    }
+
+    fn deliver(&self, leaf: &Leaf, at: usize) -> Result<(Outcome, bool)> {
+        let title = leaf.desc.digest.short();
+        self.ctx.progress.event(Event::Began(&title));
+        let target = self.policy.compress.filter(|_| leaf.layer);
+        let encoding = if leaf.layer { self.sniff(&leaf.desc)? } else { Encoding::Plain };
+        let done = match target {
+            Some(target) if target.encoding != encoding => self.recode(leaf, at, encoding, target)?,
+            _ => self.carry(leaf, at, encoding)?,
+        };
+        if let (Some(diff_id), None) = (done.0.diff_id, &done.0.error)
+            && leaf.claimed.iter().all(|c| *c == diff_id)
+        {
+            self.to.proved(&done.0.now, diff_id);
+        }
+        let (now, size) = (done.0.now.digest.short(), done.0.now.size);
+        let event = if done.1 { Event::Stored(&now, size) } else { Event::Reused(&now, leaf.desc.size) };
+        self.ctx.progress.event(event);
+        Ok(done)
+    }
+
+    fn sniff(&self, desc: &Descriptor) -> Result<Encoding> {
+        match self.from.extent(desc) {
+            Some(extent) => Ok(Encoding::sniff(&extent.head(SNIFF_LEN)?)),
+            None => {
+                let mut head = [0; SNIFF_LEN];
+                let blob = Blob::new(self.from, desc.clone(), self.ctx);
+                let got = pump::fill(&mut blob.open()?, &mut head).map_err(Error::from)?;
+                Ok(Encoding::sniff(&head[..got]))
+            }
+        }
+    }
+
+    /// Delivers a leaf as it is.
+    fn carry(&self, leaf: &Leaf, at: usize, encoding: Encoding) -> Result<(Outcome, bool)> {
+        let outcome = |diff_id| Outcome {
+            now: leaf.desc.clone(),
+            was: leaf.desc.clone(),
+            error: None,
+            diff_id,
+        };
+        let proven = self.from.diff_id(&leaf.desc);
+        let plain = encoding == Encoding::Plain && leaf.desc.digest.algorithm() == Algorithm::Sha256;
+        let free = if plain { Some(DiffId(leaf.desc.digest)) } else { proven };
+        let needs_check = leaf.check && !leaf.claimed.is_empty() && free.is_none();
+        self.turn.wait(at, self.ordered);
+        if self.to.reuse(&leaf.desc)? {
+            // The sink has the bytes; whether the config tells the truth about them is still open.
+            let diff_id = match free {
+                Some(diff_id) => Some(diff_id),
+                None if needs_check => Some(self.unpack(leaf, encoding)?),
+                None => None,
+            };
+            return Ok((outcome(diff_id), false));
+        }
+        let blob = Blob::new(self.from, leaf.desc.clone(), self.ctx);
+        let mismatch = |found: Option<DiffId>| {
+            found.filter(|f| !leaf.claimed.is_empty() && leaf.claimed.iter().all(|c| c != f))
+        };
+        if needs_check {
+            let unpacked = Arc::new(Unpacked::default());
+            let blob = blob.unpacking(encoding, unpacked.clone());
+            // A reader that knows the claims fails before its last byte is stored.
+            self.to.put(&blob.claiming(leaf.claimed.clone()))?;
+            return Ok((outcome(unpacked.get()), true));
+        }
+        if leaf.check
+            && let Some(found) = mismatch(free)
+        {
+            return Err(wrong_diff_id(&leaf.desc, &leaf.claimed, found));
+        }
+        self.to.put(&blob)?;
+        Ok((outcome(free), true))
+    }
+
+    fn unpack(&self, leaf: &Leaf, encoding: Encoding) -> Result<DiffId> {
+        let unpacked = Arc::new(Unpacked::default());
+        let blob = Blob::new(self.from, leaf.desc.clone(), self.ctx)
+            .unpacking(encoding, unpacked.clone())
+            .claiming(leaf.claimed.clone());
+        let mut reader = blob.open()?;
+        let mut buf = vec![0; pump::CHUNK];
+        while reader.read(&mut buf)? > 0 {}
+        unpacked.get().ok_or_else(|| Error::corrupt("layer ended early"))
+    }
+
+    /// Delivers a layer in another encoding.
+    fn recode(&self, leaf: &Leaf, at: usize, encoding: Encoding, target: Compression) -> Result<(Outcome, bool)> {
+        let scratch = self.to.scratch()?;
+        let prepared = self.prepare(leaf, encoding, target, &scratch)?;
+        let (name, now, diff_id) = prepared;
+        let outcome = Outcome { now: now.clone(), was: leaf.desc.clone(), error: None, diff_id: Some(diff_id) };
+        self.turn.wait(at, self.ordered);
+        let stored = if self.to.reuse(&now)? {
+            false
+        } else {
+            self.to.put(&Blob::prepared(scratch.clone(), name.clone(), now, self.ctx))?;
+            true
+        };
+        if !stored || self.ordered {
+            let _ = scratch.dir().remove_file(&name);
+        }
+        Ok((outcome, stored))
+    }
+
+    /// Decodes and encodes a layer into a scratch file; its diff id and its new digest are found on
+    /// the way, on other threads than the coding.
+    fn prepare(
+        &self,
+        leaf: &Leaf,
+        encoding: Encoding,
+        target: Compression,
+        scratch: &Arc<Scratch>,
+    ) -> Result<(String, Descriptor, DiffId)> {
+        let media_type = leaf.desc.media_type.with_encoding(target.encoding).ok_or_else(|| {
+            Error::unsupported(format!("no media type for a layer in {}", target.encoding))
+        })?;
+        let (mut file, name) = scratch.file()?;
+        let path = scratch.path(&name);
+        let result = (|| {
+            let blob = Blob::new(self.from, leaf.desc.clone(), self.ctx);
+            let mut verified = blob.open()?;
+            let mut tee = Tee { hasher: Hasher::new(Algorithm::Sha256), inner: None::<Encoder<Counted<'_>>> };
+            let counted = Counted { file: &mut file, path: &path, hasher: Hasher::new(Algorithm::Sha256), size: 0 };
+            tee.inner = Some(Encoder::new(counted, target));
+            {
+                let mut decoded = layer::decoder(encoding, &mut verified, &self.ctx.limits)?;
+                pump::copy(&mut decoded, &mut tee)?;
+            }
+            // The decoder may stop before the last byte; the promise is at the end of the blob.
+            pump::copy(&mut verified, &mut std::io::sink())?;
+            let diff_id = DiffId(tee.hasher.finish());
+            if leaf.check && !leaf.claimed.is_empty() && !leaf.claimed.contains(&diff_id) {
+                return Err(wrong_diff_id(&leaf.desc, &leaf.claimed, diff_id));
+            }
+            let counted = match tee.inner {
+                Some(encoder) => encoder.finish()?,
+                None => return Err(Error::corrupt("layer ended early")),
+            };
+            let mut now = Descriptor::new(media_type, counted.hasher.finish(), counted.size);
+            now.rest = kept_fields(&leaf.desc);
+            Ok((now, diff_id))
+        })();
+        match result {
+            Ok((now, diff_id)) => Ok((name, now, diff_id)),
+            Err(e) => {
+                let _ = scratch.dir().remove_file(&name);
+                Err(e)
+            }
+        }
+    }
+}
+
+/// Annotations about the old bytes (a table of contents within them) do not survive recoding.
+fn kept_fields(desc: &Descriptor) -> serde_json::Map<String, serde_json::Value> {
+    let mut kept = desc.clone();
+    kept.rest.shift_remove("data");
+    let about_bytes = |key: &str| {
+        key.starts_with("io.github.containers.zstd-chunked")
+            || key.starts_with("containerd.io/snapshot/stargz")
+            || key.starts_with("io.containers.estargz")
+    };
+    let keys: Vec<String> = match kept.rest.get("annotations") {
+        Some(serde_json::Value::Object(map)) => map.keys().filter(|k| about_bytes(k)).cloned().collect(),
+        _ => Vec::new(),
+    };
+    for key in keys {
+        kept.unannotate(&key);
+    }
+    kept.rest
+}
+
+pub(crate) fn wrong_diff_id(desc: &Descriptor, claimed: &[DiffId], found: DiffId) -> Error {
+    let claimed: Vec<String> = claimed.iter().map(ToString::to_string).collect();
+    let what = format!("layer {}: expected diff id {}, found {found}", desc.digest, claimed.join(" or "));
+    Error::corrupt(what)
+}
+
+/// Hashes what goes by.
+struct Tee<W> {
+    hasher: Hasher,
+    inner: Option<W>,
+}
+
+impl<W: Write> Write for Tee<W> {
+    fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+        self.hasher.update(buf);
+        if let Some(inner) = &mut self.inner {
+            inner.write_all(buf)?;
+        }
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes a file, hashing and counting.
+struct Counted<'a> {
+    file: &'a mut std::fs::File,
+    path: &'a std::path::Path,
+    hasher: Hasher,
+    size: u64,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+        let n = match self.file.write(buf) {
+            Ok(n) => n,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => return Err(e),
+            Err(e) => return Err(Error::io(self.path, "writing", &e).into()),
+        };
+        self.hasher.update(&buf[..n]);
+        self.size += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Lets workers through in plan order.
+#[derive(Default)]
+struct Turnstile {
+    now: Mutex<usize>,
+    moved: Condvar,
+}
+
+impl Turnstile {
+    fn wait(&self, at: usize, ordered: bool) {
+        if !ordered {
+            return;
+        }
+        let mut now = lock(&self.now);
+        while *now < at {
+            now = self.moved.wait(now).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+struct Pass<'a> {
+    turn: &'a Turnstile,
+    at: usize,
+    ordered: bool,
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        if !self.ordered {
+            return;
+        }
+        // A failed or finished turn lets the next one in, but never before those ahead of it.
+        self.turn.wait(self.at, true);
+        *lock(&self.turn.now) = self.at + 1;
+        self.turn.moved.notify_all();
+    }
+}

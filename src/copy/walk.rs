@@ -1,0 +1,403 @@
+//! Walk: from each root down through indexes and manifests to the leaves.
+//!
+//! It reads small documents only, verified, each once. It prunes platforms, finds what is absent and
+//! checks what can be checked without reading a layer: counts, kinds, nesting.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use crate::config::Config;
+use crate::context::Context;
+use crate::copy::policy::Policy;
+use crate::copy::report::Failed;
+use crate::descriptor::Descriptor;
+use crate::digest::{DiffId, Digest};
+use crate::error::{Error, Kind, Result};
+use crate::layout::MAX_NESTING;
+use crate::manifest::{self, Document, MAX_DOCUMENT};
+use crate::media_type::Role;
+use crate::platform::Platform;
+use crate::transport::{Accepts, Blob, Root, Source};
+
+/// A root with everything beneath it that is wanted and present.
+#[derive(Debug)]
+pub struct Tree {
+    /// The root as the source has it, renamed where the user asked.
+    pub root: Root,
+    /// The graph.
+    pub node: Arc<Node>,
+    /// Platforms that an index lists and the source lacks.
+    pub missing: Vec<Missing>,
+}
+
+/// An entry of an index that is not there.
+#[derive(Clone, Debug)]
+pub struct Missing {
+    /// What the index points at.
+    pub digest: Digest,
+    /// For which platform.
+    pub platform: Option<Platform>,
+}
+
+/// One blob of the graph and what it leads to.
+#[derive(Debug)]
+pub enum Node {
+    /// An index.
+    Index {
+        /// Its descriptor.
+        desc: Descriptor,
+        /// Its bytes.
+        bytes: Vec<u8>,
+        /// For each entry in order: the child, or nothing when it is dropped or absent.
+        children: Vec<Child>,
+    },
+    /// A manifest.
+    Manifest(Manifest),
+    /// Bytes to carry, of a kind we do not know.
+    Opaque(Descriptor),
+}
+
+/// An entry of an index.
+#[derive(Debug)]
+pub enum Child {
+    /// Wanted and present.
+    Kept(Arc<Node>),
+    /// Not wanted: its entry is removed from the index.
+    Pruned,
+    /// Wanted and absent: its entry stays.
+    Absent(Descriptor),
+}
+
+/// A manifest, its config and its layers.
+#[derive(Debug)]
+pub struct Manifest {
+    /// Its descriptor.
+    pub desc: Descriptor,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Its config, when it has one.
+    pub config: Option<Descriptor>,
+    /// The config's bytes, when it is an image's.
+    pub config_bytes: Option<Vec<u8>>,
+    /// Its layers, lowest first.
+    pub layers: Vec<Descriptor>,
+    /// Diff ids the config claims; empty for what is no image.
+    pub diff_ids: Vec<DiffId>,
+    /// Where it runs.
+    pub platform: Option<Platform>,
+}
+
+impl Node {
+    /// Its descriptor.
+    pub fn desc(&self) -> &Descriptor {
+        match self {
+            Self::Index { desc, .. } | Self::Opaque(desc) => desc,
+            Self::Manifest(manifest) => &manifest.desc,
+        }
+    }
+
+    /// Every manifest beneath, in order.
+    pub fn manifests(&self) -> Vec<&Manifest> {
+        match self {
+            Self::Manifest(manifest) => vec![manifest],
+            Self::Opaque(_) => Vec::new(),
+            Self::Index { children, .. } => children
+                .iter()
+                .flat_map(|child| match child {
+                    Child::Kept(node) => node.manifests(),
+                    Child::Pruned | Child::Absent(_) => Vec::new(),
+                })
+                .collect(),
+        }
+    }
+
+    /// Every leaf beneath with the diff id it must unpack to, configs first within each manifest.
+    pub fn leaves(&self) -> Vec<(&Descriptor, Option<DiffId>)> {
+        match self {
+            Self::Opaque(desc) => vec![(desc, None)],
+            Self::Manifest(m) => {
+                let diff_ids = m.diff_ids.iter().copied().map(Some);
+                let layers = m.layers.iter().zip(diff_ids.chain(std::iter::repeat(None)));
+                m.config.iter().map(|c| (c, None)).chain(layers).collect()
+            }
+            Self::Index { children, .. } => children
+                .iter()
+                .flat_map(|child| match child {
+                    Child::Kept(node) => node.leaves(),
+                    Child::Pruned | Child::Absent(_) => Vec::new(),
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Walks all roots in parallel; companions of kept roots follow them.
+pub(super) fn all(
+    from: &dyn Source,
+    roots: &[Root],
+    accepts: Accepts,
+    policy: &Policy,
+    ctx: &Context,
+) -> Vec<Result<Tree, Failed>> {
+    roots
+        .par_iter()
+        .map(|root| {
+            let tree = one(from, root, accepts, policy, ctx);
+            tree.map_err(|error| Failed {
+                title: root.title(),
+                errors: vec![error.input_or(from.place())],
+            })
+        })
+        .collect()
+}
+
+/// Walks one root without pruning anything.
+///
+/// # Errors
+/// `Malformed`, `Corrupt`, `Io`.
+pub fn walk(from: &dyn Source, root: &Root, ctx: &Context) -> Result<Tree> {
+    let accepts = Accepts { indexes: true, lanes: 1, checks: true };
+    one(from, root, accepts, &Policy::default(), ctx).map_err(|e| e.input_or(from.place()))
+}
+
+fn one(from: &dyn Source, root: &Root, accepts: Accepts, policy: &Policy, ctx: &Context) -> Result<Tree> {
+    let mut walker = Walker { from, policy, ctx, known: HashMap::new(), missing: Vec::new() };
+    let node = walker.node(&root.desc, 0, root.companion)?;
+    let Some(node) = node else {
+        let wanted: Vec<String> = policy.platforms.iter().map(ToString::to_string).collect();
+        let what = format!("{} has no image for {}", root.title(), wanted.join(", "));
+        return Err(Error::missing(what));
+    };
+    if node.manifests().is_empty() && !walker.missing.is_empty() {
+        let title = root.title();
+        let what = format!("{title}: none of its {} platforms is present", walker.missing.len());
+        return Err(Error::malformed(what).at(root.desc.digest.to_string()));
+    }
+    if policy.complete
+        && let Some(missing) = walker.missing.first()
+    {
+        let platform = missing.platform.as_ref().map(ToString::to_string).unwrap_or_default();
+        let what = format!("{}: {platform} is listed but not present; choose what is with --platform", root.title());
+        return Err(Error::new(Kind::Policy, what).at(missing.digest.to_string()));
+    }
+    let node = single(node, accepts, policy);
+    Ok(Tree { root: root.clone(), node, missing: walker.missing })
+}
+
+/// A selection of one image needs no index around it, and some sinks take none: the manifest itself
+/// becomes the root, its digest unchanged.
+fn single(node: Arc<Node>, accepts: Accepts, policy: &Policy) -> Arc<Node> {
+    let Node::Index { .. } = *node else { return node };
+    let images: Vec<Arc<Node>> = image_nodes(&node);
+    let one_wanted = policy.platforms.len() == 1 && images.len() == 1;
+    if accepts.indexes && !one_wanted {
+        return node;
+    }
+    let host = Platform::host();
+    let fits = |n: &&Arc<Node>| match n.as_ref() {
+        Node::Manifest(m) => m.platform.as_ref().is_some_and(|p| p.satisfies(&host)),
+        _ => false,
+    };
+    images.iter().find(fits).or_else(|| images.first()).cloned().unwrap_or(node)
+}
+
+fn image_nodes(node: &Arc<Node>) -> Vec<Arc<Node>> {
+    match node.as_ref() {
+        Node::Manifest(m) if is_attestation(&m.desc) => Vec::new(),
+        Node::Manifest(_) => vec![node.clone()],
+        Node::Opaque(_) => Vec::new(),
+        Node::Index { children, .. } => children
+            .iter()
+            .flat_map(|child| match child {
+                Child::Kept(node) => image_nodes(node),
+                Child::Pruned | Child::Absent(_) => Vec::new(),
+            })
+            .collect(),
+    }
+}
+
+fn is_attestation(desc: &Descriptor) -> bool {
+    desc.is_attestation()
+}
+
+struct Walker<'a> {
+    from: &'a dyn Source,
+    policy: &'a Policy,
+    ctx: &'a Context,
+    known: HashMap<Digest, Option<Arc<Node>>>,
+    missing: Vec<Missing>,
+}
+
+impl Walker<'_> {
+    fn bytes(&self, desc: &Descriptor, what: &str) -> Result<Vec<u8>> {
+        let blob = Blob::new(self.from, desc.clone(), self.ctx);
+        blob.bytes(MAX_DOCUMENT).map_err(|e| absent(e, what, desc))
+    }
+
+    /// The node behind a descriptor; nothing when the policy does not want it.
+    fn node(&mut self, desc: &Descriptor, depth: usize, any: bool) -> Result<Option<Arc<Node>>> {
+        if depth > MAX_NESTING {
+            return Err(Error::malformed(format!("indexes nested deeper than {MAX_NESTING}")));
+        }
+        self.ctx.check()?;
+        if let Some(known) = self.known.get(&desc.digest) {
+            return Ok(known.clone());
+        }
+        let node = self.read(desc, depth, any)?.map(Arc::new);
+        self.known.insert(desc.digest, node.clone());
+        Ok(node)
+    }
+
+    fn read(&mut self, desc: &Descriptor, depth: usize, any: bool) -> Result<Option<Node>> {
+        let role = desc.media_type.role();
+        let parent = matches!(role, Role::Index | Role::Manifest | Role::Schema1);
+        if !parent && desc.size > MAX_DOCUMENT {
+            return Ok(Some(Node::Opaque(desc.clone())));
+        }
+        let bytes = self.bytes(desc, if role == Role::Index { "index" } else { "manifest" })?;
+        let doc = match Document::parse(&bytes, &desc.media_type) {
+            Ok(doc) => doc,
+            // An entry of an unknown type need not be a manifest.
+            Err(_) if !parent => return Ok(Some(Node::Opaque(desc.clone()))),
+            Err(e) => return Err(e.at(desc.digest.to_string())),
+        };
+        let image = doc.is_image();
+        match doc.kind {
+            manifest::Kind::Index(entries) => self.index(desc, bytes, entries, depth, any),
+            manifest::Kind::Manifest { config, layers } => {
+                let node = self.manifest(desc, bytes, config, layers, image)?;
+                let wanted = any || depth > 0 || self.wants(node.platform.as_ref());
+                Ok(wanted.then_some(Node::Manifest(node)))
+            }
+        }
+    }
+
+    fn wants(&self, platform: Option<&Platform>) -> bool {
+        let wanted = &self.policy.platforms;
+        wanted.is_empty() || platform.is_some_and(|p| wanted.iter().any(|w| p.satisfies(w)))
+    }
+
+    fn index(
+        &mut self,
+        desc: &Descriptor,
+        bytes: Vec<u8>,
+        entries: Vec<Descriptor>,
+        depth: usize,
+        any: bool,
+    ) -> Result<Option<Node>> {
+        let all = any || self.policy.platforms.is_empty();
+        let mut children: Vec<Option<Child>> = Vec::new();
+        let mut kept = Vec::new();
+        for entry in &entries {
+            // Attestations follow their image, so they are decided in a second pass.
+            if entry.is_attestation() && !all {
+                children.push(None);
+                continue;
+            }
+            let child = self.entry(entry, depth, all)?;
+            if matches!(child, Child::Kept(_)) {
+                kept.push(entry.digest.to_string());
+            }
+            children.push(Some(child));
+        }
+        let mut decided = Vec::new();
+        for (entry, child) in entries.iter().zip(children) {
+            decided.push(match child {
+                Some(child) => child,
+                None => {
+                    let of = entry.annotation("vnd.docker.reference.digest").unwrap_or_default();
+                    if kept.iter().any(|k| k == of) {
+                        self.entry(entry, depth, true)?
+                    } else {
+                        Child::Pruned
+                    }
+                }
+            });
+        }
+        if !all && kept.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Node::Index { desc: desc.clone(), bytes, children: decided }))
+    }
+
+    fn entry(&mut self, entry: &Descriptor, depth: usize, all: bool) -> Result<Child> {
+        let platform = entry.platform();
+        let nested = entry.media_type.role() == Role::Index;
+        if !all && platform.is_some() && !self.wants(platform.as_ref()) {
+            return Ok(Child::Pruned);
+        }
+        if !self.from.has(entry)? {
+            self.missing.push(Missing { digest: entry.digest, platform });
+            return Ok(Child::Absent(entry.clone()));
+        }
+        let node = match self.node(entry, depth + 1, all) {
+            Ok(node) => node,
+            // The manifest is here and what it needs is not: pulled for another platform.
+            Err(e) if e.kind() == Kind::Malformed && e.what().ends_with("is missing") => {
+                self.missing.push(Missing { digest: entry.digest, platform });
+                return Ok(Child::Absent(entry.clone()));
+            }
+            Err(e) => return Err(e),
+        };
+        let Some(node) = node else { return Ok(Child::Pruned) };
+        if !all && platform.is_none() && !nested {
+            let says = match node.as_ref() {
+                Node::Manifest(m) => m.platform.clone(),
+                _ => None,
+            };
+            if !self.wants(says.as_ref()) {
+                return Ok(Child::Pruned);
+            }
+        }
+        Ok(Child::Kept(node))
+    }
+
+    fn manifest(
+        &mut self,
+        desc: &Descriptor,
+        bytes: Vec<u8>,
+        config: Option<Descriptor>,
+        layers: Vec<Descriptor>,
+        image: bool,
+    ) -> Result<Manifest> {
+        let mut manifest = Manifest {
+            desc: desc.clone(),
+            bytes,
+            config,
+            config_bytes: None,
+            layers,
+            diff_ids: Vec::new(),
+            platform: desc.platform(),
+        };
+        if image && let Some(config) = &manifest.config {
+            let bytes = self.bytes(config, "config")?;
+            let parsed = Config::parse(&bytes).map_err(|e| e.at(config.digest.to_string()))?;
+            let diff_ids = parsed.check_layers(manifest.layers.len());
+            manifest.diff_ids = diff_ids.map_err(|e| e.at(desc.digest.to_string()))?.to_vec();
+            manifest.platform = parsed.platform().or(manifest.platform);
+            manifest.config_bytes = Some(bytes);
+        } else if let Some(config) = &manifest.config
+            && !self.from.has(config)?
+        {
+            return Err(gone("config", config));
+        }
+        for layer in &manifest.layers {
+            // A layer that may be fetched elsewhere may be absent.
+            if layer.media_type.role() != Role::ForeignLayer && !self.from.has(layer)? {
+                return Err(gone("layer", layer));
+            }
+        }
+        Ok(manifest)
+    }
+}
+
+/// Something an image needs is not in its place: the image is broken, not the user's request.
+fn absent(err: Error, what: &str, desc: &Descriptor) -> Error {
+    if err.kind() == Kind::Missing { gone(what, desc) } else { err }
+}
+
+fn gone(what: &str, desc: &Descriptor) -> Error {
+    Error::malformed(format!("{what} {} is missing", desc.digest))
+}

@@ -1,0 +1,153 @@
+//! One output file that appears whole or not at all.
+//!
+//! It knows nothing of archives. The bytes go to a file beside the target, which is flushed and then
+//! renamed; a link at the target is never followed and an existing file is kept unless told.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, RenameFlags};
+
+use crate::error::{Error, Kind, Result};
+use crate::io::dir::{self, Dir, Entry};
+
+/// A file being written under a temporary name.
+pub struct Output {
+    dir: Dir,
+    file: Option<File>,
+    temporary: String,
+    target: PathBuf,
+    name: String,
+    force: bool,
+    sync: bool,
+}
+
+impl Output {
+    /// Starts writing what will be `target`.
+    ///
+    /// # Errors
+    /// `Conflict` when it exists and `force` is off, or is no regular file; `Io`.
+    pub fn create(target: &Path, force: bool, sync: bool) -> Result<Self> {
+        let shown = target.display().to_string();
+        let parent = match target.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        let name = target.file_name().and_then(OsStr::to_str).ok_or_else(|| {
+            Error::new(Kind::Usage, "not a file name that can be written").input(shown.clone())
+        })?;
+        let dir = Dir::open(parent)?;
+        match dir.stat(name)? {
+            None => {}
+            Some(Entry::File(_)) if force => {}
+            Some(Entry::File(_)) => {
+                return Err(Error::new(Kind::Conflict, "file exists").input(shown));
+            }
+            Some(_) => {
+                return Err(Error::new(Kind::Conflict, "exists and is not a regular file").input(shown));
+            }
+        }
+        sweep(&dir, name);
+        let temporary = format!("{}{}.part", prefix(name), std::process::id());
+        let file = dir.create_file(&temporary)?;
+        // Held while we live, so that a later run can tell our file from a dead one's.
+        let _ = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
+        let (target, name) = (target.to_path_buf(), name.to_string());
+        Ok(Self { dir, file: Some(file), temporary, target, name, force, sync })
+    }
+
+    /// The directory it is written in.
+    pub fn directory(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Where it will be.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Flushes the bytes and gives the file its name.
+    ///
+    /// # Errors
+    /// `Io`, or `Conflict` when somebody else made the target meanwhile; nothing is left then.
+    pub fn commit(mut self) -> Result<()> {
+        let Some(file) = self.file.take() else { return Ok(()) };
+        let result = (|| {
+            if self.sync {
+                dir::sync_file(&file, &self.target)?;
+            }
+            dir::close(file, &self.target)?;
+            if self.force {
+                self.dir.rename(&self.temporary, &self.dir, &self.name)?;
+            } else {
+                self.rename_new()?;
+            }
+            if self.sync { self.dir.sync() } else { Ok(()) }
+        })();
+        if result.is_err() {
+            let _ = self.dir.remove_file(&self.temporary);
+        }
+        result
+    }
+
+    fn rename_new(&self) -> Result<()> {
+        use rustix::io::Errno;
+        let flags = RenameFlags::NOREPLACE;
+        match rustix::fs::renameat_with(&self.dir, &self.temporary, &self.dir, &self.name, flags) {
+            Ok(()) => Ok(()),
+            Err(Errno::EXIST) => {
+                let shown = self.target.display().to_string();
+                Err(Error::new(Kind::Conflict, "file exists").input(shown))
+            }
+            // FAT and some network file systems know only the plain rename.
+            Err(Errno::INVAL | Errno::NOSYS) => self.dir.rename(&self.temporary, &self.dir, &self.name),
+            Err(e) => Err(dir::os(&self.target, "renaming into place", e)),
+        }
+    }
+
+    /// The file, for positioned writes.
+    pub fn file(&self) -> &File {
+        self.file.as_ref().expect("the file is taken only by commit, which consumes self")
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.file().write(buf).map_err(|e| Error::io(&self.target, "writing", &e).into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        if self.file.take().is_some() {
+            let _ = self.dir.remove_file(&self.temporary);
+        }
+    }
+}
+
+fn prefix(name: &str) -> String {
+    let short: String = name.chars().take(100).collect();
+    format!(".{short}.imgpack-")
+}
+
+/// Removes what killed runs left of the same target: files nobody holds a lock on.
+fn sweep(dir: &Dir, name: &str) {
+    let prefix = prefix(name);
+    for found in dir.names().unwrap_or_default() {
+        let Ok(found) = String::from_utf8(found) else { continue };
+        if !(found.starts_with(&prefix) && found.ends_with(".part")) {
+            continue;
+        }
+        if let Ok(Some((file, _))) = dir.file(&found)
+            && rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+        {
+            let _ = dir.remove_file(&found);
+        }
+    }
+}

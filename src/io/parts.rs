@@ -1,0 +1,90 @@
+//! Parts of files: read by position, from any thread, short reads and interruptions handled.
+//!
+//! Inputs are read, never mapped: a stick that is pulled out gives an error with a path, not a
+//! signal.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+
+/// Where bytes lie: a stretch of one file.
+#[derive(Clone, Debug)]
+pub struct Extent {
+    /// The file, kept open.
+    pub file: Arc<File>,
+    /// Its name, for messages.
+    pub path: Arc<PathBuf>,
+    /// First byte, 0-based.
+    pub offset: u64,
+    /// How many bytes.
+    pub size: u64,
+}
+
+impl Extent {
+    /// The whole of a file of `size` bytes.
+    pub fn whole(file: File, path: &Path, size: u64) -> Self {
+        Self { file: Arc::new(file), path: Arc::new(path.to_path_buf()), offset: 0, size }
+    }
+
+    /// A reader over the stretch.
+    pub fn reader(&self) -> ExtentReader {
+        ExtentReader { extent: self.clone(), done: 0 }
+    }
+
+    /// Up to `most` first bytes.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn head(&self, most: usize) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.reader().take(most as u64).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+/// Reads an [`Extent`] from its first byte to its last.
+pub struct ExtentReader {
+    extent: Extent,
+    done: u64,
+}
+
+impl ExtentReader {
+    /// Passes over `n` bytes; false when there are fewer, in the stretch or in the file.
+    pub fn advance(&mut self, n: u64) -> bool {
+        let left = self.extent.size - self.done;
+        self.done += n.min(left);
+        n <= left
+    }
+}
+
+impl Read for ExtentReader {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let left = self.extent.size - self.done;
+        let want = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
+        if want == 0 {
+            return Ok(0);
+        }
+        let at = self.extent.offset + self.done;
+        let got = loop {
+            match self.extent.file.read_at(&mut buf[..want], at) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => {
+                    let err = Error::io(&self.extent.path, "reading", &e);
+                    return Err(err.at(format!("offset {at}")).into());
+                }
+                Ok(got) => break got,
+            }
+        };
+        if got == 0 {
+            let path = self.extent.path.display().to_string();
+            let err = Error::corrupt("truncated while reading").input(path);
+            return Err(err.at(format!("offset {at}")).into());
+        }
+        self.done += got as u64;
+        Ok(got)
+    }
+}

@@ -1,0 +1,80 @@
+//! A directory that dies with the run: staging for blobs that are not yet verified or not yet named.
+//!
+//! It lies on the file system of what is being written, so that finished files are renamed into
+//! place. It is locked while its process lives; what a killed run left is swept by the next one.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::Result;
+use crate::io::dir::{Dir, Lock};
+
+const PREFIX: &str = ".imgpack-";
+
+/// A private directory beneath another one.
+pub struct Scratch {
+    parent: Dir,
+    dir: Dir,
+    name: String,
+    next: AtomicU64,
+    _lock: Option<Lock>,
+}
+
+impl Scratch {
+    /// Makes a scratch directory in `parent`, after sweeping those of dead runs.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn create(parent: Dir) -> Result<Self> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        sweep(&parent);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{PREFIX}{}-{count}", std::process::id());
+        parent.remove_flat(&name)?;
+        let dir = parent.sub_create(&name)?;
+        let lock = dir.lock(true, 0).ok();
+        Ok(Self { parent, dir, name, next: AtomicU64::new(0), _lock: lock })
+    }
+
+    /// A new empty file and its name here.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn file(&self) -> Result<(File, String)> {
+        let name = format!("{}", self.next.fetch_add(1, Ordering::Relaxed));
+        Ok((self.dir.create_file(&name)?, name))
+    }
+
+    /// The directory itself.
+    pub fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// The path of a file here, for messages.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = self.parent.remove_flat(&self.name);
+    }
+}
+
+/// Removes scratch directories that nobody holds.
+fn sweep(parent: &Dir) {
+    for name in parent.names().unwrap_or_default() {
+        let Ok(name) = String::from_utf8(name) else { continue };
+        let digits = name.strip_prefix(PREFIX).unwrap_or("-");
+        if !digits.starts_with(|c: char| c.is_ascii_digit()) {
+            continue;
+        }
+        if let Ok(dir) = parent.sub(&name)
+            && let Ok(_lock) = dir.lock(true, 0)
+        {
+            let _ = parent.remove_flat(&name);
+        }
+    }
+}

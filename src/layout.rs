@@ -1,0 +1,429 @@
+//! What a place means: index.json, manifest.json and repositories, read as one list of roots.
+//!
+//! It does no I/O of its own: directories and archives both answer through [`Members`]. An OCI layout
+//! gives recorded roots, a Docker archive synthesised ones; where both tables are present they are
+//! united over the differences that real engines make, and any other disagreement is refused.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::descriptor::{self, Descriptor};
+use crate::digest::Digest;
+use crate::error::{Error, Kind, Result};
+use crate::json;
+use crate::manifest::{self, Document, MAX_DOCUMENT};
+use crate::media_type::{self, Role};
+use crate::reference::Reference;
+use crate::transport::{Origin, Root};
+
+pub mod docker;
+pub mod legacy;
+pub mod tables;
+
+/// Deepest nesting of indexes.
+pub const MAX_NESTING: usize = 8;
+
+/// Named content of a directory or an archive. Names are clean: no `.`, no `..`, no leading `/`.
+pub trait Members: Sync {
+    /// A whole small member; `None` when there is none of that name.
+    ///
+    /// # Errors
+    /// `Malformed` when it is larger than `limit`, is no regular file or occurs twice with
+    /// different bytes; `Io`.
+    fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>>;
+
+    /// Size in bytes.
+    ///
+    /// # Errors
+    /// As [`Members::read`].
+    fn size(&self, name: &str) -> Result<Option<u64>>;
+
+    /// The first bytes.
+    ///
+    /// # Errors
+    /// As [`Members::read`].
+    fn head(&self, name: &str, most: usize) -> Result<Vec<u8>>;
+
+    /// The digest; may read the whole member.
+    ///
+    /// # Errors
+    /// As [`Members::read`].
+    fn digest(&self, name: &str) -> Result<Digest>;
+
+    /// Names of all members, for formats that have no table.
+    fn names(&self) -> Vec<String>;
+}
+
+/// How to read tables that disagree or break a rule.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reading {
+    /// Which table to believe when manifest.json and index.json disagree.
+    pub prefer: Option<Prefer>,
+    /// Keep an image whose tag breaks the grammar, untagged.
+    pub ignore_bad_tags: bool,
+}
+
+/// One of the two tables of a hybrid archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prefer {
+    /// manifest.json.
+    Docker,
+    /// index.json.
+    Oci,
+}
+
+/// A place understood.
+#[derive(Debug, Default)]
+pub struct Layout {
+    /// The images.
+    pub roots: Vec<Root>,
+    /// What is odd, and no error.
+    pub warnings: Vec<String>,
+    /// Documents made here.
+    pub documents: HashMap<Digest, Vec<u8>>,
+    /// Blobs that lie under another name than a layout would give them.
+    pub members: HashMap<Digest, String>,
+}
+
+/// Reads the tables of a place.
+///
+/// # Errors
+/// `Malformed` when they break their format, contradict each other or hold no image.
+pub fn interpret(members: &dyn Members, reading: Reading, ctx: &Context) -> Result<Layout> {
+    let manifest_json = match members.read("manifest.json", MAX_DOCUMENT)? {
+        Some(bytes) => docker::table(&bytes).map_err(|e| e.at("manifest.json"))?,
+        None => None,
+    };
+    let index_json = members.read("index.json", MAX_DOCUMENT)?;
+    let marker = members.read("oci-layout", 64 << 10)?;
+    if let Some(marker) = &marker {
+        check_marker(marker)?;
+    }
+    let mut layout = Layout::default();
+    let docker_half = reading.prefer != Some(Prefer::Oci);
+    let oci_half = reading.prefer != Some(Prefer::Docker);
+    let mut oci = Vec::new();
+    match &index_json {
+        Some(bytes) if oci_half || manifest_json.is_none() => {
+            if marker.is_none() {
+                layout.warnings.push("index.json without oci-layout".into());
+            }
+            oci = entries(members, bytes, &mut layout, ctx).map_err(|e| e.at("index.json"))?;
+        }
+        Some(_) => {}
+        None if marker.is_some() => layout.warnings.push("oci-layout without index.json".into()),
+        None => {}
+    }
+    match manifest_json {
+        Some(items) if docker_half || index_json.is_none() => {
+            let images = docker::images(members, items, reading, &mut layout, ctx)?;
+            unite(members, oci, images, reading, &mut layout)?;
+        }
+        None if index_json.is_none() => {
+            let images = legacy::images(members, reading, &mut layout)?;
+            layout.roots = images.into_iter().map(|i| i.root).collect();
+        }
+        _ => layout.roots = oci,
+    }
+    if layout.roots.iter().all(|r| r.companion) {
+        return Err(Error::malformed("holds no images"));
+    }
+    if layout.roots.len() > ctx.limits.images {
+        let most = ctx.limits.images;
+        return Err(Error::malformed(format!("more images than the limit of {most}")));
+    }
+    Ok(layout)
+}
+
+fn check_marker(bytes: &[u8]) -> Result<()> {
+    let marker = json::object(bytes).map_err(|e| e.at("oci-layout"))?;
+    match marker.get("imageLayoutVersion").and_then(Value::as_str) {
+        None | Some("1.0.0") => Ok(()),
+        Some(other) => {
+            let other = crate::text::escape(other);
+            Err(Error::unsupported(format!("image layout version {other:?}")).at("oci-layout"))
+        }
+    }
+}
+
+/// The entries of an index.json, grouped into roots: one for each digest, in file order.
+fn entries(
+    members: &dyn Members,
+    bytes: &[u8],
+    layout: &mut Layout,
+    ctx: &Context,
+) -> Result<Vec<Root>> {
+    let doc = Document::parse(bytes, &media_type::OCI_INDEX.into())?;
+    let manifest::Kind::Index(descs) = doc.kind else {
+        return Err(Error::malformed("not an index"));
+    };
+    let mut roots: Vec<Root> = Vec::new();
+    let mut by_digest: HashMap<Digest, usize> = HashMap::new();
+    for desc in descs {
+        if roots.len() >= ctx.limits.images {
+            let most = ctx.limits.images;
+            return Err(Error::malformed(format!("more images than the limit of {most}")));
+        }
+        let (name, label) = name_of(&desc);
+        let at = match by_digest.get(&desc.digest) {
+            Some(&at) => at,
+            None => {
+                let companion = is_companion(members, &desc, label.as_deref());
+                let mut bare = desc.clone();
+                bare.unannotate(descriptor::ANNOTATION_NAME);
+                bare.unannotate(descriptor::ANNOTATION_REF);
+                let root = Root {
+                    names: Vec::new(),
+                    label: None,
+                    desc: bare,
+                    origin: Origin::Recorded,
+                    companion,
+                };
+                by_digest.insert(desc.digest, roots.len());
+                roots.push(root);
+                roots.len() - 1
+            }
+        };
+        if roots[at].desc.size != desc.size {
+            let what = format!("ambiguous: {} is listed with two sizes", desc.digest);
+            return Err(Error::malformed(what));
+        }
+        if let Some(name) = name
+            && !roots[at].names.contains(&name)
+        {
+            roots[at].names.push(name);
+        }
+        if roots[at].label.is_none() {
+            roots[at].label = label;
+        }
+    }
+    let mut seen: HashMap<&Reference, Digest> = HashMap::new();
+    for root in &roots {
+        for name in &root.names {
+            if seen.insert(name, root.desc.digest).is_some_and(|d| d != root.desc.digest) {
+                let name = name.familiar();
+                return Err(Error::malformed(format!("ambiguous: {name} names two images")));
+            }
+        }
+    }
+    if roots.is_empty() {
+        layout.warnings.push("index.json lists no images".into());
+    }
+    Ok(roots)
+}
+
+/// The full name of an index entry, and its recorded label. A label that is no reference (a bare
+/// tag) stays a label.
+pub fn name_of(desc: &Descriptor) -> (Option<Reference>, Option<String>) {
+    let label = desc.annotation(descriptor::ANNOTATION_REF).map(str::to_owned);
+    let full = desc.annotation(descriptor::ANNOTATION_NAME).and_then(|n| n.parse().ok());
+    let name = full.or_else(|| {
+        let label = label.as_deref()?;
+        if label.contains(['/', ':', '@']) { label.parse().ok() } else { None }
+    });
+    let name = name.map(Reference::or_latest).filter(|n: &Reference| n.tag().is_some());
+    (name, label)
+}
+
+/// Whether an entry is a signature, an attestation or another companion of an image.
+fn is_companion(members: &dyn Members, desc: &Descriptor, label: Option<&str>) -> bool {
+    let sidecar = |label: &str| {
+        let stem = label.rsplit(['/', ':']).next().unwrap_or_default();
+        stem.strip_prefix("sha256-").is_some_and(|rest| {
+            rest.len() >= 64 && rest.bytes().take(64).all(|b| b.is_ascii_hexdigit())
+        })
+    };
+    if desc.annotation(descriptor::ANNOTATION_SUBJECT).is_some()
+        || desc.is_attestation()
+        || label.is_some_and(sidecar)
+    {
+        return true;
+    }
+    parse(members, desc).is_ok_and(|doc| doc.is_some_and(|doc| doc.subject.is_some()))
+}
+
+/// The document behind a descriptor, checked against it; `None` when it is absent or no parent.
+fn parse(members: &dyn Members, desc: &Descriptor) -> Result<Option<Document>> {
+    if !matches!(desc.media_type.role(), Role::Index | Role::Manifest | Role::Other) {
+        return Ok(None);
+    }
+    let Some(bytes) = members.read(&desc.digest.blob_path(), MAX_DOCUMENT)? else {
+        return Ok(None);
+    };
+    if bytes.len() as u64 != desc.size || !same_digest(&bytes, &desc.digest) {
+        return Err(Error::corrupt(format!("{} does not match its descriptor", desc.digest)));
+    }
+    Document::parse(&bytes, &desc.media_type).map(Some)
+}
+
+fn same_digest(bytes: &[u8], digest: &Digest) -> bool {
+    let mut hasher = crate::digest::Hasher::new(digest.algorithm());
+    hasher.update(bytes);
+    hasher.finish() == *digest
+}
+
+/// What an OCI root leads to: config digests of its images, and whether a manifest among them lists
+/// its uncompressed layers in another order than its config (docker 25.0.0 `save`).
+#[derive(Default)]
+struct Reach {
+    configs: HashSet<Digest>,
+    images: bool,
+    shuffled: bool,
+}
+
+fn reach(members: &dyn Members, desc: &Descriptor, depth: usize, into: &mut Reach) -> Result<()> {
+    if depth > MAX_NESTING {
+        return Err(Error::malformed(format!("indexes nested deeper than {MAX_NESTING}")));
+    }
+    let Some(doc) = parse(members, desc)? else { return Ok(()) };
+    match &doc.kind {
+        manifest::Kind::Index(children) => {
+            for child in children {
+                if !child.is_attestation() {
+                    reach(members, child, depth + 1, into)?;
+                }
+            }
+        }
+        manifest::Kind::Manifest { config: Some(config), layers } if doc.is_image() => {
+            into.images = true;
+            into.configs.insert(config.digest);
+            if let Some(bytes) = members.read(&config.digest.blob_path(), MAX_DOCUMENT)?
+                && let Ok(parsed) = crate::config::Config::parse(&bytes)
+            {
+                let claimed: Vec<Digest> =
+                    parsed.diff_ids.unwrap_or_default().iter().map(|d| d.0).collect();
+                let listed: Vec<Digest> = layers.iter().map(|l| l.digest).collect();
+                let sorted = |mut v: Vec<Digest>| {
+                    v.sort_unstable();
+                    v
+                };
+                into.shuffled |= claimed != listed && sorted(claimed) == sorted(listed);
+            }
+        }
+        manifest::Kind::Manifest { .. } => {}
+    }
+    Ok(())
+}
+
+/// Unites the two tables of a hybrid. What may differ, because engines really write it: untagged
+/// images absent from index.json (docker 25 to 29), no entries at all (25.0.0 to 25.0.2), an index of
+/// which manifest.json shows one platform (containerd), and layers in the wrong order (25.0.0).
+fn unite(
+    members: &dyn Members,
+    mut oci: Vec<Root>,
+    docker: Vec<docker::Image>,
+    reading: Reading,
+    layout: &mut Layout,
+) -> Result<()> {
+    let disagree = |what: String| {
+        Error::malformed(format!("ambiguous: manifest.json and index.json disagree: {what}"))
+            .kind_as(Kind::Malformed)
+    };
+    let mut reaches = Vec::new();
+    for root in &oci {
+        let mut found = Reach::default();
+        if !root.companion {
+            reach(members, &root.desc, 0, &mut found)?;
+        }
+        reaches.push(found);
+    }
+    let docker_configs: HashSet<Digest> = docker.iter().map(|i| i.config).collect();
+    let mut docker_names: BTreeMap<&Reference, Digest> = BTreeMap::new();
+    for image in &docker {
+        docker_names.extend(image.root.names.iter().map(|n| (n, image.config)));
+    }
+    if reading.prefer.is_none() {
+        for (root, reach) in oci.iter().zip(&reaches) {
+            if reach.images && reach.configs.is_disjoint(&docker_configs) {
+                return Err(disagree(format!("only index.json has {}", root.title())));
+            }
+            for name in &root.names {
+                match docker_names.get(name) {
+                    Some(config) if reach.images && !reach.configs.contains(config) => {
+                        return Err(disagree(format!("{} is two images", name.familiar())));
+                    }
+                    None if reach.images && !docker_names.is_empty() => {
+                        let what = format!("only index.json has the name {}", name.familiar());
+                        return Err(disagree(what));
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+    let named: HashSet<Reference> = oci.iter().flat_map(|r| r.names.iter().cloned()).collect();
+    for image in docker {
+        let matches = |at: &usize| {
+            let (root, reach) = (&oci[*at], &reaches[*at]);
+            reach.configs.contains(&image.config)
+                && (image.root.names.is_empty()
+                    || root.names.is_empty()
+                    || root.names.iter().any(|n| image.root.names.contains(n)))
+        };
+        let found: Vec<usize> = (0..oci.len()).filter(matches).collect();
+        match found.first() {
+            Some(&at) if reaches[at].shuffled => {
+                // Only manifest.json has the right order; its image takes the entry's place.
+                let title = image.root.title();
+                layout.warnings.push(format!("{title}: index.json lists its layers out of order; manifest.json is used"));
+                let names = std::mem::take(&mut oci[at].names);
+                oci[at] = image.root;
+                for name in names {
+                    if !oci[at].names.contains(&name) {
+                        oci[at].names.push(name);
+                    }
+                }
+            }
+            Some(&at) => {
+                for name in image.root.names {
+                    if named.contains(&name) {
+                        continue;
+                    }
+                    if !oci[at].names.is_empty() && reading.prefer.is_none() {
+                        let what = format!("only manifest.json has the name {}", name.familiar());
+                        return Err(disagree(what));
+                    }
+                    oci[at].names.push(name);
+                }
+            }
+            None if oci.iter().all(|r| r.companion) || image.root.names.is_empty() => {
+                oci.push(image.root);
+                reaches.push(Reach::default());
+            }
+            None => {
+                return Err(disagree(format!("only manifest.json has {}", image.root.title())));
+            }
+        }
+    }
+    layout.roots = oci;
+    Ok(())
+}
+
+/// Cleans a name from a table or a tar header: one leading `/` and `./` are dropped.
+///
+/// # Errors
+/// `Malformed` for `..`, NUL, an empty name and more than 4096 bytes.
+pub fn clean(name: &[u8]) -> Result<String> {
+    let shown = || crate::text::escape_bytes(name);
+    if name.len() > 4096 {
+        return Err(Error::malformed("member name longer than 4096 bytes"));
+    }
+    let text = std::str::from_utf8(name)
+        .map_err(|_| Error::malformed(format!("member name is not UTF-8: {}", shown())))?;
+    if text.contains('\0') {
+        return Err(Error::malformed(format!("member name with NUL: {}", shown())));
+    }
+    let mut parts = Vec::new();
+    for part in text.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                return Err(Error::malformed(format!("member name leads upwards: {}", shown())));
+            }
+            part => parts.push(part),
+        }
+    }
+    Ok(parts.join("/"))
+}

@@ -1,0 +1,370 @@
+//! Source, Sink, Blob, Root: the pair through which every image goes. Read this file first.
+//!
+//! It knows no format. A source is a place opened for reading, a sink a place opened for writing;
+//! the engine in `copy` is all that stands between them. A sink never sees a byte that was not
+//! checked: only [`Blob`] can open a source.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::context::Context;
+use crate::descriptor::Descriptor;
+use crate::digest::{DiffId, Digest};
+use crate::encoding::Encoding;
+use crate::error::{Error, Result};
+use crate::io::parts::Extent;
+use crate::io::scratch::Scratch;
+use crate::reference::Reference;
+use crate::verify::{Unpacked, Verified};
+
+pub mod archive;
+pub mod discard;
+pub mod distribution;
+pub mod layout;
+pub mod rootfs;
+pub mod skopeo_dir;
+pub mod store;
+pub mod table;
+
+/// A named entry into the graph of blobs.
+#[derive(Clone, Debug)]
+pub struct Root {
+    /// Full names, in a stable order; none for an untagged image.
+    pub names: Vec<Reference>,
+    /// A recorded name that is no full reference: a bare tag, or any string skopeo was given.
+    pub label: Option<String>,
+    /// The manifest or index.
+    pub desc: Descriptor,
+    /// Whether the manifest was found or made here.
+    pub origin: Origin,
+    /// What it refers to, when it is a signature, an attestation or another companion.
+    pub companion: bool,
+}
+
+/// Where a manifest comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It lies in the source.
+    Recorded,
+    /// The source had none; it was made here, the same way each time.
+    Synthesised,
+}
+
+impl Origin {
+    /// `recorded` or `synthesised`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Recorded => "recorded",
+            Self::Synthesised => "synthesised",
+        }
+    }
+}
+
+impl Root {
+    /// A short name for messages.
+    pub fn title(&self) -> String {
+        match (self.names.first(), &self.label) {
+            (Some(name), _) => name.familiar(),
+            (None, Some(label)) => crate::text::escape(label).into_owned(),
+            (None, None) => self.desc.digest.to_string(),
+        }
+    }
+}
+
+/// Proof that a reader is opened by [`Blob`], which verifies it; nobody else can make one.
+pub struct Checked(());
+
+/// Somewhere images can be read from: any descriptor, any thread, any number of times.
+pub trait Source: Send + Sync {
+    /// How the place is called in messages.
+    fn place(&self) -> String;
+
+    /// The images the place was opened on, in a stable order, companions included.
+    fn roots(&self) -> &[Root];
+
+    /// Raw bytes behind a descriptor.
+    ///
+    /// # Errors
+    /// `Missing` when the place lacks the blob, `Malformed`, `Io`.
+    fn open(&self, desc: &Descriptor, _: &Checked) -> Result<Box<dyn Read + Send + '_>>;
+
+    /// Where those bytes lie in a local file, when they do.
+    fn extent(&self, desc: &Descriptor) -> Option<Extent>;
+
+    /// Whether the blob is there, without reading it.
+    ///
+    /// # Errors
+    /// `Malformed` when something lies there that is no content, `Io`.
+    fn has(&self, desc: &Descriptor) -> Result<bool>;
+
+    /// Where the blob lies, for messages: a path, or a member and its offset.
+    fn whereabouts(&self, desc: &Descriptor) -> String {
+        desc.digest.to_string()
+    }
+
+    /// A private file holding just this blob, already verified, which may be renamed away.
+    fn spare(&self, _: &Descriptor) -> Option<(Arc<Scratch>, String)> {
+        None
+    }
+
+    /// The diff id of a layer that was unpacked and checked earlier.
+    fn diff_id(&self, _: &Descriptor) -> Option<DiffId> {
+        None
+    }
+
+    /// What is odd about the place, and no error.
+    fn warnings(&self) -> &[String] {
+        &[]
+    }
+}
+
+/// What a sink can take.
+#[derive(Clone, Copy, Debug)]
+pub struct Accepts {
+    /// Indexes, or single manifests only.
+    pub indexes: bool,
+    /// How many blobs may be put at once; 1 means in plan order.
+    pub lanes: usize,
+    /// Whether layers must be unpacked by the sink's readers, so diff ids are worth checking.
+    pub checks: bool,
+}
+
+/// An image whose whole graph is at the sink.
+#[derive(Debug)]
+pub struct Sealed {
+    /// Its names and its descriptor at the sink.
+    pub root: Root,
+    /// The image manifests beneath it that are present, in index order.
+    pub images: Vec<Image>,
+    /// Every blob of the graph that is present, each once.
+    pub blobs: Vec<Descriptor>,
+}
+
+/// One image manifest, opened up.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// The manifest.
+    pub manifest: Descriptor,
+    /// Its config.
+    pub config: Descriptor,
+    /// Its layers, lowest first.
+    pub layers: Vec<Descriptor>,
+    /// Diff ids of the layers; empty for what is no image.
+    pub diff_ids: Vec<DiffId>,
+    /// Where it runs, from the index or the config.
+    pub platform: Option<crate::platform::Platform>,
+}
+
+/// Somewhere images can be written to. Nothing shows before `finish`.
+pub trait Sink: Send + Sync {
+    /// How the place is called in messages.
+    fn place(&self) -> String;
+
+    /// What it can take.
+    fn accepts(&self) -> Accepts;
+
+    /// A directory on the sink's own file system for blobs in the making.
+    ///
+    /// # Errors
+    /// `Io`.
+    fn scratch(&self) -> Result<Arc<Scratch>>;
+
+    /// Make the blob present without receiving its bytes, if you can. True when it now is.
+    ///
+    /// # Errors
+    /// `Io`.
+    fn reuse(&self, desc: &Descriptor) -> Result<bool>;
+
+    /// Store the bytes. Nothing is kept unless the reader reached its end.
+    ///
+    /// # Errors
+    /// Those of the reader, and `Io`.
+    fn put(&self, blob: &Blob<'_>) -> Result<()>;
+
+    /// Note a diff id that was checked, for a sink that remembers them.
+    fn proved(&self, _layer: &Descriptor, _diff_id: DiffId) {}
+
+    /// Name a root whose whole graph is now present.
+    ///
+    /// # Errors
+    /// `Unsupported` when the place cannot hold it, `Conflict`.
+    fn publish(&self, sealed: Sealed) -> Result<()>;
+
+    /// Complete the place. Dropped without this, nothing half-made is left behind.
+    ///
+    /// # Errors
+    /// `Io`, `Busy`, `Conflict`.
+    fn finish(self: Box<Self>) -> Result<()>;
+}
+
+/// The only thing a sink is given: can be opened again, always verified, always counted.
+pub struct Blob<'a> {
+    from: From<'a>,
+    desc: Descriptor,
+    unpack: Option<(Encoding, Arc<Unpacked>)>,
+    ctx: &'a Context,
+}
+
+enum From<'a> {
+    Source(&'a dyn Source),
+    Memory(&'a [u8]),
+    Scratch(Arc<Scratch>, String),
+}
+
+impl<'a> Blob<'a> {
+    /// A blob of a source.
+    pub fn new(source: &'a dyn Source, desc: Descriptor, ctx: &'a Context) -> Self {
+        Self { from: From::Source(source), desc, unpack: None, ctx }
+    }
+
+    /// A small document held in memory.
+    pub fn memory(bytes: &'a [u8], desc: Descriptor, ctx: &'a Context) -> Self {
+        Self { from: From::Memory(bytes), desc, unpack: None, ctx }
+    }
+
+    /// A file of our own in a scratch directory, hashed while it was written.
+    pub fn prepared(scratch: Arc<Scratch>, name: String, desc: Descriptor, ctx: &'a Context) -> Self {
+        Self { from: From::Scratch(scratch, name), desc, unpack: None, ctx }
+    }
+
+    /// The same blob, unpacked beside every reading; the diff id is left in `unpacked`.
+    #[must_use]
+    pub fn unpacking(mut self, encoding: Encoding, unpacked: Arc<Unpacked>) -> Self {
+        self.unpack = Some((encoding, unpacked));
+        self
+    }
+
+    /// What it is.
+    pub fn descriptor(&self) -> &Descriptor {
+        &self.desc
+    }
+
+    /// Opens it; the last read fails unless size and digest match.
+    ///
+    /// # Errors
+    /// `Missing`, `Malformed`, `Io`.
+    pub fn open(&self) -> Result<Verified<'_>> {
+        let (inner, place): (Box<dyn Read + Send>, String) = match &self.from {
+            From::Source(source) => {
+                let place = source.whereabouts(&self.desc);
+                let inner = source
+                    .open(&self.desc, &Checked(()))
+                    .map_err(|e| e.input_or(source.place()).at(place.clone()))?;
+                (inner, place)
+            }
+            From::Memory(bytes) => (Box::new(*bytes), self.desc.digest.to_string()),
+            From::Scratch(scratch, name) => {
+                let (file, size) = scratch.dir().file(name)?.ok_or_else(|| {
+                    Error::missing("scratch file is gone").at(self.desc.digest.to_string())
+                })?;
+                let extent = Extent::whole(file, &scratch.path(name), size);
+                (Box::new(extent.reader()), self.desc.digest.to_string())
+            }
+        };
+        let verified = Verified::new(inner, &self.desc, place, self.ctx);
+        Ok(match &self.unpack {
+            Some((encoding, unpacked)) => verified.unpacking(*encoding, unpacked.clone()),
+            None => verified,
+        })
+    }
+
+    /// The whole of a small document: a manifest, an index, a config.
+    ///
+    /// # Errors
+    /// `Malformed` when its descriptor says more than `limit` bytes, and as [`Blob::open`].
+    pub fn bytes(&self, limit: u64) -> Result<Vec<u8>> {
+        let size = self.desc.size;
+        if size > limit {
+            let what = format!("{} is {size} bytes, more than the limit of {limit}", self.desc.digest);
+            return Err(Error::malformed(what));
+        }
+        let mut bytes = Vec::new();
+        self.open()?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// A file that already holds just these verified bytes and may be renamed into place. Not given
+    /// while an unpack check is still to be made.
+    pub fn spare(&self) -> Option<(Arc<Scratch>, String)> {
+        if self.unpack.is_some() {
+            return None;
+        }
+        match &self.from {
+            From::Source(source) => source.spare(&self.desc),
+            From::Memory(_) => None,
+            From::Scratch(scratch, name) => Some((scratch.clone(), name.clone())),
+        }
+    }
+
+    /// The context it is read in.
+    pub fn context(&self) -> &Context {
+        self.ctx
+    }
+}
+
+/// What a place is called: a scheme and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// `oci`, `docker-archive`, `dir`, `store`.
+    pub scheme: &'static str,
+    /// The path.
+    pub path: PathBuf,
+    /// What follows the path: a name, a tag or `@index`.
+    pub image: Option<String>,
+}
+
+/// The digests a user may mean by one of several roots.
+pub fn select<'r>(roots: &'r [Root], wanted: &str) -> Result<Vec<&'r Root>> {
+    if let Some(position) = wanted.strip_prefix('@') {
+        if let Ok(position) = position.parse::<usize>() {
+            let found = roots.iter().filter(|r| !r.companion).nth(position);
+            return found.map(|r| vec![r]).ok_or_else(|| {
+                Error::missing(format!("no image at position {position}"))
+            });
+        }
+    }
+    // Exactly as recorded first, as skopeo has it.
+    let labelled: Vec<&Root> =
+        roots.iter().filter(|r| r.label.as_deref() == Some(wanted)).collect();
+    if !labelled.is_empty() {
+        return unique(labelled, wanted);
+    }
+    if let Ok(digest) = wanted.trim_start_matches('@').parse::<Digest>() {
+        let found: Vec<&Root> = roots.iter().filter(|r| r.desc.digest == digest).collect();
+        return if found.is_empty() { Err(no_image(wanted)) } else { Ok(vec![found[0]]) };
+    }
+    if let Ok(reference) = wanted.parse::<Reference>() {
+        let full = reference.clone().or_latest();
+        let found: Vec<&Root> = roots.iter().filter(|r| r.names.contains(&full)).collect();
+        if !found.is_empty() {
+            return unique(found, wanted);
+        }
+        if let Some(digest) = reference.digest() {
+            let found: Vec<&Root> = roots.iter().filter(|r| r.desc.digest == *digest).collect();
+            if !found.is_empty() {
+                return Ok(vec![found[0]]);
+            }
+        }
+    }
+    if crate::reference::is_tag(wanted) {
+        let tagged = |r: &&Root| r.names.iter().any(|n| n.tag() == Some(wanted));
+        let found: Vec<&Root> = roots.iter().filter(tagged).collect();
+        if !found.is_empty() {
+            return unique(found, wanted);
+        }
+    }
+    Err(no_image(wanted))
+}
+
+fn unique<'r>(found: Vec<&'r Root>, wanted: &str) -> Result<Vec<&'r Root>> {
+    if found.iter().any(|r| r.desc.digest != found[0].desc.digest) {
+        let wanted = crate::text::escape(wanted);
+        return Err(Error::malformed(format!("{wanted:?} names more than one image")));
+    }
+    Ok(vec![found[0]])
+}
+
+fn no_image(wanted: &str) -> Error {
+    Error::missing(format!("no such image: {}", crate::text::escape(wanted)))
+}

@@ -1,0 +1,308 @@
+//! `oci:` an OCI layout directory, read and written; the store is one with more rules.
+//!
+//! It knows nothing of other transports. Writing is safe beside other writers: blobs are staged and
+//! renamed, the index is changed under a lock, and a shared lock keeps `prune` away meanwhile.
+//! OCI image-spec `image-layout.md`; names as formats of containerd, docker and skopeo have them.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::blobs::{BlobDir, Staging};
+use crate::context::Context;
+use crate::descriptor::Descriptor;
+use crate::digest::{DiffId, Digest};
+use crate::error::{Error, Result};
+use crate::io::dir::{Dir, Entry, Lock};
+use crate::io::parts::Extent;
+use crate::io::scratch::Scratch;
+use crate::layout::tables::{self, RefName};
+use crate::layout::{Layout, Members, Reading, interpret};
+use crate::transport::{Accepts, Blob, Checked, Root, Sealed, Sink, Source};
+
+pub mod index;
+
+use index::Change;
+
+/// A layout directory opened for reading.
+pub struct LayoutSource {
+    root: Arc<Dir>,
+    blobs: BlobDir,
+    layout: Layout,
+    proofs: HashMap<Digest, DiffId>,
+    _lock: Option<Lock>,
+}
+
+impl LayoutSource {
+    /// Opens a layout directory; a manifest.json beside index.json is read as in a hybrid archive.
+    ///
+    /// # Errors
+    /// `Missing`, `Malformed`, `Io`.
+    pub fn open(path: &Path, reading: Reading, ctx: &Context) -> Result<Self> {
+        let root = Arc::new(Dir::open(path)?);
+        // Media that are read-only or cannot lock are read all the same.
+        let lock = root.lock(false, ctx.wait).ok();
+        let members = DirMembers { root: root.clone() };
+        let layout = interpret(&members, reading, ctx)
+            .map_err(|e| e.input_or(path.display().to_string()))?;
+        let blobs = BlobDir::new(root.clone());
+        Ok(Self { root, blobs, layout, proofs: HashMap::new(), _lock: lock })
+    }
+
+    /// A source over a layout whose roots are already known (the store).
+    pub fn with_roots(
+        root: Arc<Dir>,
+        roots: Vec<Root>,
+        proofs: HashMap<Digest, DiffId>,
+        lock: Option<Lock>,
+    ) -> Self {
+        let blobs = BlobDir::new(root.clone());
+        let layout = Layout { roots, ..Layout::default() };
+        Self { root, blobs, layout, proofs, _lock: lock }
+    }
+
+    fn member(&self, desc: &Descriptor) -> String {
+        let own = || desc.digest.blob_path();
+        self.layout.members.get(&desc.digest).cloned().unwrap_or_else(own)
+    }
+}
+
+impl Source for LayoutSource {
+    fn place(&self) -> String {
+        self.root.path().display().to_string()
+    }
+
+    fn roots(&self) -> &[Root] {
+        &self.layout.roots
+    }
+
+    fn open(&self, desc: &Descriptor, _: &Checked) -> Result<Box<dyn Read + Send + '_>> {
+        if let Some(bytes) = self.layout.documents.get(&desc.digest) {
+            return Ok(Box::new(bytes.as_slice()));
+        }
+        let name = self.member(desc);
+        let (file, size) = self
+            .root
+            .file(&name)?
+            .ok_or_else(|| Error::missing(format!("{} is missing", desc.digest)))?;
+        check_size(desc, size)?;
+        Ok(Box::new(Extent::whole(file, &self.root.join(&name), size).reader()))
+    }
+
+    fn extent(&self, desc: &Descriptor) -> Option<Extent> {
+        let name = self.member(desc);
+        let (file, size) = self.root.file(&name).ok()??;
+        Some(Extent::whole(file, &self.root.join(&name), size))
+    }
+
+    fn has(&self, desc: &Descriptor) -> Result<bool> {
+        Ok(self.layout.documents.contains_key(&desc.digest)
+            || self.root.file(&self.member(desc))?.is_some())
+    }
+
+    fn whereabouts(&self, desc: &Descriptor) -> String {
+        self.member(desc)
+    }
+
+    fn diff_id(&self, layer: &Descriptor) -> Option<DiffId> {
+        self.proofs.get(&layer.digest).copied()
+    }
+
+    fn warnings(&self) -> &[String] {
+        &self.layout.warnings
+    }
+}
+
+/// Fails before any hashing when a blob has not the size its descriptor says.
+///
+/// # Errors
+/// `Corrupt`.
+pub fn check_size(desc: &Descriptor, size: u64) -> Result<()> {
+    if size == desc.size {
+        return Ok(());
+    }
+    let (digest, claimed) = (desc.digest, desc.size);
+    Err(Error::corrupt(format!("{digest} is {size} bytes, its descriptor says {claimed}")))
+}
+
+struct DirMembers {
+    root: Arc<Dir>,
+}
+
+impl Members for DirMembers {
+    fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        self.root.read(name, limit)
+    }
+
+    fn size(&self, name: &str) -> Result<Option<u64>> {
+        Ok(self.root.file(name)?.map(|(_, size)| size))
+    }
+
+    fn head(&self, name: &str, most: usize) -> Result<Vec<u8>> {
+        match self.root.file(name)? {
+            Some((file, size)) => Extent::whole(file, &self.root.join(name), size).head(most),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn digest(&self, name: &str) -> Result<Digest> {
+        let Some((mut file, _)) = self.root.file(name)? else {
+            return Err(Error::malformed(format!("{name} is missing")));
+        };
+        let mut hasher = crate::digest::Hasher::new(crate::digest::Algorithm::Sha256);
+        std::io::copy(&mut file, &mut hasher)
+            .map_err(|e| Error::io(&self.root.join(name), "reading", &e))?;
+        Ok(hasher.finish())
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for name in self.root.names().unwrap_or_default() {
+            let Ok(name) = String::from_utf8(name) else { continue };
+            if matches!(self.root.stat(&format!("{name}/json")), Ok(Some(Entry::File(_)))) {
+                names.push(format!("{name}/json"));
+            }
+        }
+        names.sort();
+        names
+    }
+}
+
+/// How a layout directory is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// An image that loses its last name is dropped from the index, as skopeo does.
+    pub replace: bool,
+    /// Changes of a large index go to a journal first.
+    pub journaled: bool,
+    /// Diff ids that were checked are remembered.
+    pub remember: bool,
+}
+
+impl Rules {
+    /// Those of `oci:`.
+    pub const PLAIN: Self = Self { replace: true, journaled: false, remember: false };
+}
+
+/// A layout directory opened for writing.
+pub struct LayoutSink {
+    root: Arc<Dir>,
+    blobs: BlobDir,
+    staging: Staging,
+    rules: Rules,
+    published: Mutex<Vec<Sealed>>,
+    proved: Mutex<Vec<(Digest, DiffId)>>,
+    label: Option<String>,
+    ctx: Context,
+    // Last, so that the scratch directory is gone before others may prune.
+    _lock: Option<Lock>,
+}
+
+impl LayoutSink {
+    /// Opens a layout for appending, made when absent. With a `label` every root is named so, and
+    /// only so (skopeo's `oci:DIR:NAME`).
+    ///
+    /// # Errors
+    /// `Conflict` when the directory holds something else, `Io`.
+    pub fn create(path: &Path, rules: Rules, label: Option<String>, ctx: &Context) -> Result<Self> {
+        let root = Arc::new(Dir::create(path)?);
+        if root.stat("index.json")?.is_none() && root.stat("oci-layout")?.is_none() {
+            let foreign = root.names()?.into_iter().any(|n| n != b"blobs" && !n.starts_with(b".imgpack-"));
+            if foreign {
+                let shown = path.display().to_string();
+                let what = "directory is not empty and no OCI layout";
+                return Err(Error::new(crate::error::Kind::Conflict, what).input(shown));
+            }
+        }
+        // Makes `blobs`, whose lock says "blobs are being added": shared here, exclusive in prune.
+        let lock = root.sub_create("blobs")?.lock(false, ctx.wait)?;
+        let staging = Staging::new(root.clone(), ctx.sync)?;
+        Ok(Self {
+            blobs: BlobDir::new(root.clone()),
+            root,
+            staging,
+            rules,
+            published: Mutex::default(),
+            proved: Mutex::default(),
+            label,
+            ctx: ctx.clone(),
+            _lock: Some(lock),
+        })
+    }
+
+    fn changes(&self, published: &[Sealed]) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for sealed in published {
+            let mut root = sealed.root.clone();
+            if let Some(label) = &self.label
+                && !root.companion
+            {
+                let mut entry = root.desc.clone();
+                entry.annotate(crate::descriptor::ANNOTATION_REF, label);
+                changes.push(Change::Set { entry, replace: self.rules.replace });
+                continue;
+            }
+            if self.rules.remember {
+                // In the store a bare tag names nothing.
+                root.label = None;
+            }
+            for entry in tables::entries(&root, RefName::Full) {
+                changes.push(Change::Set { entry, replace: self.rules.replace });
+            }
+        }
+        changes
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Sink for LayoutSink {
+    fn place(&self) -> String {
+        self.root.path().display().to_string()
+    }
+
+    fn accepts(&self) -> Accepts {
+        Accepts { indexes: true, lanes: self.ctx.jobs, checks: true }
+    }
+
+    fn scratch(&self) -> Result<Arc<Scratch>> {
+        Ok(self.staging.scratch())
+    }
+
+    fn reuse(&self, desc: &Descriptor) -> Result<bool> {
+        // A file of the wrong size is no blob: it is written anew and replaced.
+        Ok(self.staging.has(&desc.digest) || self.blobs.size(&desc.digest)? == Some(desc.size))
+    }
+
+    fn put(&self, blob: &Blob<'_>) -> Result<()> {
+        self.staging.put(blob)
+    }
+
+    fn proved(&self, layer: &Descriptor, diff_id: DiffId) {
+        if self.rules.remember && layer.digest != diff_id.0 {
+            lock(&self.proved).push((layer.digest, diff_id));
+        }
+    }
+
+    fn publish(&self, sealed: Sealed) -> Result<()> {
+        lock(&self.published).push(sealed);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        let published = std::mem::take(&mut *lock(&self.published));
+        if published.is_empty() {
+            return Ok(());
+        }
+        self.staging.commit()?;
+        if self.rules.remember {
+            let proved = std::mem::take(&mut *lock(&self.proved));
+            crate::transport::store::remember(&self.root, &proved)?;
+        }
+        let changes = self.changes(&published);
+        index::change(&self.root, self.ctx.sync, self.ctx.wait, self.rules.journaled, |_| Ok(changes))
+    }
+}

@@ -1,0 +1,335 @@
+//! index.json of a layout directory: read, changed under a lock, replaced whole.
+//!
+//! It knows nothing of blobs. A large index is not rewritten for one tag: the change goes to a
+//! flushed journal beside it first and is folded in later; a small one is rewritten at once, so that
+//! other tools always read the truth.
+
+use std::collections::HashMap;
+use std::io::Write;
+
+use serde_json::{Map, Value, json};
+
+use crate::descriptor::{self, Descriptor};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::io::dir::{self, Dir};
+use crate::json;
+use crate::layout::{name_of, tables};
+use crate::media_type;
+use crate::reference::Reference;
+
+/// Largest index.json of a store, in bytes: some 500 000 entries.
+const MAX_INDEX: u64 = 256 << 20;
+/// Up to this size the index is rewritten for every change.
+const SMALL: usize = 1 << 20;
+const JOURNAL: &str = "index.journal";
+
+/// One change of an index.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Name an image, or list it without a name. A name it takes from another image leaves that
+    /// image untagged, or unlisted when `replace`.
+    Set {
+        /// The entry with its annotations.
+        entry: Descriptor,
+        /// Whether an image that loses its last name is dropped.
+        replace: bool,
+    },
+    /// Take one name away; the image stays, untagged, when it was the last.
+    Untag(Reference),
+    /// Drop every entry of a digest.
+    Remove(Digest),
+}
+
+/// The entries of an index and what else its document says.
+#[derive(Clone, Debug, Default)]
+pub struct Index {
+    entries: Vec<Option<Descriptor>>,
+    by_name: HashMap<Reference, usize>,
+    by_label: HashMap<String, usize>,
+    by_digest: HashMap<Digest, Vec<usize>>,
+    rest: Map<String, Value>,
+    bytes: usize,
+    journal: usize,
+}
+
+impl Index {
+    /// Reads index.json and what the journal adds; an absent one is empty.
+    ///
+    /// # Errors
+    /// `Malformed`, `Io`.
+    pub fn load(root: &Dir) -> Result<Self> {
+        let mut index = Self::default();
+        if let Some(bytes) = root.read("index.json", MAX_INDEX)? {
+            let path = root.join("index.json").display().to_string();
+            index.parse(&bytes).map_err(|e| e.input_or(path))?;
+        }
+        if let Some(bytes) = root.read(JOURNAL, MAX_INDEX)? {
+            index.journal = bytes.len();
+            for line in bytes.split(|&b| b == b'\n') {
+                // A run that died while appending leaves half a line, which was never reported done.
+                let Ok(value) = json::parse(line) else { break };
+                for change in changes_of(&value) {
+                    index.apply(change);
+                }
+            }
+        }
+        Ok(index)
+    }
+
+    fn parse(&mut self, bytes: &[u8]) -> Result<()> {
+        self.bytes = bytes.len();
+        let mut body = json::object(bytes)?;
+        if body.contains_key("layers") || body.contains_key("config") {
+            return Err(Error::malformed("ambiguous: an index with \"layers\" or \"config\""));
+        }
+        let entries = match body.get_mut("manifests").map(Value::take) {
+            None | Some(Value::Null) => Vec::new(),
+            Some(Value::Array(entries)) => entries,
+            Some(_) => return Err(Error::malformed("manifests: expected an array")),
+        };
+        self.rest = body;
+        for (i, entry) in entries.iter().enumerate() {
+            let desc = Descriptor::from_value(entry).map_err(|e| e.at(format!("manifests[{i}]")))?;
+            self.push(desc);
+        }
+        Ok(())
+    }
+
+    /// The entries, in order.
+    pub fn entries(&self) -> impl Iterator<Item = &Descriptor> {
+        self.entries.iter().flatten()
+    }
+
+    fn push(&mut self, desc: Descriptor) {
+        let at = self.entries.len();
+        let (name, label) = name_of(&desc);
+        if let Some(name) = name {
+            self.by_name.insert(name, at);
+        } else if let Some(label) = label {
+            self.by_label.insert(label, at);
+        }
+        self.by_digest.entry(desc.digest).or_default().push(at);
+        self.entries.push(Some(desc));
+    }
+
+    fn take(&mut self, at: usize) -> Option<Descriptor> {
+        let desc = self.entries[at].take()?;
+        let (name, label) = name_of(&desc);
+        if let Some(name) = name
+            && self.by_name.get(&name) == Some(&at)
+        {
+            self.by_name.remove(&name);
+        }
+        if let Some(label) = label
+            && self.by_label.get(&label) == Some(&at)
+        {
+            self.by_label.remove(&label);
+        }
+        if let Some(list) = self.by_digest.get_mut(&desc.digest) {
+            list.retain(|&i| i != at);
+        }
+        Some(desc)
+    }
+
+    fn listed(&self, digest: &Digest) -> bool {
+        self.by_digest.get(digest).is_some_and(|list| !list.is_empty())
+    }
+
+    /// Applies one change; applying it twice is the same as once.
+    pub fn apply(&mut self, change: Change) {
+        match change {
+            Change::Set { entry, replace } => {
+                let (name, label) = name_of(&entry);
+                let old = match (&name, &label) {
+                    (Some(name), _) => self.by_name.get(name).copied(),
+                    (None, Some(label)) => self.by_label.get(label).copied(),
+                    (None, None) if self.listed(&entry.digest) => return,
+                    (None, None) => None,
+                };
+                if let Some(at) = old {
+                    let same = self.entries[at].as_ref().is_some_and(|d| d.digest == entry.digest);
+                    if let Some(lost) = self.take(at)
+                        && !same
+                        && !replace
+                        && !self.listed(&lost.digest)
+                    {
+                        self.push(unnamed(lost));
+                    }
+                }
+                // A name replaces the unnamed entry of the same image.
+                let unnamed: Vec<usize> = self.by_digest.get(&entry.digest).cloned().unwrap_or_default();
+                for at in unnamed {
+                    let bare = self.entries[at].as_ref().is_some_and(|d| name_of(d) == (None, None));
+                    if bare {
+                        self.take(at);
+                    }
+                }
+                self.push(entry);
+            }
+            Change::Untag(name) => {
+                if let Some(&at) = self.by_name.get(&name)
+                    && let Some(lost) = self.take(at)
+                    && !self.listed(&lost.digest)
+                {
+                    self.push(unnamed(lost));
+                }
+            }
+            Change::Remove(digest) => {
+                for at in self.by_digest.get(&digest).cloned().unwrap_or_default() {
+                    self.take(at);
+                }
+            }
+        }
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut body = Map::new();
+        body.insert("schemaVersion".into(), 2.into());
+        body.insert("mediaType".into(), media_type::OCI_INDEX.into());
+        for (key, value) in &self.rest {
+            body.insert(key.clone(), value.clone());
+        }
+        let entries: Vec<Value> = self.entries().map(Descriptor::to_value).collect();
+        body.insert("manifests".into(), entries.into());
+        json::go_compact(&Value::Object(body))
+    }
+}
+
+fn unnamed(mut desc: Descriptor) -> Descriptor {
+    desc.unannotate(descriptor::ANNOTATION_NAME);
+    desc.unannotate(descriptor::ANNOTATION_REF);
+    desc
+}
+
+/// Changes an index under its lock. `decide` sees the index as it is and says what to change.
+///
+/// # Errors
+/// `Busy` when another process holds the lock for `wait` seconds, `Io`, and those of `decide`.
+pub fn change(
+    root: &Dir,
+    sync: bool,
+    wait: u64,
+    journaled: bool,
+    decide: impl FnOnce(&Index) -> Result<Vec<Change>>,
+) -> Result<()> {
+    let _lock = root.lock(true, wait)?;
+    if root.stat("oci-layout")?.is_none() {
+        root.replace("oci-layout", tables::MARKER, sync)?;
+    }
+    let mut index = Index::load(root)?;
+    let changes = decide(&index)?;
+    if changes.is_empty() && root.stat("index.json")?.is_some() {
+        return Ok(());
+    }
+    if journaled && index.bytes > SMALL && index.journal < SMALL {
+        return append(root, &changes, sync);
+    }
+    for change in changes {
+        index.apply(change);
+    }
+    root.replace("index.json", &index.to_bytes(), sync)?;
+    // Replaying the journal over the new index changes nothing, so a crash here is harmless.
+    root.remove_file(JOURNAL)
+}
+
+fn append(root: &Dir, changes: &[Change], sync: bool) -> Result<()> {
+    let line = Value::Array(changes.iter().map(value_of).collect());
+    let mut bytes = serde_json::to_vec(&line).unwrap_or_default();
+    bytes.push(b'\n');
+    let path = root.join(JOURNAL);
+    let mut file = root.append_file(JOURNAL)?;
+    let before = file.metadata().map_err(|e| Error::io(&path, "looking at", &e))?.len();
+    let written = file.write_all(&bytes).map_err(|e| Error::io(&path, "writing", &e));
+    let flushed = written.and_then(|()| if sync { dir::sync_file(&file, &path) } else { Ok(()) });
+    if flushed.is_err() {
+        let _ = file.set_len(before);
+    }
+    flushed?;
+    dir::close(file, &path)?;
+    if sync && before == 0 { root.sync() } else { Ok(()) }
+}
+
+fn value_of(change: &Change) -> Value {
+    match change {
+        Change::Set { entry, replace } => json!({"set": entry.to_value(), "replace": replace}),
+        Change::Untag(name) => json!({"untag": name.to_string()}),
+        Change::Remove(digest) => json!({"remove": digest.to_string()}),
+    }
+}
+
+fn changes_of(line: &Value) -> Vec<Change> {
+    let one = |value: &Value| -> Option<Change> {
+        if let Some(entry) = value.get("set") {
+            let entry = Descriptor::from_value(entry).ok()?;
+            let replace = value.get("replace").and_then(Value::as_bool).unwrap_or_default();
+            return Some(Change::Set { entry, replace });
+        }
+        if let Some(name) = value.get("untag") {
+            return Some(Change::Untag(name.as_str()?.parse().ok()?));
+        }
+        Some(Change::Remove(value.get("remove")?.as_str()?.parse().ok()?))
+    };
+    line.as_array().map(|items| items.iter().filter_map(one).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(content: &str, name: Option<&str>) -> Descriptor {
+        let mut desc = Descriptor::of(media_type::OCI_MANIFEST, content.as_bytes());
+        if let Some(name) = name {
+            desc.annotate(descriptor::ANNOTATION_NAME, name);
+            desc.annotate(descriptor::ANNOTATION_REF, name);
+        }
+        desc
+    }
+
+    fn set(content: &str, name: Option<&str>) -> Change {
+        Change::Set { entry: entry(content, name), replace: false }
+    }
+
+    fn shown(index: &Index) -> Vec<(String, Option<String>)> {
+        index
+            .entries()
+            .map(|d| (d.digest.short(), name_of(d).0.map(|n| n.familiar())))
+            .collect()
+    }
+
+    #[test]
+    fn a_moved_tag_leaves_the_old_image_untagged_and_others_alone() {
+        let mut index = Index::default();
+        index.apply(set("a", Some("docker.io/library/x:1")));
+        index.apply(set("o", Some("docker.io/library/o:1")));
+        index.apply(set("b", Some("docker.io/library/x:1")));
+        let id = |c: &str| entry(c, None).digest.short();
+        assert_eq!(
+            shown(&index),
+            [(id("o"), Some("o:1".into())), (id("a"), None), (id("b"), Some("x:1".into()))]
+        );
+        index.apply(set("b", None));
+        assert_eq!(index.entries().count(), 3, "an image with a name needs no unnamed entry");
+    }
+
+    #[test]
+    fn a_large_index_is_journaled_and_folded() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = Dir::open(temp.path()).unwrap();
+        let many: Vec<Change> =
+            (0..6000).map(|i| set(&i.to_string(), Some(&format!("r.example/x:{i}")))).collect();
+        change(&root, false, 0, true, |_| Ok(many)).unwrap();
+        let before = std::fs::read(temp.path().join("index.json")).unwrap();
+        assert!(before.len() > SMALL);
+        change(&root, false, 0, true, |_| Ok(vec![set("new", Some("r.example/x:0"))])).unwrap();
+        assert_eq!(std::fs::read(temp.path().join("index.json")).unwrap(), before);
+        let index = Index::load(&root).unwrap();
+        let name = "r.example/x:0".parse().unwrap();
+        let at = index.by_name[&name];
+        assert_eq!(index.entries[at].as_ref().unwrap().digest, entry("new", None).digest);
+        // Half a line, as a killed run leaves it, changes nothing.
+        let mut file = root.append_file(JOURNAL).unwrap();
+        file.write_all(b"[{\"remove\":\"sha").unwrap();
+        assert_eq!(shown(&Index::load(&root).unwrap()), shown(&index));
+    }
+}

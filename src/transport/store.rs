@@ -1,0 +1,244 @@
+//! `store:` our local layout: an OCI layout directory with a memory of what was checked.
+//!
+//! It knows nothing of archives. Other tools can read it as any layout; imgpack keeps beside it
+//! `diff-ids` (layers whose diff id was checked on entry) and, when it is large, a journal of the
+//! index. What nothing references is collected by [`prune`].
+
+use std::collections::{HashMap, HashSet};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::blobs::BlobDir;
+use crate::context::Context;
+use crate::descriptor::Descriptor;
+use crate::digest::{DiffId, Digest};
+use crate::error::{Error, Kind, Result};
+use crate::io::dir::Dir;
+use crate::layout::name_of;
+use crate::manifest::{Document, MAX_DOCUMENT};
+use crate::media_type::Role;
+use crate::reference::Reference;
+use crate::transport::layout::index::{self, Change, Index};
+use crate::transport::layout::{LayoutSink, LayoutSource, Rules};
+use crate::transport::{Origin, Root};
+
+const PROOFS: &str = "diff-ids";
+const MAX_PROOFS: u64 = 64 << 20;
+
+/// A store on disk.
+#[derive(Clone, Debug)]
+pub struct Store {
+    path: PathBuf,
+    ctx: StoreContext,
+}
+
+/// How a store is used.
+#[derive(Clone, Debug)]
+pub struct StoreContext {
+    sync: bool,
+    wait: u64,
+}
+
+impl Store {
+    /// The store at `path`, which need not exist yet.
+    pub fn new(path: &Path, ctx: &Context) -> Self {
+        Self { path: path.to_path_buf(), ctx: StoreContext { sync: ctx.sync, wait: ctx.wait } }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn root(&self) -> Result<Option<Arc<Dir>>> {
+        match Dir::open(&self.path) {
+            Ok(dir) => Ok(Some(Arc::new(dir))),
+            Err(e) if e.kind() == Kind::Missing => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Opens it for reading; a store that does not exist yet is empty.
+    ///
+    /// # Errors
+    /// `Malformed`, `Busy`, `Io`.
+    pub fn source(&self) -> Result<Option<LayoutSource>> {
+        let Some(root) = self.root()? else { return Ok(None) };
+        let lock = match root.stat("blobs")? {
+            Some(_) => root.sub("blobs")?.lock(false, self.ctx.wait).ok(),
+            None => None,
+        };
+        let roots = roots(&Index::load(&root)?);
+        let proofs = proofs(&root)?;
+        Ok(Some(LayoutSource::with_roots(root, roots, proofs, lock)))
+    }
+
+    /// Opens it for writing.
+    ///
+    /// # Errors
+    /// `Conflict` when something else lies there, `Busy`, `Io`.
+    pub fn sink(&self, ctx: &Context) -> Result<LayoutSink> {
+        let rules = Rules { replace: false, journaled: true, remember: true };
+        LayoutSink::create(&self.path, rules, None, ctx)
+    }
+
+    /// Gives an image one more name, taking it from whoever had it.
+    ///
+    /// # Errors
+    /// `Missing`, `Busy`, `Io`.
+    pub fn tag(&self, desc: &Descriptor, name: &Reference) -> Result<()> {
+        let root = Root {
+            names: vec![name.clone()],
+            label: None,
+            desc: desc.clone(),
+            origin: Origin::Recorded,
+            companion: false,
+        };
+        let full = crate::layout::tables::RefName::Full;
+        let changes = crate::layout::tables::entries(&root, full)
+            .into_iter()
+            .map(|entry| Change::Set { entry, replace: false })
+            .collect();
+        self.change(changes)
+    }
+
+    /// Takes a name away; the image stays, untagged, when it was the last.
+    ///
+    /// # Errors
+    /// `Missing`, `Busy`, `Io`.
+    pub fn untag(&self, name: &Reference) -> Result<()> {
+        self.change(vec![Change::Untag(name.clone())])
+    }
+
+    /// Drops images with all their names.
+    ///
+    /// # Errors
+    /// `Missing`, `Busy`, `Io`.
+    pub fn remove(&self, digests: &[Digest]) -> Result<()> {
+        self.change(digests.iter().map(|d| Change::Remove(*d)).collect())
+    }
+
+    fn change(&self, changes: Vec<Change>) -> Result<()> {
+        let Some(root) = self.root()? else {
+            return Err(Error::missing("the store is empty").input(self.path.display().to_string()));
+        };
+        index::change(&root, self.ctx.sync, self.ctx.wait, true, |_| Ok(changes))
+    }
+
+    /// Removes every blob that no image references. Returns what was removed, with sizes in bytes.
+    /// Waits until nobody adds blobs: what a running load skipped as present is not taken from it.
+    ///
+    /// # Errors
+    /// `Busy`, `Malformed` when a referenced manifest cannot be read (nothing is removed then), `Io`.
+    pub fn prune(&self, dry_run: bool) -> Result<Vec<(Digest, u64)>> {
+        let Some(root) = self.root()? else { return Ok(Vec::new()) };
+        if root.stat("blobs")?.is_none() {
+            return Ok(Vec::new());
+        }
+        let _lock = root.sub("blobs")?.lock(true, self.ctx.wait)?;
+        let blobs = BlobDir::new(root.clone());
+        let mut live: HashSet<Digest> = HashSet::new();
+        for entry in Index::load(&root)?.entries() {
+            mark(&root, entry, &mut live, 0)?;
+        }
+        let garbage: Vec<(Digest, u64)> =
+            blobs.list()?.into_iter().filter(|(digest, _)| !live.contains(digest)).collect();
+        if !dry_run {
+            for (digest, _) in &garbage {
+                blobs.remove(digest)?;
+            }
+            forget(&root, &live, self.ctx.sync)?;
+        }
+        Ok(garbage)
+    }
+}
+
+/// Roots of a store: one for each digest, in order of arrival.
+fn roots(index: &Index) -> Vec<Root> {
+    let mut roots: Vec<Root> = Vec::new();
+    let mut at: HashMap<Digest, usize> = HashMap::new();
+    for entry in index.entries() {
+        let (name, _) = name_of(entry);
+        let i = *at.entry(entry.digest).or_insert_with(|| {
+            let mut desc = entry.clone();
+            desc.unannotate(crate::descriptor::ANNOTATION_NAME);
+            desc.unannotate(crate::descriptor::ANNOTATION_REF);
+            let companion = desc.annotation(crate::descriptor::ANNOTATION_SUBJECT).is_some();
+            roots.push(Root {
+                names: Vec::new(),
+                label: None,
+                desc,
+                origin: Origin::Recorded,
+                companion,
+            });
+            roots.len() - 1
+        });
+        roots[i].names.extend(name);
+    }
+    roots
+}
+
+/// Marks a descriptor and all it leads to; what is absent (a sparse index) is passed over.
+fn mark(root: &Dir, desc: &Descriptor, live: &mut HashSet<Digest>, depth: usize) -> Result<()> {
+    if !live.insert(desc.digest) || depth > crate::layout::MAX_NESTING {
+        return Ok(());
+    }
+    if !matches!(desc.media_type.role(), Role::Index | Role::Manifest | Role::Other) {
+        return Ok(());
+    }
+    // An opaque blob named by an index is no document, however large it is.
+    if desc.media_type.role() == Role::Other && desc.size > MAX_DOCUMENT {
+        return Ok(());
+    }
+    let path = desc.digest.blob_path();
+    let Some(bytes) = root.read(&path, MAX_DOCUMENT)? else { return Ok(()) };
+    let doc = match Document::parse(&bytes, &desc.media_type) {
+        Ok(doc) => doc,
+        Err(_) if desc.media_type.role() == Role::Other => return Ok(()),
+        Err(e) => return Err(e.input_or(root.join(&path).display().to_string())),
+    };
+    for child in doc.children() {
+        mark(root, child, live, depth + 1)?;
+    }
+    Ok(())
+}
+
+/// Notes layers whose diff id was checked, one line each; a lost line costs only a check.
+pub(crate) fn remember(root: &Dir, proved: &[(Digest, DiffId)]) -> Result<()> {
+    if proved.is_empty() {
+        return Ok(());
+    }
+    let known = proofs(root)?;
+    let mut text = String::new();
+    for (layer, diff_id) in proved {
+        if known.get(layer) != Some(diff_id) {
+            text.push_str(&format!("{layer} {diff_id}\n"));
+        }
+    }
+    let path = root.join(PROOFS);
+    root.append_file(PROOFS)?
+        .write_all(text.as_bytes())
+        .map_err(|e| Error::io(&path, "writing", &e))
+}
+
+fn proofs(root: &Dir) -> Result<HashMap<Digest, DiffId>> {
+    let bytes = root.read(PROOFS, MAX_PROOFS)?.unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let line = |line: &str| {
+        let (layer, diff_id) = line.split_once(' ')?;
+        Some((layer.parse().ok()?, diff_id.parse().ok()?))
+    };
+    Ok(text.lines().filter_map(line).collect())
+}
+
+fn forget(root: &Dir, live: &HashSet<Digest>, sync: bool) -> Result<()> {
+    let mut kept: Vec<(Digest, DiffId)> =
+        proofs(root)?.into_iter().filter(|(layer, _)| live.contains(layer)).collect();
+    kept.sort_unstable();
+    let text: String = kept.iter().map(|(layer, diff_id)| format!("{layer} {diff_id}\n")).collect();
+    if root.stat(PROOFS)?.is_some() {
+        root.replace(PROOFS, text.as_bytes(), sync)?;
+    }
+    Ok(())
+}

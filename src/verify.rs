@@ -1,0 +1,280 @@
+//! Verified: a reader whose end of file is a promise.
+//!
+//! It knows nothing of images. The last read succeeds only when size and digest match, and, where an
+//! unpack check rides along, only when the layer unpacks cleanly. Bytes are counted here and nowhere
+//! else.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::context::Context;
+use crate::descriptor::Descriptor;
+use crate::digest::{Algorithm, DiffId, Digest, Hasher};
+use crate::encoding::Encoding;
+use crate::error::{Error, Result};
+use crate::io::pump::CHUNK;
+use crate::layer;
+use crate::progress::Event;
+
+/// Reads a blob and fails at its end unless it is what its descriptor says.
+pub struct Verified<'a> {
+    inner: Box<dyn Read + Send + 'a>,
+    hasher: Option<Hasher>,
+    expected: Digest,
+    size: u64,
+    done: u64,
+    tap: Option<Tap>,
+    unpacked: Option<Arc<Unpacked>>,
+    ctx: Context,
+    place: String,
+    failed: Option<Error>,
+}
+
+/// Where the diff id found by an unpack check is left.
+#[derive(Default, Debug)]
+pub struct Unpacked(std::sync::Mutex<Option<DiffId>>);
+
+impl Unpacked {
+    /// The diff id, once the blob was read to its end.
+    pub fn get(&self) -> Option<DiffId> {
+        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn set(&self, diff_id: DiffId) {
+        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(diff_id);
+    }
+}
+
+impl<'a> Verified<'a> {
+    /// Wraps `inner`, which claims to be `desc`; `place` says where it lies, for messages.
+    pub fn new(
+        inner: Box<dyn Read + Send + 'a>,
+        desc: &Descriptor,
+        place: String,
+        ctx: &Context,
+    ) -> Self {
+        Self {
+            inner,
+            hasher: Some(Hasher::new(desc.digest.algorithm())),
+            expected: desc.digest,
+            size: desc.size,
+            done: 0,
+            tap: None,
+            unpacked: None,
+            ctx: ctx.clone(),
+            place,
+            failed: None,
+        }
+    }
+
+    /// Unpacks the layer beside the reading and leaves its diff id in `unpacked`. Nothing is done
+    /// twice: an uncompressed layer's digest is its diff id.
+    #[must_use]
+    pub fn unpacking(mut self, encoding: Encoding, unpacked: Arc<Unpacked>) -> Self {
+        if encoding != Encoding::Plain || self.expected.algorithm() != Algorithm::Sha256 {
+            self.tap = Some(Tap::start(encoding, &self.ctx));
+        }
+        self.unpacked = Some(unpacked);
+        self
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        let Some(hasher) = self.hasher.take() else { return Ok(()) };
+        let found = hasher.finish();
+        if self.done != self.size {
+            let (expected, done, size) = (self.expected, self.done, self.size);
+            let what = format!("{expected} is {done} bytes, its descriptor says {size}");
+            return Err(Error::corrupt(what));
+        }
+        if found != self.expected {
+            return Err(Error::corrupt(format!("expected {}, found {found}", self.expected)));
+        }
+        let diff_id = match self.tap.take() {
+            Some(tap) => tap.finish()?,
+            None => DiffId(found),
+        };
+        if let Some(unpacked) = &self.unpacked {
+            unpacked.set(diff_id);
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, buf: &mut [u8]) -> Result<usize> {
+        self.ctx.check()?;
+        if self.hasher.is_none() || buf.is_empty() {
+            return Ok(0);
+        }
+        // One byte more than promised is enough to know that there is too much.
+        let room = usize::try_from(self.size - self.done + 1).unwrap_or(usize::MAX);
+        let want = room.min(buf.len());
+        let got = loop {
+            match self.inner.read(&mut buf[..want]) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                other => break other?,
+            }
+        };
+        if got == 0 {
+            self.finish()?;
+            return Ok(0);
+        }
+        self.done += got as u64;
+        if self.done > self.size {
+            let what = format!("{} is longer than the {} bytes of its descriptor", self.expected, self.size);
+            return Err(Error::corrupt(what));
+        }
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&buf[..got]);
+        }
+        if let Some(tap) = &mut self.tap
+            && !tap.feed(&buf[..got])
+        {
+            // The unpacker gave up early; its own error says why. Read on only to hear it.
+            if let Some(tap) = self.tap.take() {
+                tap.finish()?;
+            }
+            return Err(Error::corrupt("the layer ends before its last byte"));
+        }
+        self.ctx.progress.event(Event::Bytes(got as u64));
+        Ok(got)
+    }
+}
+
+impl Read for Verified<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if let Some(err) = &self.failed {
+            return Err(err.clone().into());
+        }
+        self.step(buf).map_err(|err| {
+            let err = err.at(self.place.clone());
+            self.failed = Some(err.clone());
+            err.into()
+        })
+    }
+}
+
+/// A second thread that unpacks what the reader hands it.
+struct Tap {
+    chunks: Option<Sender<Vec<u8>>>,
+    pending: Vec<u8>,
+    worker: Option<JoinHandle<Result<DiffId>>>,
+}
+
+impl Tap {
+    fn start(encoding: Encoding, ctx: &Context) -> Self {
+        let (chunks, receiver) = bounded(3);
+        let limits = ctx.limits.clone();
+        let worker = std::thread::Builder::new()
+            .name("unpack".into())
+            .spawn(move || diff_id(encoding, Chunks { receiver, current: Vec::new(), at: 0 }, &limits));
+        Self { chunks: Some(chunks), pending: Vec::new(), worker: worker.ok() }
+    }
+
+    fn feed(&mut self, bytes: &[u8]) -> bool {
+        if self.pending.capacity() == 0 {
+            self.pending.reserve_exact(CHUNK);
+        }
+        self.pending.extend_from_slice(bytes);
+        self.pending.len() < CHUNK || self.hand_over()
+    }
+
+    fn hand_over(&mut self) -> bool {
+        let chunk = std::mem::take(&mut self.pending);
+        self.chunks.as_ref().is_some_and(|chunks| chunks.send(chunk).is_ok())
+    }
+
+    fn finish(mut self) -> Result<DiffId> {
+        self.hand_over();
+        self.chunks = None;
+        match self.worker.take().map(JoinHandle::join) {
+            Some(Ok(result)) => result,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => Err(Error::new(crate::error::Kind::Io, "cannot start a thread")),
+        }
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        self.chunks = None;
+        if let Some(worker) = self.worker.take() {
+            let _ = worker.join();
+        }
+    }
+}
+
+/// The receiving end of a tap as a reader.
+struct Chunks {
+    receiver: Receiver<Vec<u8>>,
+    current: Vec<u8>,
+    at: usize,
+}
+
+impl Read for Chunks {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.current.len() {
+            let Ok(next) = self.receiver.recv() else { return Ok(0) };
+            (self.current, self.at) = (next, 0);
+        }
+        let n = buf.len().min(self.current.len() - self.at);
+        buf[..n].copy_from_slice(&self.current[self.at..self.at + n]);
+        self.at += n;
+        Ok(n)
+    }
+}
+
+/// Diff id of a layer stream: the digest of every decoded byte, padding included.
+///
+/// # Errors
+/// `Malformed` or `Corrupt` when the stream does not decode.
+pub fn diff_id(
+    encoding: Encoding,
+    from: impl Read + Send,
+    limits: &crate::context::Limits,
+) -> Result<DiffId> {
+    let mut decoded = layer::decoder(encoding, from, limits)?;
+    let mut hasher = Hasher::new(Algorithm::Sha256);
+    let mut buf = vec![0; 128 << 10];
+    loop {
+        match decoded.read(&mut buf) {
+            Ok(0) => return Ok(DiffId(hasher.finish())),
+            Ok(n) => hasher.update(&buf[..n]),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(Error::from(e).context("unpacking the layer")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(claimed: &[u8], actual: &[u8]) -> Result<Vec<u8>> {
+        let desc = Descriptor::of("application/octet-stream", claimed);
+        let ctx = Context::default();
+        let mut bytes = Vec::new();
+        Verified::new(Box::new(actual), &desc, "here".into(), &ctx).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    #[test]
+    fn only_the_promised_bytes_reach_the_end() {
+        assert_eq!(read(b"hello", b"hello").unwrap(), b"hello");
+        for actual in [&b"hellp"[..], b"hell", b"hello!", b""] {
+            let err = read(b"hello", actual).unwrap_err();
+            assert_eq!(err.kind(), crate::error::Kind::Corrupt);
+            assert_eq!(err.place(), Some("here"));
+        }
+    }
+
+    #[test]
+    fn a_failed_reader_stays_failed() {
+        let desc = Descriptor::of("x", b"hello");
+        let mut reader = Verified::new(Box::new(&b"hellp"[..]), &desc, "x".into(), &Context::default());
+        let mut bytes = Vec::new();
+        assert!(reader.read_to_end(&mut bytes).is_err());
+        assert!(reader.read(&mut [0; 8]).is_err());
+    }
+}
