@@ -71,12 +71,12 @@ impl FromStr for Compression {
             Some((name, level)) => (name, Some(level)),
             None => (text, None),
         };
-        let all =
-            [Encoding::Plain, Encoding::Gzip, Encoding::Zstd, Encoding::Xz, Encoding::Bzip2];
-        let encoding = all.into_iter().find(|encoding| encoding.name() == name).ok_or_else(|| {
-            let what = format!("unknown compression {name:?}; use none, gzip or zstd");
-            Error::new(Kind::Usage, what)
-        })?;
+        let all = [Encoding::Plain, Encoding::Gzip, Encoding::Zstd, Encoding::Xz, Encoding::Bzip2];
+        let encoding =
+            all.into_iter().find(|encoding| encoding.name() == name).ok_or_else(|| {
+                let what = format!("unknown compression {name:?}; use none, gzip or zstd");
+                Error::new(Kind::Usage, what)
+            })?;
         let level = level.map(|level| {
             level.parse().map_err(|_| {
                 Error::new(Kind::Usage, format!("compression level {level:?} is not a number"))

@@ -54,8 +54,8 @@ impl<R: Read> Unxz<R> {
             }
         }
         let limit = SMALL_WINDOW.min(self.max_window).saturating_add(BESIDE_DICTIONARY);
-        let stream =
-            Stream::new_stream_decoder(limit, TELL_UNSUPPORTED_CHECK).map_err(|e| told(e, first))?;
+        let stream = Stream::new_stream_decoder(limit, TELL_UNSUPPORTED_CHECK)
+            .map_err(|e| told(e, first))?;
         Ok(State::Inside(Decoder { stream, permit: None }))
     }
 }
