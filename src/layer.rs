@@ -10,7 +10,6 @@ use std::io::{self, Read};
 
 use crate::error::Error;
 
-mod bzip2;
 mod compression;
 mod encode;
 mod encoding;
@@ -20,6 +19,7 @@ mod input;
 mod output;
 mod peek;
 mod permit;
+mod unbzip2;
 mod unxz;
 mod unzstd;
 
@@ -80,7 +80,7 @@ pub fn decoder<'a>(
         Encoding::Xz => {
             Box::new(output::Output::new(unxz::Unxz::new(reader, limits.max_window), most))
         }
-        Encoding::Bzip2 => Box::new(output::Output::new(bzip2::Bunzip2::new(reader), most)),
+        Encoding::Bzip2 => Box::new(output::Output::new(unbzip2::Bunzip2::new(reader), most)),
     })
 }
 

@@ -26,8 +26,9 @@ impl Compression {
 
     /// The level when none is asked for.
     ///
-    /// gzip 4: the fastest libdeflate level whose output is clearly smaller than that of skopeo and
-    /// podman (4 % on a Debian root). zstd 3: its own default.
+    /// gzip 4: on 600 MB of Debian files its output is 3.5 % smaller than that of skopeo 1.9.3 for
+    /// half the CPU time. Level 2 is 2 % smaller and a seventh faster still; level 1 is 2 % larger.
+    /// zstd 3: its own default.
     pub fn default_level(self) -> Option<i32> {
         match self.encoding {
             Encoding::Gzip => Some(4),

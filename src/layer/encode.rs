@@ -21,8 +21,8 @@ const ZSTD_JOB: u32 = 4 << 20;
 /// thread of the pool itself it compresses in place, since waiting there could wait for ever.
 ///
 /// Memory: gzip holds at most 8 blocks of 1 MiB with their output (4 on 2 threads, about 10 MiB), and
-/// per thread a compressor of under 1 MiB (9 MiB from level 10 on). zstd takes about 30 MiB at level 3
-/// with 2 threads.
+/// per thread a compressor of under 1 MiB (9 MiB from level 10 on). zstd takes about 30 MiB at level
+/// 3, 50 MiB at level 9 and 215 MiB at level 19 with 2 threads; up to level 9, twice that with more.
 pub struct Encoder<W: Write>(Inner<W>);
 
 enum Inner<W: Write> {
@@ -41,10 +41,7 @@ impl<W: Write> Encoder<W> {
         let level = compression.checked_level()?;
         Ok(Self(match compression.encoding {
             Encoding::Gzip => Inner::Gzip(Box::new(Gzip::new(writer, level)?)),
-            Encoding::Zstd => {
-                let workers = rayon::current_num_threads().clamp(1, 4) as u32;
-                Inner::Zstd(zstd_encoder(writer, level, workers)?)
-            }
+            Encoding::Zstd => Inner::Zstd(zstd_encoder(writer, level, zstd_workers(level))?),
             // `checked_level` has refused the formats that are only read.
             Encoding::Plain | Encoding::Xz | Encoding::Bzip2 => Inner::Plain(writer),
         }))
@@ -63,6 +60,12 @@ impl<W: Write> Encoder<W> {
             Inner::Zstd(zstd) => zstd.finish(),
         }
     }
+}
+
+/// As many workers as cores, within memory: each takes a hundred MiB at the highest levels.
+fn zstd_workers(level: i32) -> u32 {
+    let most = if level > 9 { 2 } else { 4 };
+    rayon::current_num_threads().clamp(1, most) as u32
 }
 
 /// zstd without workers writes other bytes than with any number of them, so there is always one.

@@ -47,8 +47,8 @@ fn compress(data: &[u8], encoding: Encoding) -> Vec<u8> {
             liblzma::read::XzEncoder::new(data, 1).read_to_end(&mut out).unwrap();
         }
         Encoding::Bzip2 => {
-            let level = ::bzip2::Compression::new(1);
-            ::bzip2::read::BzEncoder::new(data, level).read_to_end(&mut out).unwrap();
+            let level = bzip2::Compression::new(1);
+            bzip2::read::BzEncoder::new(data, level).read_to_end(&mut out).unwrap();
         }
         _ => out = encode(data, encoding.name()),
     }
