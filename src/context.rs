@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Kind, Result};
+use crate::layer;
 use crate::progress::{Event, Progress, Silent};
 
 /// Budgets and listeners of one run; cheap to clone.
@@ -28,10 +29,8 @@ pub struct Context {
 /// Bounds on what hostile input may demand.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Most bytes one layer may unpack to.
-    pub layer: u64,
-    /// Largest window or dictionary a compressed stream may ask for, in bytes.
-    pub window: u64,
+    /// What decoding one compressed stream may cost.
+    pub stream: layer::Limits,
     /// Most images in one place.
     pub images: usize,
     /// Most members of one archive.
@@ -40,7 +39,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { layer: 64 << 30, window: 128 << 20, images: 10_000, members: 1_000_000 }
+        Self { stream: layer::Limits::default(), images: 10_000, members: 1_000_000 }
     }
 }
 

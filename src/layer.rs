@@ -12,7 +12,6 @@ use crate::error::Error;
 
 mod compression;
 mod encode;
-mod encoding;
 mod gunzip;
 mod gzip;
 mod input;
@@ -28,7 +27,7 @@ mod tests;
 
 pub use compression::{Compression, output_encoding};
 pub use encode::Encoder;
-pub use encoding::{Encoding, SNIFF_LEN};
+pub use crate::encoding::{Encoding, SNIFF_LEN};
 pub use peek::{Peeked, sniffed};
 
 /// Windows and dictionaries up to this many bytes are everyday: `zstd -19` and `xz -6` use 8 MiB.

@@ -1,6 +1,29 @@
 //! imgpack: container image archives for offline environments.
+//!
+//! A place opened for reading is a [`transport::Source`], a place opened for writing a
+//! [`transport::Sink`]; [`copy::copy`] is all that stands between them. Start with `transport`, then
+//! `copy`, then `layout`.
 
+pub mod blobs;
+pub mod config;
+pub mod context;
+pub mod copy;
+pub mod descriptor;
+pub mod digest;
+pub mod encoding;
 pub mod error;
+pub mod io;
+pub mod json;
 pub mod layer;
+pub mod layout;
+pub mod manifest;
+pub mod media_type;
+pub mod platform;
+pub mod progress;
+pub mod reference;
+pub mod text;
+pub mod transport;
+pub mod verify;
 
+pub use context::Context;
 pub use error::{Error, Kind, Result};

@@ -203,6 +203,7 @@ pub struct Blob<'a> {
     from: From<'a>,
     desc: Descriptor,
     unpack: Option<(Encoding, Arc<Unpacked>)>,
+    claims: Vec<DiffId>,
     ctx: &'a Context,
 }
 
@@ -215,23 +216,30 @@ enum From<'a> {
 impl<'a> Blob<'a> {
     /// A blob of a source.
     pub fn new(source: &'a dyn Source, desc: Descriptor, ctx: &'a Context) -> Self {
-        Self { from: From::Source(source), desc, unpack: None, ctx }
+        Self { from: From::Source(source), desc, unpack: None, claims: Vec::new(), ctx }
     }
 
     /// A small document held in memory.
     pub fn memory(bytes: &'a [u8], desc: Descriptor, ctx: &'a Context) -> Self {
-        Self { from: From::Memory(bytes), desc, unpack: None, ctx }
+        Self { from: From::Memory(bytes), desc, unpack: None, claims: Vec::new(), ctx }
     }
 
     /// A file of our own in a scratch directory, hashed while it was written.
     pub fn prepared(scratch: Arc<Scratch>, name: String, desc: Descriptor, ctx: &'a Context) -> Self {
-        Self { from: From::Scratch(scratch, name), desc, unpack: None, ctx }
+        Self { from: From::Scratch(scratch, name), desc, unpack: None, claims: Vec::new(), ctx }
     }
 
     /// The same blob, unpacked beside every reading; the diff id is left in `unpacked`.
     #[must_use]
     pub fn unpacking(mut self, encoding: Encoding, unpacked: Arc<Unpacked>) -> Self {
         self.unpack = Some((encoding, unpacked));
+        self
+    }
+
+    /// The same blob; reading it to its end fails unless it unpacks to one of `claims`.
+    #[must_use]
+    pub fn claiming(mut self, claims: Vec<DiffId>) -> Self {
+        self.claims = claims;
         self
     }
 
@@ -264,7 +272,9 @@ impl<'a> Blob<'a> {
         };
         let verified = Verified::new(inner, &self.desc, place, self.ctx);
         Ok(match &self.unpack {
-            Some((encoding, unpacked)) => verified.unpacking(*encoding, unpacked.clone()),
+            Some((encoding, unpacked)) => {
+                verified.unpacking(*encoding, unpacked.clone(), self.claims.clone())
+            }
             None => verified,
         })
     }

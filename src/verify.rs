@@ -28,6 +28,7 @@ pub struct Verified<'a> {
     done: u64,
     tap: Option<Tap>,
     unpacked: Option<Arc<Unpacked>>,
+    claims: Vec<DiffId>,
     ctx: Context,
     place: String,
     failed: Option<Error>,
@@ -64,6 +65,7 @@ impl<'a> Verified<'a> {
             done: 0,
             tap: None,
             unpacked: None,
+            claims: Vec::new(),
             ctx: ctx.clone(),
             place,
             failed: None,
@@ -71,9 +73,16 @@ impl<'a> Verified<'a> {
     }
 
     /// Unpacks the layer beside the reading and leaves its diff id in `unpacked`. Nothing is done
-    /// twice: an uncompressed layer's digest is its diff id.
+    /// twice: an uncompressed layer's digest is its diff id. The end fails unless the diff id is one
+    /// of `claims`, where any are given.
     #[must_use]
-    pub fn unpacking(mut self, encoding: Encoding, unpacked: Arc<Unpacked>) -> Self {
+    pub fn unpacking(
+        mut self,
+        encoding: Encoding,
+        unpacked: Arc<Unpacked>,
+        claims: Vec<DiffId>,
+    ) -> Self {
+        self.claims = claims;
         if encoding != Encoding::Plain || self.expected.algorithm() != Algorithm::Sha256 {
             self.tap = Some(Tap::start(encoding, &self.ctx));
         }
@@ -97,6 +106,9 @@ impl<'a> Verified<'a> {
             None => DiffId(found),
         };
         if let Some(unpacked) = &self.unpacked {
+            if !self.claims.is_empty() && !self.claims.contains(&diff_id) {
+                return Err(wrong_diff_id(&self.expected, &self.claims, diff_id));
+            }
             unpacked.set(diff_id);
         }
         Ok(())
@@ -155,6 +167,13 @@ impl Read for Verified<'_> {
     }
 }
 
+/// A layer that does not unpack to what its images claim.
+pub fn wrong_diff_id(layer: &Digest, claims: &[DiffId], found: DiffId) -> Error {
+    let claims: Vec<String> = claims.iter().map(ToString::to_string).collect();
+    let claims = claims.join(" or ");
+    Error::corrupt(format!("layer {layer}: expected diff id {claims}, found {found}"))
+}
+
 /// A second thread that unpacks what the reader hands it.
 struct Tap {
     chunks: Option<Sender<Vec<u8>>>,
@@ -165,7 +184,7 @@ struct Tap {
 impl Tap {
     fn start(encoding: Encoding, ctx: &Context) -> Self {
         let (chunks, receiver) = bounded(3);
-        let limits = ctx.limits.clone();
+        let limits = ctx.limits.stream;
         let worker = std::thread::Builder::new()
             .name("unpack".into())
             .spawn(move || diff_id(encoding, Chunks { receiver, current: Vec::new(), at: 0 }, &limits));
@@ -232,7 +251,7 @@ impl Read for Chunks {
 pub fn diff_id(
     encoding: Encoding,
     from: impl Read + Send,
-    limits: &crate::context::Limits,
+    limits: &layer::Limits,
 ) -> Result<DiffId> {
     let mut decoded = layer::decoder(encoding, from, limits)?;
     let mut hasher = Hasher::new(Algorithm::Sha256);

@@ -23,7 +23,7 @@ use crate::layer::{self, Compression, Encoder};
 use crate::media_type::Role;
 use crate::progress::Event;
 use crate::transport::{Blob, Sink, Source};
-use crate::verify::Unpacked;
+use crate::verify::{Unpacked, wrong_diff_id};
 
 /// What became of the leaves.
 #[derive(Default)]
@@ -325,7 +325,7 @@ impl Run<'_> {
         if leaf.check
             && let Some(found) = mismatch(free)
         {
-            return Err(wrong_diff_id(&leaf.desc, &leaf.claimed, found));
+            return Err(wrong_diff_id(&leaf.desc.digest, &leaf.claimed, found));
         }
         self.to.put(&blob)?;
         Ok((outcome(free), true))
@@ -380,16 +380,16 @@ impl Run<'_> {
             let mut verified = blob.open()?;
             let mut tee = Tee { hasher: Hasher::new(Algorithm::Sha256), inner: None::<Encoder<Counted<'_>>> };
             let counted = Counted { file: &mut file, path: &path, hasher: Hasher::new(Algorithm::Sha256), size: 0 };
-            tee.inner = Some(Encoder::new(counted, target));
+            tee.inner = Some(Encoder::new(counted, target)?);
             {
-                let mut decoded = layer::decoder(encoding, &mut verified, &self.ctx.limits)?;
+                let mut decoded = layer::decoder(encoding, &mut verified, &self.ctx.limits.stream)?;
                 pump::copy(&mut decoded, &mut tee)?;
             }
             // The decoder may stop before the last byte; the promise is at the end of the blob.
             pump::copy(&mut verified, &mut std::io::sink())?;
             let diff_id = DiffId(tee.hasher.finish());
             if leaf.check && !leaf.claimed.is_empty() && !leaf.claimed.contains(&diff_id) {
-                return Err(wrong_diff_id(&leaf.desc, &leaf.claimed, diff_id));
+                return Err(wrong_diff_id(&leaf.desc.digest, &leaf.claimed, diff_id));
             }
             let counted = match tee.inner {
                 Some(encoder) => encoder.finish()?,
@@ -426,12 +426,6 @@ fn kept_fields(desc: &Descriptor) -> serde_json::Map<String, serde_json::Value> 
         kept.unannotate(&key);
     }
     kept.rest
-}
-
-pub(crate) fn wrong_diff_id(desc: &Descriptor, claimed: &[DiffId], found: DiffId) -> Error {
-    let claimed: Vec<String> = claimed.iter().map(ToString::to_string).collect();
-    let what = format!("layer {}: expected diff id {}, found {found}", desc.digest, claimed.join(" or "));
-    Error::corrupt(what)
 }
 
 /// Hashes what goes by.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::io::tar::Skip;
 
 /// Where bytes lie: a stretch of one file.
 #[derive(Clone, Debug)]
@@ -52,12 +53,14 @@ pub struct ExtentReader {
     done: u64,
 }
 
-impl ExtentReader {
-    /// Passes over `n` bytes; false when there are fewer, in the stretch or in the file.
-    pub fn advance(&mut self, n: u64) -> bool {
+impl Skip for ExtentReader {
+    fn skip(&mut self, n: u64) -> io::Result<()> {
         let left = self.extent.size - self.done;
-        self.done += n.min(left);
-        n <= left
+        if n > left {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.done += n;
+        Ok(())
     }
 }
 

@@ -1,504 +1,497 @@
-//! Tar headers, one after the other: names, types, sizes, offsets; never a file.
+//! A tar header iterator: names, sizes, offsets and raw headers of every member, bodies as streams.
 //!
-//! It knows nothing of images and unpacks nothing. The iteration is our own, because what it accepts
-//! decides what an archive means: a PAX size overrides the header's, belongs to the next real entry
-//! only and never to a long name in between; extended headers are bounded; whatever is not a header
-//! is refused. POSIX pax interchange format, GNU tar manual "Basic Tar Format".
+//! It must not know what the members mean (layers, manifests, whiteouts), and it never unpacks.
+//!
+//! Follows POSIX.1-2008 pax (ustar and pax interchange formats), the GNU tar manual's "Basic Tar
+//! Format" and "Storing Sparse Files", and where those leave a choice Go's `archive/tar`, because it
+//! is what Docker, containerd and podman read layers with. Where readers are known to disagree about
+//! where a member ends or what it is called, the input is refused instead.
 
-use std::io::{self, Read};
+mod header;
+mod sparse;
+
+use std::io::{self, Read, Seek, SeekFrom};
 
 use crate::error::{Error, Result};
-use crate::io::parts::{Extent, ExtentReader};
+use header::Pending;
+pub use sparse::Content;
 
-mod pax;
+/// Bytes of one tar block.
+pub const BLOCK: usize = 512;
+/// Largest accepted extended header (`x`, `g`, `L`, `K` body, or sparse map), in bytes.
+pub const MAX_EXTENDED: u64 = 1 << 20;
+/// Largest accepted sum of all headers of one member, in bytes.
+const MAX_HEADERS: usize = 4 << 20;
+/// Longest accepted member name or link target, in bytes.
+pub const MAX_NAME: usize = 4096;
+/// Largest accepted body size, in bytes.
+pub const MAX_SIZE: u64 = 1 << 53;
 
-const BLOCK: usize = 512;
-/// Most bytes of one extended header.
-const MAX_EXTENDED: u64 = 1 << 20;
-/// Most bytes of a name.
-const MAX_NAME: usize = 4096;
-/// Largest size that JSON and we carry exactly.
-const MAX_SIZE: u64 = 1 << 53;
-
-/// A reader that can pass over bytes.
+/// A reader that can pass over bytes nobody wants.
 pub trait Skip: Read {
-    /// Passes over `n` bytes; fewer left is an error.
+    /// Passes over exactly `n` bytes; the stream ending before that is an `UnexpectedEof`.
+    fn skip(&mut self, n: u64) -> io::Result<()> {
+        let mut left = n;
+        let mut buf = [0; 32 * 1024];
+        while left > 0 {
+            let want = buf.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            match self.read(&mut buf[..want]) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => left -= n as u64,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Skips by reading and discarding.
+#[derive(Debug)]
+pub struct Streaming<R>(R);
+
+impl<R: Read> Read for Streaming<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buf)
+    }
+}
+
+impl<R: Read> Skip for Streaming<R> {}
+
+/// Skips by seeking. A seek beyond the end succeeds on files, so the length is asked for once.
+#[derive(Debug)]
+pub struct Seekable<R> {
+    inner: R,
+    pos: u64,
+    len: u64,
+}
+
+impl<R: Read + Seek> Seekable<R> {
+    /// Wraps `inner` at its present position.
     ///
     /// # Errors
-    /// `Malformed` when the stream ends before.
-    fn skip(&mut self, n: u64) -> Result<()> {
-        let passed = io::copy(&mut self.by_ref().take(n), &mut io::sink())?;
-        if passed == n { Ok(()) } else { Err(truncated()) }
+    /// Those of seeking.
+    pub fn new(mut inner: R) -> io::Result<Self> {
+        let pos = inner.stream_position()?;
+        let len = inner.seek(SeekFrom::End(0))?;
+        inner.seek(SeekFrom::Start(pos))?;
+        Ok(Self { inner, pos, len })
     }
 }
 
-impl<T: Read + ?Sized> Skip for &mut T {}
-impl<T: Read + ?Sized> Skip for Box<T> {}
-impl Skip for &[u8] {}
-
-/// A stretch of a file, passed over without reading.
-pub struct Seekable {
-    reader: ExtentReader,
-}
-
-impl Seekable {
-    /// Reads `extent`.
-    pub fn new(extent: Extent) -> Self {
-        Self { reader: extent.reader() }
-    }
-}
-
-impl Read for Seekable {
+impl<R: Read> Read for Seekable<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.reader.read(buf)
+        let n = self.inner.read(buf)?;
+        self.pos += n as u64;
+        Ok(n)
     }
 }
 
-impl Skip for Seekable {
-    fn skip(&mut self, n: u64) -> Result<()> {
-        if self.reader.advance(n) { Ok(()) } else { Err(truncated()) }
+impl<R: Read + Seek> Skip for Seekable<R> {
+    fn skip(&mut self, n: u64) -> io::Result<()> {
+        let Some(target) = self.pos.checked_add(n).filter(|t| *t <= self.len) else {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        };
+        self.pos = self.inner.seek(SeekFrom::Start(target))?;
+        Ok(())
     }
 }
 
 /// What a member is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EntryKind {
-    /// A file with contents.
+    /// A regular file (types `0`, NUL and `7`).
     Regular,
-    /// Another name of an earlier file.
+    /// A second name of an earlier member.
     HardLink,
     /// A symbolic link.
     Symlink,
-    /// A directory.
+    /// A directory, also the old form: a regular type whose name ends in `/`.
     Dir,
     /// A character device.
     Char,
     /// A block device.
     Block,
-    /// A fifo.
+    /// A named pipe.
     Fifo,
-    /// A file stored with holes (GNU or PAX).
+    /// A file with holes (GNU type `S`, or PAX `GNU.sparse.*`); read it with [`TarReader::content`].
     Sparse,
-    /// A type we do not know.
+    /// Any other type byte; it has a body of `size` bytes.
     Other(u8),
 }
 
-/// One member.
+/// One member: everything its headers say.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Name as stored, long forms resolved.
+    /// The full name as stored; not normalised, not necessarily UTF-8.
     pub name: Vec<u8>,
     /// What it is.
     pub kind: EntryKind,
-    /// Target of a link, as stored.
+    /// The target of a hard or symbolic link, else empty or what the header says.
     pub link: Vec<u8>,
-    /// Bytes of its body in the stream, padding not counted.
+    /// Bytes of the body in this stream; 0 for links, directories, devices and pipes.
     pub size: u64,
-    /// Where its first header begins, extended headers included.
+    /// Bytes of the file's content: `size`, or with the holes of a sparse file.
+    pub content_size: u64,
+    /// Where its first header (an extended one, if it has any) begins, in bytes.
     pub header_offset: u64,
-    /// Where its body begins.
+    /// Where its body begins, in bytes.
     pub body_offset: u64,
-    /// Permission bits.
+    /// Permission bits with setuid, setgid and sticky; no file type bits.
     pub mode: u32,
-    /// Owner.
+    /// The owner's number.
     pub uid: u64,
-    /// Group.
+    /// The group's number.
     pub gid: u64,
-    /// Seconds since 1970.
+    /// Modification time in seconds since 1970, rounded down.
     pub mtime: i64,
-    /// Nanoseconds within the second.
+    /// Nanoseconds to add to `mtime`.
     pub mtime_nanos: u32,
-    /// Owner's name.
+    /// The owner's name, when given.
     pub uname: Vec<u8>,
-    /// Group's name.
+    /// The group's name, when given.
     pub gname: Vec<u8>,
-    /// Device number, major.
+    /// A device's major number.
     pub major: u32,
-    /// Device number, minor.
+    /// A device's minor number.
     pub minor: u32,
-    /// Its own PAX records, in order.
+    /// The records of its own PAX header in order, with those already applied above.
     pub pax: Vec<(Vec<u8>, Vec<u8>)>,
-    /// All its header blocks, extended ones with their bodies.
+    /// All its header blocks as read, extended ones and their bodies included.
     pub raw: Vec<u8>,
+    sparse: Option<sparse::Map>,
 }
 
-/// How the stream ended.
+impl Entry {
+    /// The last value of a PAX record.
+    pub fn pax_value(&self, key: &[u8]) -> Option<&[u8]> {
+        self.pax.iter().rev().find(|(k, _)| k == key).map(|(_, v)| v.as_slice())
+    }
+
+    /// Where in the archive it is, for messages.
+    pub fn place(&self) -> String {
+        format!("member {}", String::from_utf8_lossy(&self.name))
+    }
+}
+
+/// What followed the last member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// Two zero blocks, nothing behind.
+    /// The end has not been reached yet.
+    Unknown,
+    /// Exactly the two zero blocks of the standard.
     Clean,
-    /// The stream stopped where a header could be.
+    /// End of file with fewer than two zero blocks.
     NoEndMarker,
-    /// Two zero blocks and more zeros.
+    /// More zeros after the marker, as GNU tar's 10 240-byte records have.
     ZeroPadded,
-    /// Something behind the end that is no tar.
+    /// Something that is not zero and not a tar header.
     Junk {
-        /// Where it begins.
+        /// Where it begins, in bytes.
         offset: u64,
     },
-    /// A second tar behind the end.
+    /// A valid header after the end marker: readers disagree on whether it counts.
     SecondArchive {
-        /// Where it begins.
+        /// Where it begins, in bytes.
         offset: u64,
     },
 }
 
-/// Iterates over the members of a tar stream.
-pub struct TarReader<R> {
-    inner: R,
-    offset: u64,
-    /// Unread bytes of the current body, and its padding.
-    left: u64,
+/// Iterates over the members of a tar stream in linear time and bounded memory.
+///
+/// It reads 512 bytes at a time, so give it something buffered.
+#[derive(Debug)]
+pub struct TarReader<S> {
+    source: S,
+    pos: u64,
+    body_left: u64,
     padding: u64,
-    global: Vec<(Vec<u8>, Vec<u8>)>,
+    sparse: Option<sparse::Map>,
+    content_size: u64,
     ending: Ending,
-    ended: bool,
 }
 
-impl<R: Skip> TarReader<R> {
-    /// Reads from the first byte of a tar stream.
-    pub fn new(inner: R) -> Self {
-        Self {
-            inner,
-            offset: 0,
-            left: 0,
-            padding: 0,
-            global: Vec::new(),
-            ending: Ending::NoEndMarker,
-            ended: false,
-        }
+impl<R: Read> TarReader<Streaming<R>> {
+    /// Reads a stream that cannot seek.
+    pub fn new(reader: R) -> Self {
+        Self::with(Streaming(reader))
     }
+}
 
-    /// The next member; passes over what is unread of the last one.
+impl<R: Read + Seek> TarReader<Seekable<R>> {
+    /// Reads a file, seeking over the bodies nobody reads. Offsets count from the present position.
     ///
     /// # Errors
-    /// `Malformed` at what is no tar, `Io`.
-    #[allow(clippy::should_implement_trait, reason = "a lending iterator that can fail")]
+    /// [`crate::Kind::Io`] when it cannot seek.
+    pub fn seekable(reader: R) -> Result<Self> {
+        Ok(Self::with(Seekable::new(reader)?))
+    }
+}
+
+impl<S: Skip> TarReader<S> {
+    /// Reads from any source that can skip.
+    pub fn with(source: S) -> Self {
+        Self {
+            source,
+            pos: 0,
+            body_left: 0,
+            padding: 0,
+            sparse: None,
+            content_size: 0,
+            ending: Ending::Unknown,
+        }
+    }
+
+    /// The next member, after passing over what is left of the previous one; `None` at the end.
+    ///
+    /// # Errors
+    /// [`crate::Kind::Malformed`] with the offset, for anything that breaks the format, is
+    /// truncated, or passes a limit of this module; [`crate::Kind::Io`] from the source.
+    #[allow(clippy::should_implement_trait)] // a failed read cannot be an Iterator's None
     pub fn next(&mut self) -> Result<Option<Entry>> {
-        if self.ended {
+        if self.ending != Ending::Unknown {
             return Ok(None);
         }
-        let rest = self.left + self.padding;
-        let (at, before) = (self.offset, self.offset - rest.min(self.offset));
-        self.inner.skip(self.left).map_err(|e| e.at(format!("offset {before}")))?;
-        self.offset += self.left;
-        self.left = 0;
-        // The padding of the last member may be cut off together with the end marker.
-        let _ = at;
-        self.skip_padding()?;
-        let start = self.offset;
-        self.entry(start).map_err(|e| e.at(format!("offset {start}")))
+        self.skip_body()?;
+        let mut pending = Pending::default();
+        let header_offset = self.pos;
+        let mut raw = Vec::new();
+        loop {
+            let at = self.pos;
+            let Some(block) = self.read_block()? else {
+                pending.refuse_leftovers(at)?;
+                self.ending = Ending::NoEndMarker;
+                return Ok(None);
+            };
+            if is_zero(&block) {
+                pending.refuse_leftovers(at)?;
+                self.ending = self.read_ending()?;
+                return Ok(None);
+            }
+            let head = header::Head::parse(&block).map_err(|e| e.at(offset(at)))?;
+            raw.extend_from_slice(&block);
+            if let Some(extension) = head.extension() {
+                let body = self.read_extension(head.size, &mut raw, at)?;
+                pending.add(extension, body).map_err(|e| e.at(offset(at)))?;
+                continue;
+            }
+            let map = self.read_old_sparse(&head, &block, &mut raw)?;
+            let mut entry = pending.finish(head, map).map_err(|e| e.at(offset(at)))?;
+            entry.header_offset = header_offset;
+            entry.body_offset = self.pos;
+            entry.raw = raw;
+            self.body_left = entry.size;
+            self.padding = padding(entry.size);
+            self.content_size = entry.content_size;
+            self.sparse = entry.sparse.clone();
+            return Ok(Some(entry));
+        }
     }
 
-    fn skip_padding(&mut self) -> Result<()> {
-        let padding = std::mem::take(&mut self.padding);
-        self.inner.skip(padding).map_err(|e| e.at(format!("offset {}", self.offset)))?;
-        self.offset += padding;
-        Ok(())
-    }
-
-    /// The body of the current member; what is not read is passed over by `next`.
-    pub fn body(&mut self) -> Body<'_, R> {
+    /// The body of the present member as stored: `size` bytes.
+    ///
+    /// A stream that ends too early is an error here, never a short body.
+    pub fn body(&mut self) -> impl Read + '_ {
         Body { tar: self }
     }
 
-    /// How the stream ended, once `next` has returned nothing.
+    /// The content of the present member: its body, with the holes of a sparse file as zeros.
+    ///
+    /// Call it before reading from `body`.
+    ///
+    /// # Errors
+    /// [`crate::Kind::Malformed`] when the sparse map makes no sense.
+    pub fn content(&mut self) -> Result<Content<impl Read + '_>> {
+        let size = self.content_size;
+        let stored = self.body_left;
+        let map = self.sparse.take();
+        Content::new(Body { tar: self }, map, stored, size)
+    }
+
+    /// What followed the last member; known once [`Self::next`] has returned `None`.
     pub fn ending(&self) -> Ending {
         self.ending
     }
 
-    /// One block; `None` at the end of the stream.
-    fn block(&mut self) -> Result<Option<[u8; BLOCK]>> {
-        let mut block = [0; BLOCK];
-        let got = crate::io::pump::fill(&mut self.inner, &mut block).map_err(Error::from)?;
-        self.offset += got as u64;
-        match got {
-            0 => Ok(None),
-            BLOCK => Ok(Some(block)),
-            _ => Err(truncated()),
-        }
+    /// How many bytes of the source have been passed.
+    pub fn position(&self) -> u64 {
+        self.pos
     }
 
-    fn extended(&mut self, size: u64, raw: &mut Vec<u8>) -> Result<Vec<u8>> {
-        if size > MAX_EXTENDED {
-            return Err(Error::malformed(format!("extended header of {size} bytes, more than the limit of 1 MiB")));
-        }
-        let padded = size.next_multiple_of(BLOCK as u64);
-        let mut bytes = Vec::new();
-        self.inner.by_ref().take(padded).read_to_end(&mut bytes)?;
-        self.offset += bytes.len() as u64;
-        if bytes.len() as u64 != padded {
-            return Err(truncated());
-        }
-        raw.extend_from_slice(&bytes);
-        if raw.len() as u64 > 4 * MAX_EXTENDED {
-            return Err(Error::malformed("too many extended headers before one member"));
-        }
-        bytes.truncate(usize::try_from(size).unwrap_or(usize::MAX));
-        Ok(bytes)
+    /// Gives the source back, wherever it stands.
+    pub fn into_source(self) -> S {
+        self.source
     }
 
-    fn entry(&mut self, start: u64) -> Result<Option<Entry>> {
-        let mut raw = Vec::new();
-        let mut long_name: Option<Vec<u8>> = None;
-        let mut long_link: Option<Vec<u8>> = None;
-        let mut pax: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-        loop {
-            let Some(block) = self.block()? else {
-                if !raw.is_empty() {
-                    return Err(truncated());
-                }
-                self.ended = true;
-                return Ok(None);
-            };
-            if block.iter().all(|&b| b == 0) {
-                if !raw.is_empty() {
-                    return Err(Error::malformed("extended header without a member"));
-                }
-                return self.end().map(|()| None);
-            }
-            let header = header(&block)?;
-            raw.extend_from_slice(&block);
-            let kind = block[156];
-            let size = number(&block[124..136], "size")?;
-            match kind {
-                b'L' => long_name = Some(until_nul(self.extended(size, &mut raw)?)),
-                b'K' => long_link = Some(until_nul(self.extended(size, &mut raw)?)),
-                b'x' | b'X' => pax.extend(pax::records(&self.extended(size, &mut raw)?)?),
-                b'g' => {
-                    let records = pax::records(&self.extended(size, &mut raw)?)?;
-                    self.global.extend(records);
-                    if self.global.len() > 10_000 {
-                        return Err(Error::malformed("too many global headers"));
-                    }
-                }
-                _ => {
-                    let mut entry = member(&block, header, size)?;
-                    entry.header_offset = start;
-                    if let Some(name) = long_name {
-                        entry.name = name;
-                    }
-                    if let Some(link) = long_link {
-                        entry.link = link;
-                    }
-                    for (key, value) in self.global.iter().chain(&pax) {
-                        pax::apply(&mut entry, key, value)?;
-                    }
-                    if kind == b'S' {
-                        self.sparse_map(&block, &mut raw)?;
-                    }
-                    if entry.name.len() > MAX_NAME || entry.link.len() > MAX_NAME {
-                        return Err(Error::malformed("name longer than 4096 bytes"));
-                    }
-                    let has_body = matches!(entry.kind, EntryKind::Regular | EntryKind::Sparse | EntryKind::Other(_));
-                    if !has_body {
-                        // A hard link may carry a body in the pax format; engines pass it over.
-                        if entry.kind != EntryKind::HardLink || entry.size == 0 {
-                            entry.size = 0;
-                        }
-                    }
-                    entry.pax = pax;
-                    entry.raw = raw;
-                    entry.body_offset = self.offset;
-                    self.left = entry.size;
-                    self.padding = entry.size.next_multiple_of(BLOCK as u64) - entry.size;
-                    return Ok(Some(entry));
-                }
-            }
+    fn skip_body(&mut self) -> Result<()> {
+        let n = self.body_left + self.padding;
+        if n == 0 {
+            return Ok(());
         }
-    }
-
-    /// The blocks that continue a GNU sparse map.
-    fn sparse_map(&mut self, block: &[u8; BLOCK], raw: &mut Vec<u8>) -> Result<()> {
-        let mut more = block[482] != 0;
-        while more {
-            let Some(next) = self.block()? else { return Err(truncated()) };
-            raw.extend_from_slice(&next);
-            if raw.len() as u64 > MAX_EXTENDED {
-                return Err(Error::malformed("sparse map larger than 1 MiB"));
-            }
-            more = next[504] != 0;
-        }
+        let start = self.pos;
+        self.source.skip(n).map_err(|e| truncated(&e, "body", start))?;
+        self.pos += n;
+        self.body_left = 0;
+        self.padding = 0;
         Ok(())
     }
 
-    /// Reads on from the first zero block to the end of the stream.
-    fn end(&mut self) -> Result<()> {
-        self.ended = true;
-        let Some(second) = self.block()? else {
-            self.ending = Ending::NoEndMarker;
-            return Ok(());
-        };
-        if second.iter().any(|&b| b != 0) {
-            return Err(Error::malformed("a single zero block between members"));
-        }
-        self.ending = Ending::Clean;
-        let mut buf = vec![0; 64 << 10];
-        loop {
-            let got = crate::io::pump::fill(&mut self.inner, &mut buf).map_err(Error::from)?;
-            if got == 0 {
-                return Ok(());
+    /// One block; `None` when the stream ends exactly before it.
+    fn read_block(&mut self) -> Result<Option<[u8; BLOCK]>> {
+        let mut block = [0; BLOCK];
+        let n = read_full(&mut self.source, &mut block)?;
+        match n {
+            0 => return Ok(None),
+            BLOCK => {}
+            _ => {
+                let eof = io::ErrorKind::UnexpectedEof.into();
+                return Err(truncated(&eof, "header", self.pos));
             }
-            let Some(at) = buf[..got].iter().position(|&b| b != 0) else {
-                self.ending = Ending::ZeroPadded;
-                self.offset += got as u64;
-                continue;
-            };
-            let at_block = at - at % BLOCK;
-            let offset = self.offset + at_block as u64;
-            let second_tar = buf[at_block..got]
-                .first_chunk::<BLOCK>()
-                .is_some_and(|block| header(block).is_ok());
-            self.ending = if second_tar {
-                Ending::SecondArchive { offset }
-            } else {
-                Ending::Junk { offset: self.offset + at as u64 }
-            };
-            // The rest is read, so that a compressed stream is checked to its end.
-            io::copy(&mut self.inner, &mut io::sink())?;
-            return Ok(());
+        }
+        self.pos += BLOCK as u64;
+        Ok(Some(block))
+    }
+
+    /// A block that must be there.
+    fn need_block(&mut self, what: &str) -> Result<[u8; BLOCK]> {
+        let at = self.pos;
+        self.read_block()?.ok_or_else(|| truncated(&io::ErrorKind::UnexpectedEof.into(), what, at))
+    }
+
+    fn read_extension(&mut self, size: u64, raw: &mut Vec<u8>, at: u64) -> Result<Vec<u8>> {
+        if size > MAX_EXTENDED || raw.len() as u64 + size > MAX_HEADERS as u64 {
+            let what = format!("an extended header of {size} bytes is over the limit");
+            return Err(Error::malformed(what).at(offset(at)));
+        }
+        let start = raw.len();
+        let padded = size + padding(size);
+        let mut part = self.source.by_ref().take(padded);
+        let n = part.read_to_end(raw)? as u64;
+        if n < padded {
+            let eof = io::ErrorKind::UnexpectedEof.into();
+            return Err(truncated(&eof, "extended header", self.pos));
+        }
+        self.pos += n;
+        let body = raw.get(start..start + size as usize).unwrap_or_default();
+        Ok(body.to_vec())
+    }
+
+    /// The sparse map of a GNU `S` header and of the blocks that extend it.
+    fn read_old_sparse(
+        &mut self,
+        head: &header::Head,
+        block: &[u8; BLOCK],
+        raw: &mut Vec<u8>,
+    ) -> Result<Option<(Vec<sparse::Piece>, u64)>> {
+        if !head.is_old_sparse() {
+            return Ok(None);
+        }
+        let start = self.pos;
+        let mut more = block[482] != 0;
+        let mut map = sparse::pieces(&block[386..482]).map_err(|e| e.at(offset(start)))?;
+        let real = header::size(&block[483..495]).map_err(|e| e.at(offset(start)))?;
+        while more {
+            if self.pos - start >= MAX_EXTENDED {
+                let what = "a sparse map over 1 MiB is over the limit";
+                return Err(Error::malformed(what).at(offset(start)));
+            }
+            let at = self.pos;
+            let block = self.need_block("sparse map")?;
+            raw.extend_from_slice(&block);
+            map.extend(sparse::pieces(&block[..504]).map_err(|e| e.at(offset(at)))?);
+            more = block[504] != 0;
+        }
+        Ok(Some((map, real)))
+    }
+
+    /// Looks at everything after a first zero block.
+    fn read_ending(&mut self) -> Result<Ending> {
+        let at = self.pos;
+        let mut block = [0; BLOCK];
+        let n = read_full(&mut self.source, &mut block)?;
+        self.pos += n as u64;
+        if !is_zero(&block[..n]) {
+            // GNU tar stops here with a warning, Go refuses, others read on: three meanings.
+            let what = "a single zero block is followed by more data";
+            return Err(Error::malformed(what).at(offset(at)));
+        }
+        if n < BLOCK {
+            return Ok(Ending::NoEndMarker);
+        }
+        let mut padded = false;
+        loop {
+            let at = self.pos;
+            let n = read_full(&mut self.source, &mut block)?;
+            self.pos += n as u64;
+            if let Some(i) = block[..n].iter().position(|b| *b != 0) {
+                let header = n == BLOCK && header::Head::parse(&block).is_ok();
+                return Ok(if header {
+                    Ending::SecondArchive { offset: at }
+                } else {
+                    Ending::Junk { offset: at + i as u64 }
+                });
+            }
+            padded |= n > 0;
+            if n < BLOCK {
+                return Ok(if padded { Ending::ZeroPadded } else { Ending::Clean });
+            }
         }
     }
 }
 
-/// Reads the body of one member.
-pub struct Body<'a, R> {
-    tar: &'a mut TarReader<R>,
+struct Body<'a, S> {
+    tar: &'a mut TarReader<S>,
 }
 
-impl<R: Read> Read for Body<'_, R> {
+impl<S: Read> Read for Body<'_, S> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let want = usize::try_from(self.tar.left).unwrap_or(usize::MAX).min(buf.len());
+        let want = buf.len().min(usize::try_from(self.tar.body_left).unwrap_or(usize::MAX));
         if want == 0 {
             return Ok(0);
         }
-        let got = self.tar.inner.read(&mut buf[..want])?;
-        if got == 0 {
-            return Err(truncated().at(format!("offset {}", self.tar.offset)).into());
+        let n = self.tar.source.read(&mut buf[..want])?;
+        if n == 0 {
+            let eof = io::ErrorKind::UnexpectedEof.into();
+            return Err(truncated(&eof, "body", self.tar.pos).into());
         }
-        self.tar.left -= got as u64;
-        self.tar.offset += got as u64;
-        Ok(got)
+        self.tar.pos += n as u64;
+        self.tar.body_left -= n as u64;
+        Ok(n)
     }
 }
 
-fn truncated() -> Error {
-    Error::malformed("truncated archive")
+/// Zero bytes that fill the last block of a body of `size` bytes.
+pub fn padding(size: u64) -> u64 {
+    size.wrapping_neg() % BLOCK as u64
 }
 
-fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {
-    if let Some(at) = bytes.iter().position(|&b| b == 0) {
-        bytes.truncate(at);
+fn offset(at: u64) -> String {
+    format!("offset {at}")
+}
+
+fn truncated(err: &io::Error, part: &str, at: u64) -> Error {
+    if err.kind() == io::ErrorKind::UnexpectedEof && err.get_ref().is_none() {
+        return Error::malformed(format!("the tar stream is truncated in a {part}")).at(offset(at));
     }
-    bytes
+    Error::from_io(err)
 }
 
-/// Which dialect a header is in.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Dialect {
-    Old,
-    Ustar,
-    Gnu,
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|b| *b == 0)
 }
 
-/// Checks the checksum of a header block.
-fn header(block: &[u8; BLOCK]) -> Result<Dialect> {
-    let stored = number(&block[148..156], "checksum")
-        .map_err(|_| Error::malformed("not a tar header"))?;
-    let sum = |as_value: fn(u8) -> i64| -> i64 {
-        block.iter().enumerate().map(|(i, &b)| as_value(if (148..156).contains(&i) { b' ' } else { b })).sum()
-    };
-    let unsigned = sum(i64::from);
-    // Some old writers added the bytes as signed numbers.
-    let signed = sum(|b| i64::from(b.cast_signed()));
-    let stored = i64::try_from(stored).unwrap_or(-1);
-    if stored != unsigned && stored != signed {
-        return Err(Error::malformed("not a tar header (wrong checksum)"));
-    }
-    Ok(match &block[257..265] {
-        b"ustar  \0" => Dialect::Gnu,
-        magic if magic.starts_with(b"ustar") => Dialect::Ustar,
-        _ => Dialect::Old,
-    })
-}
-
-fn member(block: &[u8; BLOCK], dialect: Dialect, size: u64) -> Result<Entry> {
-    let field = |range: std::ops::Range<usize>| until_nul(block[range].to_vec());
-    let mut name = field(0..100);
-    if dialect == Dialect::Ustar && block[345] != 0 {
-        let mut full = field(345..500);
-        full.push(b'/');
-        full.extend_from_slice(&name);
-        name = full;
-    }
-    let kind = match block[156] {
-        // Before ustar a directory was a name that ends in a slash.
-        0 | b'0' | b'7' if name.ends_with(b"/") => EntryKind::Dir,
-        0 | b'0' | b'7' => EntryKind::Regular,
-        b'1' => EntryKind::HardLink,
-        b'2' => EntryKind::Symlink,
-        b'3' => EntryKind::Char,
-        b'4' => EntryKind::Block,
-        b'5' => EntryKind::Dir,
-        b'6' => EntryKind::Fifo,
-        b'S' => EntryKind::Sparse,
-        other => EntryKind::Other(other),
-    };
-    let named = dialect != Dialect::Old;
-    let device = |range| {
-        let value = if named { number(&block[range], "device").unwrap_or_default() } else { 0 };
-        u32::try_from(value).unwrap_or_default()
-    };
-    Ok(Entry {
-        name,
-        kind,
-        link: field(157..257),
-        size,
-        header_offset: 0,
-        body_offset: 0,
-        mode: u32::try_from(number(&block[100..108], "mode")? & 0o7777).unwrap_or_default(),
-        uid: number(&block[108..116], "uid")?,
-        gid: number(&block[116..124], "gid")?,
-        mtime: signed(&block[136..148]).ok_or_else(|| Error::malformed("invalid mtime"))?,
-        mtime_nanos: 0,
-        uname: if named { field(265..297) } else { Vec::new() },
-        gname: if named { field(297..329) } else { Vec::new() },
-        major: device(329..337),
-        minor: device(337..345),
-        pax: Vec::new(),
-        raw: Vec::new(),
-    })
-}
-
-/// A number that cannot be negative.
-fn number(field: &[u8], what: &str) -> Result<u64> {
-    signed(field)
-        .and_then(|value| u64::try_from(value).ok())
-        .filter(|&value| value <= MAX_SIZE)
-        .ok_or_else(|| Error::malformed(format!("invalid {what} in a tar header")))
-}
-
-/// Octal text, or base-256 with the first bit set.
-fn signed(field: &[u8]) -> Option<i64> {
-    let first = *field.first()?;
-    if first & 0x80 != 0 {
-        let negative = first & 0x40 != 0;
-        let mut value: i128 = if negative { -1 } else { 0 };
-        for (i, &byte) in field.iter().enumerate() {
-            let byte = if i == 0 { byte & 0x7f | if negative { 0x80 } else { 0 } } else { byte };
-            value = value.checked_mul(256)? | i128::from(byte);
+/// Fills `buf` as far as the stream goes.
+fn read_full(reader: &mut impl Read, buf: &mut [u8]) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buf.len() {
+        match reader.read(&mut buf[done..]) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
         }
-        return i64::try_from(value).ok();
     }
-    let text = std::str::from_utf8(field).ok()?;
-    let text = text.trim_matches([' ', '\0']);
-    if text.is_empty() {
-        return Some(0);
-    }
-    if !text.bytes().all(|b| (b'0'..=b'7').contains(&b)) {
-        return None;
-    }
-    i64::from_str_radix(text, 8).ok()
+    Ok(done)
 }
 
 #[cfg(test)]

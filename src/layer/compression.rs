@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use super::encoding::Encoding;
+use crate::encoding::Encoding;
 use crate::error::{Error, Kind, Result};
 
 /// How to compress: `none`, `gzip`, `gzip:9`, `zstd`, `zstd:19`.

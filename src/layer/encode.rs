@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use zstd::stream::raw::CParameter;
 
 use super::compression::Compression;
-use super::encoding::Encoding;
+use crate::encoding::Encoding;
 use super::gzip::Gzip;
 
 /// Input bytes per zstd job. Part of the output format: jobs are where the compressor starts over.

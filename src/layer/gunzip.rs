@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use flate2::{Decompress, FlushDecompress, Status};
 use libdeflater::Crc;
 
-use super::encoding::Encoding;
+use crate::encoding::Encoding;
 use super::input::Input;
 use super::truncated;
 use crate::error::Error;

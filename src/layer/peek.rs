@@ -4,7 +4,7 @@
 
 use std::io::{self, Read};
 
-use super::encoding::{Encoding, SNIFF_LEN};
+use crate::encoding::{Encoding, SNIFF_LEN};
 
 /// A reader whose first bytes were looked at; it still yields all of them.
 #[derive(Debug)]

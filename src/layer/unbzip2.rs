@@ -6,7 +6,7 @@ use std::io::{self, Read};
 
 use bzip2::{Decompress, Status};
 
-use super::encoding::Encoding;
+use crate::encoding::Encoding;
 use super::input::Input;
 use super::truncated;
 use crate::error::Error;

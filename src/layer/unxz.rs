@@ -9,7 +9,7 @@ use std::io::{self, Read};
 
 use liblzma::stream::{Action, Error as LzmaError, Status, Stream, TELL_UNSUPPORTED_CHECK};
 
-use super::encoding::Encoding;
+use crate::encoding::Encoding;
 use super::input::Input;
 use super::permit::Permit;
 use super::{SMALL_WINDOW, binary_size, truncated};

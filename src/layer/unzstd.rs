@@ -9,7 +9,7 @@ use std::io::{self, Read};
 
 use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, ResetDirective, get_error_name};
 
-use super::encoding::Encoding;
+use crate::encoding::Encoding;
 use super::input::Input;
 use super::permit::Permit;
 use super::{SMALL_WINDOW, binary_size, truncated};

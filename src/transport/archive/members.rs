@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::io::parts::Extent;
 use crate::io::pump;
 use crate::io::scratch::Scratch;
-use crate::io::tar::{Ending, EntryKind, Seekable, Skip, TarReader};
+use crate::io::tar::{Ending, EntryKind, Skip, TarReader};
 use crate::layout::{self, clean};
 
 /// Most links followed from one name.
@@ -62,7 +62,7 @@ impl Archive {
     pub fn index(extent: Extent, ctx: &Context) -> Result<Self> {
         let mut archive = Self::empty(extent.path.display().to_string(), ctx);
         archive.input = Some(extent.clone());
-        let mut tar = TarReader::new(Seekable::new(extent));
+        let mut tar = TarReader::with(extent.reader());
         archive.read_all(&mut tar, ctx, |_, entry, _| {
             let (offset, size) = (entry.body_offset, entry.size);
             Ok(Slot::Bytes { offset, size, shared: false, digest: None })
@@ -161,7 +161,7 @@ impl Archive {
             self.slots.insert(name.into_boxed_str(), slot);
         }
         match tar.ending() {
-            Ending::Clean | Ending::ZeroPadded => {}
+            Ending::Clean | Ending::ZeroPadded | Ending::Unknown => {}
             Ending::NoEndMarker => self.warnings.push("no end-of-archive marker".into()),
             Ending::Junk { offset } => {
                 self.warnings.push(format!("junk after the end of the archive [offset {offset}]"));

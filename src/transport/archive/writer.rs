@@ -9,7 +9,6 @@ use std::collections::HashSet;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::context::Context;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::io::output::Output;
@@ -86,7 +85,7 @@ impl ArchiveSink {
         scratch: impl Fn() -> Result<Arc<Scratch>> + Send + Sync + 'static,
     ) -> Result<Self> {
         let state = State {
-            out: Encoder::new(target, whole),
+            out: Encoder::new(target, whole)?,
             written: HashSet::new(),
             published: Vec::new(),
             directories: HashSet::new(),
