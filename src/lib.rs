@@ -12,6 +12,8 @@ pub mod descriptor;
 pub mod digest;
 pub mod encoding;
 pub mod error;
+pub mod images;
+pub mod inspect;
 pub mod io;
 pub mod json;
 pub mod layer;

@@ -1,2 +1,9 @@
-//! The `imgpack` command.
-fn main() {}
+//! The `imgpack` command: parse, run, exit code.
+//!
+//! All terminal code is in this binary crate; the library prints nothing.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -31,6 +31,16 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// [`escape`] without the limit on length, for whole messages.
+pub fn escape_long(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_hostile) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::new();
+    text.chars().for_each(|c| push(&mut out, c));
+    Cow::Owned(out)
+}
+
 /// [`escape`] for bytes that need not be UTF-8: other bytes print as `\xNN`.
 pub fn escape_bytes(bytes: &[u8]) -> String {
     let mut out = String::new();

@@ -1,1 +1,269 @@
-//! The list of transports: `scheme:path[:image]`, or a bare path that is recognised.
+//! The list of transports: `scheme:path[:image]`, or a bare path that is recognised by what it is.
+//!
+//! It knows how places are spelled and which transport answers; it reads no image. Spelling as in
+//! skopeo's `containers-transports(5)`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::context::Context;
+use crate::encoding::Encoding;
+use crate::error::{Error, Kind, Result};
+use crate::io::dir::Dir;
+use crate::io::output::Output;
+use crate::io::scratch::Scratch;
+use crate::layer::{self, Compression};
+use crate::layout::Reading;
+use crate::transport::archive::{ArchiveSink, ArchiveSource, Halves, Target};
+use crate::transport::distribution::{LayoutTree, RegistryFiles, storage_of};
+use crate::transport::layout::{LayoutSink, LayoutSource, Rules};
+use crate::transport::skopeo_dir::{DirSink, DirSource};
+use crate::transport::store::Store;
+use crate::transport::{Sink, Source};
+
+/// The kinds of place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// `docker-archive:` a tar with manifest.json.
+    DockerArchive,
+    /// `oci-archive:` a tar of an OCI layout.
+    OciArchive,
+    /// `oci:` an OCI layout directory.
+    Oci,
+    /// `dir:` skopeo's flat directory.
+    Dir,
+    /// `store:` the local store.
+    Store,
+    /// A bare path.
+    Path,
+}
+
+const SCHEMES: [(&str, Scheme); 5] = [
+    ("docker-archive:", Scheme::DockerArchive),
+    ("oci-archive:", Scheme::OciArchive),
+    ("oci:", Scheme::Oci),
+    ("dir:", Scheme::Dir),
+    ("store:", Scheme::Store),
+];
+
+/// A place as the user spelled it.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// What kind.
+    pub scheme: Scheme,
+    /// Where; empty for the store.
+    pub path: PathBuf,
+    /// Which image there: a name, a tag, `@index`.
+    pub image: Option<String>,
+}
+
+/// What opening places needs to know of the run.
+#[derive(Clone)]
+pub struct Env {
+    /// Where the store is.
+    pub store: PathBuf,
+    /// A directory for scratch files where no better one is known.
+    pub temporary: PathBuf,
+    /// How ambiguous tables are read.
+    pub reading: Reading,
+    /// Whether existing files are overwritten.
+    pub force: bool,
+    /// Budgets and listeners.
+    pub ctx: Context,
+}
+
+impl Place {
+    /// Reads a place. A bare path needs no scheme; a name that is neither is a bare path too.
+    ///
+    /// # Errors
+    /// `Usage` when the path is empty.
+    pub fn parse(text: &str) -> Result<Self> {
+        for (prefix, scheme) in SCHEMES {
+            let Some(rest) = text.strip_prefix(prefix) else { continue };
+            if scheme == Scheme::Store {
+                let image = Some(rest).filter(|r| !r.is_empty()).map(str::to_owned);
+                return Ok(Self { scheme, path: PathBuf::new(), image });
+            }
+            let (path, image) = match rest.split_once(':') {
+                Some((path, image)) if scheme != Scheme::Dir => (path, Some(image.to_owned())),
+                _ => (rest, None),
+            };
+            if path.is_empty() {
+                return Err(Error::new(Kind::Usage, format!("{prefix} needs a path")));
+            }
+            return Ok(Self { scheme, path: path.into(), image: image.filter(|i| !i.is_empty()) });
+        }
+        if text.is_empty() {
+            return Err(Error::new(Kind::Usage, "a place needs a path"));
+        }
+        Ok(Self { scheme: Scheme::Path, path: text.into(), image: None })
+    }
+
+    /// Whether `text` can only mean a place: it has a scheme, or something lies at that path.
+    pub fn is_place(text: &str) -> bool {
+        SCHEMES.iter().any(|(prefix, _)| text.starts_with(prefix))
+            || text == "-"
+            || std::fs::symlink_metadata(text).is_ok()
+    }
+
+    /// Opens the place for reading. `scratch` gives a directory for what must be unpacked first.
+    ///
+    /// # Errors
+    /// `Missing`, `Malformed`, `Corrupt`, `Unsupported`, `Io`.
+    pub fn source(
+        &self,
+        env: &Env,
+        scratch: &dyn Fn() -> Result<Arc<Scratch>>,
+    ) -> Result<Box<dyn Source>> {
+        let (path, ctx, reading) = (&self.path, &env.ctx, env.reading);
+        let missing = || Error::missing("no such file or directory").input(path.display().to_string());
+        match self.scheme {
+            Scheme::Store => {
+                let store = Store::new(&env.store, ctx);
+                let source = store.source()?.ok_or_else(|| {
+                    Error::missing("the store is empty").input(env.store.display().to_string())
+                })?;
+                Ok(Box::new(source))
+            }
+            Scheme::Oci => Ok(Box::new(LayoutSource::open(path, reading, ctx)?)),
+            Scheme::Dir => Ok(Box::new(DirSource::open(path)?)),
+            Scheme::Path if path == Path::new("-") => {
+                let input = std::io::stdin();
+                let source = ArchiveSource::stream(input, "standard input", scratch()?, reading, ctx)?;
+                Ok(Box::new(source))
+            }
+            Scheme::DockerArchive | Scheme::OciArchive => {
+                Ok(Box::new(ArchiveSource::open(path, scratch, reading, ctx)?))
+            }
+            Scheme::Path if !path.exists() => Err(missing()),
+            Scheme::Path if path.is_dir() => self.directory(env),
+            Scheme::Path => Ok(Box::new(ArchiveSource::open(path, scratch, reading, ctx)?)),
+        }
+    }
+
+    /// A bare directory, recognised by what is in it (§1 of the format reference's order).
+    fn directory(&self, env: &Env) -> Result<Box<dyn Source>> {
+        let (path, ctx, reading) = (&self.path, &env.ctx, env.reading);
+        let has = |name: &str| std::fs::symlink_metadata(path.join(name)).is_ok();
+        if has("index.json") || has("oci-layout") {
+            return Ok(Box::new(LayoutSource::open(path, reading, ctx)?));
+        }
+        if has("version") && has("manifest.json") {
+            return Ok(Box::new(DirSource::open(path)?));
+        }
+        if storage_of(path).is_some() {
+            return Ok(Box::new(RegistryFiles::open(path, ctx)?));
+        }
+        if has("manifest.json") || has("repositories") {
+            return Ok(Box::new(LayoutSource::open(path, reading, ctx)?));
+        }
+        Ok(Box::new(LayoutTree::open(path, reading, ctx)?))
+    }
+
+    /// Opens the place for writing. `halves` narrows an archive to one of its tables.
+    ///
+    /// # Errors
+    /// `Usage`, `Conflict`, `Unsupported`, `Busy`, `Io`.
+    pub fn sink(&self, env: &Env, halves: Option<Halves>) -> Result<Box<dyn Sink>> {
+        let ctx = &env.ctx;
+        match self.scheme {
+            Scheme::Store => Ok(Box::new(Store::new(&env.store, ctx).sink(ctx)?)),
+            Scheme::Oci => {
+                let label = self.image.clone();
+                Ok(Box::new(LayoutSink::create(&self.path, Rules::PLAIN, label, ctx)?))
+            }
+            Scheme::Dir => Ok(Box::new(DirSink::create(&self.path, ctx)?)),
+            Scheme::DockerArchive => self.archive(env, halves.unwrap_or(Halves::Union)),
+            Scheme::OciArchive => self.archive(env, halves.unwrap_or(Halves::Oci)),
+            Scheme::Path if self.path.is_dir() => {
+                let what = "is a directory; say oci:DIR or dir:DIR";
+                Err(Error::new(Kind::Usage, what).input(self.path.display().to_string()))
+            }
+            Scheme::Path if !names_archive(&self.path) => {
+                let what = "not clear what to write; say oci:DIR, dir:DIR, store: or a name ending in .tar";
+                Err(Error::new(Kind::Usage, what).input(self.path.display().to_string()))
+            }
+            Scheme::Path => self.archive(env, halves.unwrap_or(Halves::Union)),
+        }
+    }
+
+    fn archive(&self, env: &Env, halves: Halves) -> Result<Box<dyn Sink>> {
+        if self.path == Path::new("-") {
+            let target = Target::Stream(Box::new(std::io::stdout()));
+            return stream(target, env, halves);
+        }
+        file(&self.path, env, halves)
+    }
+}
+
+/// `.tar`, alone or with the ending of a compression, or standard output.
+fn names_archive(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name == "-"
+        || [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.zstd"].iter().any(|e| name.ends_with(e))
+}
+
+/// An archive that appears at `path`, compressed as its name says.
+///
+/// # Errors
+/// `Conflict` when it exists, `Unsupported` for a compression that cannot be written, `Io`.
+pub fn file(path: &Path, env: &Env, halves: Halves) -> Result<Box<dyn Sink>> {
+    let encoding = layer::output_encoding(path)?.unwrap_or(Encoding::Plain);
+    let output = Output::create(path, env.force, env.ctx.sync)?;
+    let directory = output.directory().to_path_buf();
+    let place = path.display().to_string();
+    let scratch = one_scratch(directory);
+    let sink =
+        ArchiveSink::create(Target::File(output), place, halves, Compression::new(encoding), scratch)?;
+    Ok(Box::new(sink))
+}
+
+/// An archive on a stream.
+///
+/// # Errors
+/// `Io`.
+pub fn stream(target: Target, env: &Env, halves: Halves) -> Result<Box<dyn Sink>> {
+    let scratch = one_scratch(env.temporary.clone());
+    let whole = Compression::new(Encoding::Plain);
+    let sink = ArchiveSink::create(target, "standard output".into(), halves, whole, scratch)?;
+    Ok(Box::new(sink))
+}
+
+/// Makes a scratch directory when first asked, and gives the same one afterwards.
+fn one_scratch(directory: PathBuf) -> impl Fn() -> Result<Arc<Scratch>> + Send + Sync {
+    let made: std::sync::Mutex<Option<Arc<Scratch>>> = std::sync::Mutex::default();
+    move || {
+        let mut made = made.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(scratch) = &*made {
+            return Ok(scratch.clone());
+        }
+        let scratch = Arc::new(Scratch::create(Dir::open(&directory)?)?);
+        *made = Some(scratch.clone());
+        Ok(scratch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_spelled_as_in_skopeo() {
+        for (text, scheme, path, image) in [
+            ("oci:dir", Scheme::Oci, "dir", None),
+            ("oci:dir:name:tag", Scheme::Oci, "dir", Some("name:tag")),
+            ("oci:/a/b:@1", Scheme::Oci, "/a/b", Some("@1")),
+            ("docker-archive:x.tar:nginx:1", Scheme::DockerArchive, "x.tar", Some("nginx:1")),
+            ("dir:a:b", Scheme::Dir, "a:b", None),
+            ("store:nginx:1", Scheme::Store, "", Some("nginx:1")),
+            ("store:", Scheme::Store, "", None),
+            ("x.tar", Scheme::Path, "x.tar", None),
+        ] {
+            let place = Place::parse(text).unwrap();
+            assert_eq!(place.scheme, scheme, "{text}");
+            assert_eq!(place.path, Path::new(path), "{text}");
+            assert_eq!(place.image.as_deref(), image, "{text}");
+        }
+        assert!(Place::parse("oci:").is_err());
+    }
+}

@@ -1,0 +1,69 @@
+//! The command line: one file for each verb, and what they share.
+
+use std::process::ExitCode;
+
+use clap::FromArgMatches;
+
+mod args;
+mod config;
+mod convert;
+mod copy;
+mod exit;
+mod export;
+mod history;
+mod hints;
+mod images;
+mod import;
+mod inspect;
+mod load;
+mod log;
+mod ls;
+mod manual;
+mod out;
+mod progress;
+mod prune;
+mod rmi;
+mod run;
+mod save;
+mod signals;
+mod tag;
+mod verify;
+mod diff;
+
+use args::{Cli, Verb};
+
+/// Runs the command and says how it ended.
+pub(crate) fn main() -> ExitCode {
+    let command = match config::command() {
+        Ok(command) => command,
+        Err(error) => return exit::report(&error, None),
+    };
+    let cli = match command.try_get_matches().and_then(|m| Cli::from_arg_matches(&m)) {
+        Ok(cli) => cli,
+        Err(error) => return exit::usage(&error),
+    };
+    let run = match run::Run::start(&cli.global) {
+        Ok(run) => run,
+        Err(error) => return exit::report(&error, None),
+    };
+    let result = match &cli.verb {
+        Verb::Save(args) => save::run(args, &run),
+        Verb::Load(args) => load::run(args, &run),
+        Verb::Import(args) => import::run(args, &run),
+        Verb::Export(args) => export::run(args, &run),
+        Verb::Images(args) => images::run(args, &run),
+        Verb::Inspect(args) => inspect::run(args, &run),
+        Verb::History(args) => history::run(args, &run),
+        Verb::Tag(args) => tag::run(args, &run),
+        Verb::Rmi(args) => rmi::run(args, &run),
+        Verb::Prune(args) => prune::run(args, &run),
+        Verb::Copy(args) => copy::run(args, &run),
+        Verb::Verify(args) => verify::run(args, &run),
+        Verb::Ls(args) => ls::run(args, &run),
+        Verb::Diff(args) => diff::run(args, &run),
+        Verb::Completions(args) => manual::completions(args),
+        Verb::Man(args) => manual::man(args),
+    };
+    run.finish();
+    exit::code(result, &run)
+}

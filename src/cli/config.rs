@@ -1,0 +1,99 @@
+//! Defaults: flags come first, then `IMGPACK_*`, then the configuration file.
+
+use std::path::PathBuf;
+
+use clap::{Arg, Command, CommandFactory};
+use imgpack::{Error, Kind, Result};
+
+use super::args::Cli;
+
+/// Flags that belong to one call and are never a default.
+const NO_DEFAULT: [&str; 9] =
+    ["output", "input", "tag", "help", "version", "all", "digestfile", "created", "name"];
+
+/// The command with all its defaults in place.
+///
+/// # Errors
+/// `Usage` when the configuration file cannot be read.
+pub(crate) fn command() -> Result<Command> {
+    let settings = settings()?;
+    let known = std::cell::RefCell::new(std::collections::HashSet::new());
+    let adapt = |arg: Arg, verb: Option<&str>| {
+        let id = arg.get_id().as_str().to_owned();
+        if arg.is_positional() || NO_DEFAULT.contains(&id.as_str()) {
+            return arg;
+        }
+        known.borrow_mut().insert(id.clone());
+        let variable = format!("IMGPACK_{}", id.to_uppercase());
+        let arg = arg.env(variable).hide_env(true);
+        let in_verb = verb.and_then(|v| settings.get(v)?.as_table()?.get(&id));
+        match in_verb.or_else(|| settings.get(&id)) {
+            Some(value) => match &text(value) {
+                Some(values) if !values.is_empty() => arg.default_values(values.clone()),
+                _ => arg,
+            },
+            None => arg,
+        }
+    };
+    let command = Cli::command()
+        .mut_args(|arg| adapt(arg, None))
+        .mut_subcommands(|sub| {
+            let name = sub.get_name().to_owned();
+            sub.mut_args(|arg| adapt(arg, Some(&name)))
+        });
+    for (key, value) in &settings {
+        let verb = command.get_subcommands().any(|s| s.get_name() == key) && value.is_table();
+        if !verb && !known.borrow().contains(key) {
+            let what = format!("unknown setting {:?}", imgpack::text::escape(key));
+            return Err(Error::new(Kind::Usage, what).input(path().display().to_string()));
+        }
+    }
+    Ok(command)
+}
+
+fn text(value: &toml::Value) -> Option<Vec<String>> {
+    Some(match value {
+        toml::Value::String(text) => vec![text.clone()],
+        toml::Value::Integer(number) => vec![number.to_string()],
+        toml::Value::Boolean(flag) => vec![flag.to_string()],
+        toml::Value::Array(items) => items.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect(),
+        _ => return None,
+    })
+}
+
+fn path() -> PathBuf {
+    if let Some(path) = std::env::var_os("IMGPACK_CONFIG") {
+        return path.into();
+    }
+    let base = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).unwrap_or_else(|| {
+        PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".config")
+    });
+    base.join("imgpack/config.toml")
+}
+
+fn settings() -> Result<toml::Table> {
+    let path = path();
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(toml::Table::new()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => return Ok(toml::Table::new()),
+        Err(e) => return Err(Error::io(&path, "reading the configuration", &e)),
+    };
+    let table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
+        Error::new(Kind::Usage, e.message().to_owned()).input(path.display().to_string())
+    })?;
+    // Written as on the command line: `log-file`; known to us as `log_file`.
+    fn fold(table: toml::Table) -> toml::Table {
+        table
+            .into_iter()
+            .map(|(key, value)| {
+                let value = match value {
+                    toml::Value::Table(inner) => toml::Value::Table(fold(inner)),
+                    value => value,
+                };
+                (key.replace('-', "_"), value)
+            })
+            .collect()
+    }
+    Ok(fold(table))
+}

@@ -1,0 +1,153 @@
+//! One run: its context, its store, its listeners; made from the global flags.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use imgpack::context::Limits;
+use imgpack::copy::Policy;
+use imgpack::io::dir::Dir;
+use imgpack::io::scratch::Scratch;
+use imgpack::layout::{Prefer, Reading};
+use imgpack::transport::store::Store;
+use imgpack::transport::table::Env;
+use imgpack::{Context, Error, Kind, Result};
+
+use super::args::{self, Changes, Global};
+use super::log::Log;
+use super::progress::Renderer;
+use super::signals::Signals;
+
+/// Everything a verb needs.
+pub(crate) struct Run {
+    env: Env,
+    signals: Signals,
+    renderer: Arc<Renderer>,
+    log: Option<Arc<Log>>,
+}
+
+impl Run {
+    /// Sets a run up.
+    ///
+    /// # Errors
+    /// `Usage`, `Io`.
+    pub(crate) fn start(global: &Global) -> Result<Self> {
+        let signals = Signals::listen()?;
+        let log = match &global.log_file {
+            Some(path) => Some(Arc::new(Log::open(path)?)),
+            None => None,
+        };
+        let renderer = Arc::new(Renderer::new(global.progress, global.verbose, log.clone()));
+        let limits = Limits {
+            stream: imgpack::layer::Limits {
+                max_output: global.max_layer_size,
+                max_window: global.max_window,
+            },
+            images: global.max_images,
+            members: global.max_members,
+        };
+        let ctx = Context {
+            progress: renderer.clone(),
+            cancel: signals.cancel.clone(),
+            jobs: usize::from(global.jobs),
+            limits,
+            sync: !global.no_sync,
+            wait: global.wait,
+        };
+        let reading = Reading {
+            prefer: global.prefer.map(|p| match p {
+                args::Prefer::Docker => Prefer::Docker,
+                args::Prefer::Oci => Prefer::Oci,
+            }),
+            ignore_bad_tags: global.ignore_bad_tags,
+        };
+        let store = global.store.clone().unwrap_or_else(default_store);
+        let temporary = global.tmpdir.clone().unwrap_or_else(default_temporary);
+        let env = Env { store, temporary, reading, force: false, ctx };
+        Ok(Self { env, signals, renderer, log })
+    }
+
+    /// What opening places needs.
+    pub(crate) fn env(&self) -> &Env {
+        &self.env
+    }
+
+    /// The same, overwriting files or not.
+    pub(crate) fn env_forcing(&self, force: bool) -> Env {
+        Env { force, ..self.env.clone() }
+    }
+
+    /// The context of the run.
+    pub(crate) fn ctx(&self) -> &Context {
+        &self.env.ctx
+    }
+
+    /// The local store.
+    pub(crate) fn store(&self) -> Store {
+        Store::new(&self.env.store, &self.env.ctx)
+    }
+
+    /// Scratch space where none lies beside a target.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(crate) fn scratch(&self) -> Result<Arc<Scratch>> {
+        Ok(Arc::new(Scratch::create(Dir::open(&self.env.temporary)?)?))
+    }
+
+    /// The exit code of the signal that stopped the run.
+    pub(crate) fn signal(&self) -> Option<u8> {
+        self.signals.code()
+    }
+
+    /// Removes progress bars from the terminal.
+    pub(crate) fn finish(&self) {
+        self.renderer.finish();
+    }
+
+    /// Notes a line in the log file.
+    pub(crate) fn log(&self, line: &str) {
+        if let Some(log) = &self.log {
+            log.line(line);
+        }
+    }
+
+    /// A policy from the flags of a verb.
+    ///
+    /// # Errors
+    /// `Usage`.
+    pub(crate) fn policy(&self, changes: &Changes) -> Result<Policy> {
+        let platforms = changes.platform.iter().map(|p| p.parse()).collect::<Result<_>>()?;
+        let compress = match &changes.compress {
+            Some(text) => Some(text.parse().map_err(|e: Error| e.kind_as(Kind::Usage))?),
+            None => None,
+        };
+        if changes.no_unpack_check {
+            self.env.ctx.warn("diff ids are not checked (--no-unpack-check)");
+        }
+        Ok(Policy {
+            platforms,
+            compress,
+            unpack: !changes.no_unpack_check,
+            keep_going: changes.keep_going,
+            ..Policy::default()
+        })
+    }
+}
+
+fn default_store() -> PathBuf {
+    let base = std::env::var_os("XDG_DATA_HOME").filter(|v| !v.is_empty()).map(PathBuf::from);
+    base.unwrap_or_else(|| {
+        PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/".into())).join(".local/share")
+    })
+    .join("imgpack/store")
+}
+
+/// $TMPDIR, or what every system has; one that does not exist is passed over.
+fn default_temporary() -> PathBuf {
+    let wanted = std::env::var_os("TMPDIR").map(PathBuf::from);
+    wanted
+        .into_iter()
+        .chain(["/var/tmp".into(), "/tmp".into()])
+        .find(|p| p.is_dir())
+        .unwrap_or_else(|| ".".into())
+}

@@ -1,0 +1,162 @@
+//! Images as users speak of them: by name, by ID, by the start of an ID.
+//!
+//! It prints nothing. It opens up roots of any source far enough to say what they are.
+
+use crate::config::Config;
+use crate::context::Context;
+use crate::copy::{Manifest, Tree, walk};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::layout::docker;
+use crate::platform::Platform;
+use crate::reference::Reference;
+use crate::transport::{Root, Source};
+
+/// A root with what its image for this machine says of itself.
+pub struct Described {
+    /// The root.
+    pub root: Root,
+    /// Its graph.
+    pub tree: Tree,
+    /// Config digest: the image ID of Docker up to 28 and of podman.
+    pub id: Digest,
+    /// Parsed config of the image for this machine; `None` for what is no image.
+    pub config: Option<Config>,
+    /// Bytes of all its blobs, each once.
+    pub size: u64,
+}
+
+impl Described {
+    /// Opens up a root.
+    ///
+    /// # Errors
+    /// `Malformed`, `Corrupt`, `Io`.
+    pub fn new(source: &dyn Source, root: &Root, ctx: &Context) -> Result<Self> {
+        let tree = walk(source, root, ctx)?;
+        let image = own_image(&tree);
+        let id = image.and_then(|m| m.config.as_ref()).map_or(root.desc.digest, |c| c.digest);
+        let config = match image.and_then(|m| m.config_bytes.as_ref()) {
+            Some(bytes) => Some(Config::parse(bytes)?),
+            None => None,
+        };
+        let mut seen = std::collections::HashSet::new();
+        let size = tree
+            .node
+            .leaves()
+            .iter()
+            .filter(|(desc, _)| seen.insert(desc.digest))
+            .map(|(desc, _)| desc.size)
+            .sum();
+        Ok(Self { root: root.clone(), tree, id, config, size })
+    }
+
+    /// The manifest of the image for this machine.
+    pub fn image(&self) -> Option<&Manifest> {
+        own_image(&self.tree)
+    }
+}
+
+/// Of the images of a root, the one that an engine on this machine would run; else the first.
+fn own_image(tree: &Tree) -> Option<&Manifest> {
+    let host = Platform::host();
+    let images: Vec<&Manifest> =
+        tree.node.manifests().into_iter().filter(|m| m.config_bytes.is_some()).collect();
+    let fits = |m: &&&Manifest| m.platform.as_ref().is_some_and(|p| p.satisfies(&host));
+    images.iter().find(fits).or_else(|| images.iter().find(|m| !m.desc.is_attestation())).copied()
+}
+
+/// What a user's word for an image means among the roots of a source: roots to work on, each with
+/// just the names that were meant.
+///
+/// # Errors
+/// `Missing` when nothing fits, `Malformed` when the start of an ID fits several.
+pub fn find(source: &dyn Source, wanted: &str, ctx: &Context) -> Result<Vec<Root>> {
+    let roots = source.roots();
+    let only = |root: &Root, names: Vec<Reference>| Root { names, ..root.clone() };
+    if let Ok(reference) = wanted.parse::<Reference>() {
+        if reference.tag().is_none() && reference.digest().is_none() {
+            // A repository alone means all its tags, as `docker save` has it.
+            let of = |name: &&Reference| name.repository() == reference.repository();
+            let found: Vec<Root> = roots
+                .iter()
+                .map(|r| only(r, r.names.iter().filter(of).cloned().collect()))
+                .filter(|r| !r.names.is_empty())
+                .collect();
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+        let plain = match reference.tag() {
+            Some(tag) => reference.with_tag(tag)?,
+            None => reference.clone(),
+        };
+        for root in roots {
+            let named = root.names.contains(&plain);
+            let same = reference.digest().is_none_or(|d| *d == root.desc.digest);
+            if named && same {
+                return Ok(vec![only(root, vec![plain])]);
+            }
+            if reference.tag().is_none() && reference.digest() == Some(&root.desc.digest) {
+                return Ok(vec![only(root, Vec::new())]);
+            }
+        }
+    }
+    by_id(source, wanted, ctx)?
+        .map(|root| vec![only(&root, Vec::new())])
+        .ok_or_else(|| Error::missing(format!("no such image: {}", crate::text::escape(wanted))))
+}
+
+/// The root whose image ID or digest begins with `wanted`.
+fn by_id(source: &dyn Source, wanted: &str, ctx: &Context) -> Result<Option<Root>> {
+    let hex = wanted.strip_prefix("sha256:").unwrap_or(wanted);
+    if hex.is_empty() || hex.len() > 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Ok(None);
+    }
+    let hex = hex.to_lowercase();
+    let mut found: Option<Root> = None;
+    for root in source.roots() {
+        let direct = root.desc.digest.hex().starts_with(&hex);
+        let fits = direct || {
+            let described = Described::new(source, root, ctx);
+            // A damaged image must not hide the others.
+            described.is_ok_and(|d| {
+                d.id.hex().starts_with(&hex)
+                    || d.tree.node.manifests().iter().any(|m| {
+                        m.config.as_ref().is_some_and(|c| c.digest.hex().starts_with(&hex))
+                    })
+            })
+        };
+        if !fits {
+            continue;
+        }
+        if found.as_ref().is_some_and(|f| f.desc.digest != root.desc.digest) {
+            let wanted = crate::text::escape(wanted);
+            return Err(Error::malformed(format!("{wanted} is the start of more than one ID")));
+        }
+        found.get_or_insert_with(|| root.clone());
+    }
+    Ok(found)
+}
+
+/// How names change on the way into the store.
+///
+/// # Errors
+/// `Malformed` when the new name breaks the grammar.
+pub fn prefixed(name: &Reference, prefix: &str) -> Result<Reference> {
+    let path = name.path().strip_prefix("library/").unwrap_or(name.path());
+    let tag = name.tag().map(|t| format!(":{t}")).unwrap_or_default();
+    format!("{}/{path}{tag}", prefix.trim_end_matches('/')).parse()
+}
+
+/// Reads names that the user typed, as those of an archive are read.
+///
+/// # Errors
+/// `Malformed`.
+pub fn typed_name(text: &str) -> Result<Reference> {
+    let mut warnings = Vec::new();
+    let names = docker::names(&[text.to_owned()], crate::layout::Reading::default(), &mut warnings)?;
+    names.into_iter().next().ok_or_else(|| {
+        let text = crate::text::escape(text);
+        Error::new(crate::error::Kind::Usage, format!("{text} is a digest reference and no name"))
+    })
+}
