@@ -1,5 +1,6 @@
 //! imgpack: container image archives for offline environments.
 
 pub mod error;
+pub mod io;
 
 pub use error::{Error, Kind, Result};
