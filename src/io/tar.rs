@@ -9,12 +9,14 @@
 
 mod header;
 mod sparse;
+mod write;
 
 use std::io::{self, Read, Seek, SeekFrom};
 
 use crate::error::{Error, Result};
 use header::Pending;
 pub use sparse::Content;
+pub use write::{Member, write_end, write_header, write_padding};
 
 /// Bytes of one tar block.
 pub const BLOCK: usize = 512;
