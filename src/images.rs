@@ -160,3 +160,47 @@ pub fn typed_name(text: &str) -> Result<Reference> {
         Error::new(crate::error::Kind::Usage, format!("{text} is a digest reference and no name"))
     })
 }
+
+/// Roots of the source that refer to any of `roots` or to an image beneath them.
+pub fn companions(source: &dyn Source, roots: &[Root], ctx: &Context) -> Vec<Root> {
+    let candidates: Vec<&Root> = source
+        .roots()
+        .iter()
+        .filter(|r| r.companion && roots.iter().all(|chosen| chosen.desc.digest != r.desc.digest))
+        .collect();
+    if candidates.is_empty() {
+        return Vec::new();
+    }
+    let mut subjects: std::collections::HashSet<Digest> = std::collections::HashSet::new();
+    for root in roots {
+        subjects.insert(root.desc.digest);
+        if let Ok(tree) = walk(source, root, ctx) {
+            subjects.extend(tree.node.manifests().iter().map(|m| m.desc.digest));
+        }
+    }
+    candidates.into_iter().filter(|r| refers_to(source, r, &subjects, ctx)).cloned().collect()
+}
+
+fn refers_to(
+    source: &dyn Source,
+    root: &Root,
+    subjects: &std::collections::HashSet<Digest>,
+    ctx: &Context,
+) -> bool {
+    let annotated = root
+        .desc
+        .annotation(crate::descriptor::ANNOTATION_SUBJECT)
+        .and_then(|text| text.parse().ok());
+    // cosign's tags: sha256-<hex>.sig
+    let sidecar = root.label.as_deref().and_then(|label| {
+        let stem = label.rsplit(['/', ':']).next()?.strip_prefix("sha256-")?;
+        Digest::from_hex(stem.get(..64)?).ok()
+    });
+    if annotated.or(sidecar).is_some_and(|d| subjects.contains(&d)) {
+        return true;
+    }
+    let blob = crate::transport::Blob::new(source, root.desc.clone(), ctx);
+    let Ok(bytes) = blob.bytes(crate::manifest::MAX_DOCUMENT) else { return false };
+    crate::manifest::Document::parse(&bytes, &root.desc.media_type)
+        .is_ok_and(|doc| doc.subject.is_some_and(|s| subjects.contains(&s.digest)))
+}

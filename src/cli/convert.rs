@@ -1,0 +1,157 @@
+//! What several verbs share: choosing roots, saying what a copy did, checking for an engine.
+
+use imgpack::copy::{Policy, Report};
+use imgpack::encoding::Encoding;
+use imgpack::layer::Compression;
+use imgpack::reference::Reference;
+use imgpack::transport::{Root, Source, select};
+use imgpack::{Context, Error, Kind, Result};
+
+use super::args::Consumer;
+use super::out;
+use super::run::Run;
+
+/// The roots of a source that a user meant; without a name all of them.
+///
+/// # Errors
+/// `Missing`, `Malformed`.
+pub(crate) fn roots_of(source: &dyn Source, image: Option<&str>, ctx: &Context) -> Result<Vec<Root>> {
+    match image {
+        None => Ok(source.roots().to_vec()),
+        Some(image) => {
+            let chosen = match select(source.roots(), image) {
+                Ok(found) => found.into_iter().cloned().collect(),
+                Err(e) if e.kind() == Kind::Missing => {
+                    imgpack::images::find(source, image, ctx).map_err(|_| e)?
+                }
+                Err(e) => return Err(e),
+            };
+            Ok(with_companions(source, chosen, ctx))
+        }
+    }
+}
+
+/// Adds the signatures and attestations that refer to the chosen roots.
+pub(crate) fn with_companions(source: &dyn Source, mut roots: Vec<Root>, ctx: &Context) -> Vec<Root> {
+    let more = imgpack::images::companions(source, &roots, ctx);
+    roots.extend(more);
+    roots
+}
+
+/// Says what changed on the way: layers that were recoded, roots with a new digest.
+pub(crate) fn say_changes(report: &Report) {
+    for changed in &report.changed {
+        out::error_line(&format!(
+            "layer {} became {} ({})",
+            changed.from.digest, changed.to.digest, changed.to.media_type
+        ));
+    }
+    for image in &report.published {
+        if image.target.digest != image.root.desc.digest {
+            let (old, new) = (image.root.desc.digest, image.target.digest);
+            out::error_line(&format!("{}: {old} became {new}", image.root.title()));
+        }
+    }
+}
+
+/// Lists the images that failed; the exit code of what went through in part.
+pub(crate) fn failures(report: &Report, run: &Run) -> u8 {
+    for failed in &report.failed {
+        for error in &failed.errors {
+            let line = format!("imgpack: {}: {error}", failed.title);
+            out::error_line(&imgpack::text::escape_long(&line));
+            run.log(&line);
+        }
+    }
+    if report.failed.is_empty() { 0 } else { 9 }
+}
+
+/// Checks that an engine will load the images, and adapts what may be adapted.
+///
+/// # Errors
+/// `Policy` with the reason.
+pub(crate) fn adapt(
+    consumer: Consumer,
+    source: &dyn Source,
+    roots: &mut Vec<Root>,
+    policy: &mut Policy,
+    ctx: &Context,
+) -> Result<()> {
+    let refuse = |what: String| Err(Error::new(Kind::Policy, what));
+    if matches!(consumer, Consumer::Containerd | Consumer::K3s)
+        && let Some(unnamed) = roots.iter().find(|r| r.names.is_empty() && !r.companion)
+    {
+        let title = unnamed.title();
+        return refuse(format!("{title} has no name, and containerd makes no image without one; give it one with `imgpack tag`"));
+    }
+    if !matches!(consumer, Consumer::Docker20 | Consumer::Docker) {
+        policy.complete = true;
+    }
+    roots.retain(|r| !r.companion || matches!(consumer, Consumer::Docker | Consumer::Containerd));
+    let plain_or_gzip = matches!(consumer, Consumer::Docker20 | Consumer::Podman);
+    for root in roots.iter().filter(|r| !r.companion) {
+        let tree = imgpack::copy::walk(source, root, ctx)?;
+        for manifest in tree.node.manifests() {
+            if manifest.config_bytes.is_none() {
+                if consumer == Consumer::Docker20 && !manifest.desc.is_attestation() {
+                    return refuse(format!("{} is no image, and docker loads only images", root.title()));
+                }
+                continue;
+            }
+            for layer in &manifest.layers {
+                let Some(extent) = source.extent(layer) else { continue };
+                let head = extent.head(imgpack::encoding::SNIFF_LEN)?;
+                let encoding = Encoding::sniff(&head);
+                let fine = match encoding {
+                    Encoding::Plain | Encoding::Gzip => true,
+                    Encoding::Zstd => !plain_or_gzip || consumer == Consumer::Podman,
+                    Encoding::Xz | Encoding::Bzip2 => {
+                        matches!(consumer, Consumer::Docker20 | Consumer::Podman)
+                    }
+                };
+                if fine || policy.compress.is_some_and(|c| c.encoding != encoding) {
+                    continue;
+                }
+                ctx.warn(&format!(
+                    "{}: {encoding} layers are not loaded by that engine and become gzip",
+                    root.title()
+                ));
+                policy.compress = Some(Compression::new(Encoding::Gzip));
+            }
+        }
+    }
+    if let Some(compress) = policy.compress
+        && compress.encoding == Encoding::Zstd
+        && consumer == Consumer::Docker20
+    {
+        return refuse("docker 20.10 cannot load zstd layers; use --compress gzip".into());
+    }
+    Ok(())
+}
+
+/// The names under which images enter the store.
+///
+/// # Errors
+/// `Usage` when `tag` is given and there is more than one image.
+pub(crate) fn rename(
+    roots: &mut [Root],
+    prefix: Option<&str>,
+    tag: Option<&str>,
+) -> Result<()> {
+    if let Some(tag) = tag {
+        let mut images: Vec<&mut Root> = roots.iter_mut().filter(|r| !r.companion).collect();
+        if images.len() != 1 {
+            let what = format!("--tag names one image, the archive holds {}", images.len());
+            return Err(Error::new(Kind::Usage, what));
+        }
+        let name: Reference = imgpack::images::typed_name(tag).map_err(|e| e.kind_as(Kind::Usage))?;
+        images[0].names = vec![name];
+    }
+    if let Some(prefix) = prefix {
+        for root in roots {
+            let names = root.names.iter().map(|n| imgpack::images::prefixed(n, prefix));
+            root.names = names.collect::<Result<_>>().map_err(|e| e.kind_as(Kind::Usage))?;
+        }
+    }
+    Ok(())
+}

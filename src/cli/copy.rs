@@ -1,0 +1,91 @@
+//! `copy`: images from any place to any place.
+
+use std::sync::Arc;
+
+use imgpack::transport::table::{Place, Scheme};
+use imgpack::transport::{Root, Sink, Source};
+use imgpack::{Error, Kind, Result};
+
+use super::args::CopyArgs;
+use super::run::Run;
+use super::save::halves;
+use super::{convert, out};
+
+pub(crate) fn run(args: &CopyArgs, run: &Run) -> Result<u8> {
+    let from = Place::parse(&args.source)?;
+    let to = Place::parse(&args.target)?;
+    if to.path.as_os_str() == "-" {
+        out::refuse_terminal()?;
+    }
+    let policy = run.policy(&args.changes)?;
+    let env = run.env_forcing(args.force);
+    if from.scheme != Scheme::Store && from.path.as_os_str() != "-" && !from.path.exists() {
+        let what = "no such file or directory";
+        return Err(Error::missing(what).input(from.path.display().to_string()));
+    }
+    let sink = to.sink(&env, args.format.map(halves))?;
+    let scratch = || Ok(Arc::clone(&sink.scratch()?));
+    let source = from.source(&env, &scratch)?;
+    for warning in source.warnings() {
+        run.ctx().warn(warning);
+    }
+    let mut roots = chosen(source.as_ref(), &from, run)?;
+    if args.all && from.image.is_some() {
+        return Err(Error::new(Kind::Usage, "--all and a named image contradict each other"));
+    }
+    name_target(&mut roots, &to)?;
+    let report = imgpack::copy::copy(source.as_ref(), sink, &roots, &policy, run.ctx())?;
+    convert::say_changes(&report);
+    if let Some(path) = &args.digestfile {
+        let digests: Vec<String> = report
+            .published
+            .iter()
+            .filter(|i| !i.root.companion)
+            .map(|i| i.target.digest.to_string())
+            .collect();
+        std::fs::write(path, digests.join("\n")).map_err(|e| Error::io(path, "writing", &e))?;
+    }
+    if !args.quiet {
+        for image in report.published.iter().filter(|i| !i.root.companion) {
+            out::line(&format!("Copied image: {} {}", image.root.title(), image.target.digest))?;
+        }
+    }
+    Ok(convert::failures(&report, run))
+}
+
+fn chosen(source: &dyn Source, from: &Place, run: &Run) -> Result<Vec<Root>> {
+    if from.scheme != Scheme::Store {
+        return convert::roots_of(source, from.image.as_deref(), run.ctx());
+    }
+    match &from.image {
+        None => Ok(source.roots().to_vec()),
+        Some(image) => {
+            let found = imgpack::images::find(source, image, run.ctx())?;
+            Ok(convert::with_companions(source, found, run.ctx()))
+        }
+    }
+}
+
+/// A name in the target renames the one image that is copied.
+fn name_target(roots: &mut [Root], to: &Place) -> Result<()> {
+    let Some(image) = &to.image else { return Ok(()) };
+    let mut images: Vec<&mut Root> = roots.iter_mut().filter(|r| !r.companion).collect();
+    if images.len() != 1 {
+        let what = format!("the target names one image, the source holds {}; name one of them", images.len());
+        return Err(Error::new(Kind::Usage, what));
+    }
+    let root = &mut images[0];
+    match to.scheme {
+        // skopeo takes any string there; the sink records it as it is.
+        Scheme::Oci => root.names = image.parse().ok().into_iter().collect(),
+        Scheme::OciArchive if imgpack::reference::is_tag(image) => {
+            root.names.clear();
+            root.label = Some(image.clone());
+        }
+        _ => {
+            let name = imgpack::images::typed_name(image).map_err(|e| e.kind_as(Kind::Usage))?;
+            root.names = vec![name];
+        }
+    }
+    Ok(())
+}

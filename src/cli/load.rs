@@ -1,0 +1,76 @@
+//! `load`: images from an archive into the store.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+
+use imgpack::copy::Report;
+use imgpack::reference::Reference;
+use imgpack::transport::table::Place;
+use imgpack::transport::{Root, Sink, Source};
+use imgpack::{Error, Kind, Result};
+
+use super::args::LoadArgs;
+use super::run::Run;
+use super::{convert, out};
+
+pub(crate) fn run(args: &LoadArgs, run: &Run) -> Result<u8> {
+    let input = args.input.as_deref().unwrap_or("-");
+    if input == "-" && std::io::stdin().is_terminal() {
+        return Err(Error::new(Kind::Usage, "no archive on standard input; use -i FILE"));
+    }
+    let place = Place::parse(input)?;
+    let policy = run.policy(&args.changes)?;
+    if input != "-" && place.path.as_os_str() != "" && !place.path.exists() {
+        let what = "no such file or directory";
+        return Err(Error::missing(what).input(place.path.display().to_string()));
+    }
+    // Opened before the source: what must be unpacked first goes beside the store's blobs.
+    let sink = run.store().sink(run.ctx())?;
+    let scratch = || Ok(Arc::clone(&sink.scratch()?));
+    let source = place.source(run.env(), &scratch)?;
+    for warning in source.warnings() {
+        run.ctx().warn(warning);
+    }
+    let mut roots = convert::roots_of(source.as_ref(), place.image.as_deref(), run.ctx())?;
+    convert::rename(&mut roots, args.prefix.as_deref(), args.tag.as_deref())?;
+    let before = names(run)?;
+    let report = imgpack::copy::copy(source.as_ref(), Box::new(sink), &roots, &policy, run.ctx())?;
+    convert::say_changes(&report);
+    if !args.quiet {
+        say(&report, &before)?;
+    }
+    Ok(convert::failures(&report, run))
+}
+
+/// Names in the store and the images that have them.
+fn names(run: &Run) -> Result<Vec<Root>> {
+    Ok(run.store().source()?.map(|s| s.roots().to_vec()).unwrap_or_default())
+}
+
+/// Docker's lines: what was loaded, and which name was taken from whom.
+fn say(report: &Report, before: &[Root]) -> Result<()> {
+    for image in report.published.iter().filter(|i| !i.root.companion) {
+        for name in &image.root.names {
+            let loser = before
+                .iter()
+                .find(|r| r.names.contains(name) && r.desc.digest != image.target.digest);
+            if let Some(loser) = loser {
+                out::line(&format!(
+                    "The image {} already exists, renaming the old one with ID {} to empty string",
+                    name.familiar(),
+                    loser.desc.digest
+                ))?;
+            }
+            out::line(&format!("Loaded image: {}", name.familiar()))?;
+        }
+        if image.root.names.is_empty() {
+            let id = image.image_id.unwrap_or(image.target.digest);
+            out::line(&format!("Loaded image ID: {id}"))?;
+            if let Some(label) = image.root.label.as_deref().filter(|l| l.parse::<Reference>().is_ok()) {
+                let label = imgpack::text::escape(label).into_owned();
+                out::error_line(&format!("hint: the archive calls it only {label:?}; name it with: imgpack tag {id} NAME:{label}"));
+            }
+        }
+    }
+    Ok(())
+}

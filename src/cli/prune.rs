@@ -1,0 +1,39 @@
+//! `prune`: remove what no image of the store uses.
+
+use imgpack::Result;
+use imgpack::digest::Digest;
+
+use super::args::PruneArgs;
+use super::run::Run;
+use super::{human, out};
+
+pub(crate) fn run(args: &PruneArgs, run: &Run) -> Result<u8> {
+    if args.all {
+        let untagged: Vec<Digest> = match run.store().source()? {
+            Some(source) => {
+                use imgpack::transport::Source;
+                let bare = |r: &&imgpack::transport::Root| r.names.is_empty() && !r.companion;
+                source.roots().iter().filter(bare).map(|r| r.desc.digest).collect()
+            }
+            None => Vec::new(),
+        };
+        for digest in &untagged {
+            out::line(&format!("Deleted: {digest}"))?;
+        }
+        if !untagged.is_empty() && !args.dry_run {
+            run.store().remove(&untagged)?;
+        }
+    }
+    let garbage = collect(run, args.dry_run)?;
+    for (digest, _) in &garbage {
+        out::line(&format!("{}: {digest}", if args.dry_run { "Unused" } else { "Deleted" }))?;
+    }
+    let bytes = garbage.iter().map(|(_, size)| size).sum();
+    out::line(&format!("Total reclaimed space: {}", human::size(bytes)))?;
+    Ok(0)
+}
+
+/// Removes unused blobs; digests and sizes in bytes of what was removed.
+pub(crate) fn collect(run: &Run, dry_run: bool) -> Result<Vec<(Digest, u64)>> {
+    run.store().prune(dry_run)
+}

@@ -1,0 +1,70 @@
+//! `rmi`: remove names, and images that lose their last one.
+
+use imgpack::reference::Reference;
+use imgpack::transport::{Root, Source};
+use imgpack::{Error, Kind, Result};
+
+use super::args::RmiArgs;
+use super::run::Run;
+use super::{out, prune};
+
+pub(crate) fn run(args: &RmiArgs, run: &Run) -> Result<u8> {
+    let mut first_error = None;
+    let mut removed = false;
+    for wanted in &args.images {
+        match remove(wanted, args, run) {
+            Ok(()) => removed = true,
+            Err(e) => {
+                if let Some(earlier) = first_error.replace(e) {
+                    out::error_line(&format!("imgpack: {earlier}"));
+                }
+            }
+        }
+    }
+    if removed && !args.no_prune {
+        prune::collect(run, false)?;
+    }
+    first_error.map_or(Ok(0), Err)
+}
+
+fn remove(wanted: &str, args: &RmiArgs, run: &Run) -> Result<()> {
+    let store = run.store();
+    let missing = || Error::missing(format!("no such image: {}", imgpack::text::escape(wanted)));
+    let source = store.source()?.ok_or_else(missing)?;
+    if let Ok(reference) = wanted.parse::<Reference>() {
+        let full = reference.or_latest();
+        if let Some(root) = source.roots().iter().find(|r| r.names.contains(&full)).cloned() {
+            drop(source);
+            return untag(&root, &full, run);
+        }
+    }
+    let root: Root = imgpack::images::find(&source, wanted, run.ctx())?
+        .into_iter()
+        .next()
+        .and_then(|found| source.roots().iter().find(|r| r.desc.digest == found.desc.digest).cloned())
+        .ok_or_else(missing)?;
+    drop(source);
+    if root.names.len() > 1 && !args.force {
+        let what = format!(
+            "unable to delete {} (must be forced) - image is referenced in multiple repositories",
+            root.desc.digest.short()
+        );
+        return Err(Error::new(Kind::Conflict, what));
+    }
+    for name in &root.names {
+        out::line(&format!("Untagged: {}", name.familiar()))?;
+    }
+    store.remove(&[root.desc.digest])?;
+    out::line(&format!("Deleted: {}", root.desc.digest))
+}
+
+fn untag(root: &Root, name: &Reference, run: &Run) -> Result<()> {
+    let store = run.store();
+    if root.names.len() > 1 {
+        store.untag(name)?;
+        return out::line(&format!("Untagged: {}", name.familiar()));
+    }
+    store.remove(&[root.desc.digest])?;
+    out::line(&format!("Untagged: {}", name.familiar()))?;
+    out::line(&format!("Deleted: {}", root.desc.digest))
+}

@@ -1,0 +1,168 @@
+//! `verify`: every size, digest and diff id of a place, in parallel.
+
+use imgpack::copy::{Policy, Report};
+use imgpack::transport::Source;
+use imgpack::transport::discard::Discard;
+use imgpack::transport::table::Place;
+use imgpack::{Error, Kind, Result};
+use serde_json::{Value, json};
+
+use super::args::VerifyArgs;
+use super::run::Run;
+use super::{convert, out};
+
+pub(crate) fn run(args: &VerifyArgs, run: &Run) -> Result<u8> {
+    let json = match args.format.as_deref() {
+        None | Some("table") => false,
+        Some("json") => true,
+        Some(other) => {
+            let what = format!("--format {other:?}: want table or json");
+            return Err(Error::new(Kind::Usage, what));
+        }
+    };
+    let mut worst = 0;
+    let mut rows = Vec::new();
+    for place in &args.places {
+        match one(place, args, run) {
+            Ok((report, warnings)) => {
+                let sound = report.failed.is_empty() && report.damage.is_empty();
+                if !sound {
+                    worst = 3;
+                }
+                if json {
+                    rows.push(row(place, &report, &warnings));
+                } else {
+                    say(place, &report, args.quiet)?;
+                }
+            }
+            Err(e) if matches!(e.kind(), Kind::Corrupt | Kind::Malformed | Kind::Unsupported) && args.places.len() > 1 => {
+                out::error_line(&format!("imgpack: {}", imgpack::text::escape_long(&e.to_string())));
+                rows.push(json!({"place": place, "ok": false, "error": e.to_string()}));
+                worst = 3;
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    if json {
+        out::line(&Value::Array(rows).to_string())?;
+    }
+    Ok(worst)
+}
+
+fn one(place: &str, args: &VerifyArgs, run: &Run) -> Result<(Report, Vec<String>)> {
+    let place = Place::parse(place)?;
+    let source = place.source(run.env(), &|| run.scratch())?;
+    for warning in source.warnings() {
+        run.ctx().warn(warning);
+    }
+    let roots = convert::roots_of(source.as_ref(), place.image.as_deref(), run.ctx())?;
+    let policy = Policy { survey: true, unpack: !args.no_unpack_check, ..Policy::default() };
+    let sink = Box::new(Discard::new(run.env().temporary.clone(), run.ctx()));
+    // What the store remembers is not believed here.
+    let source = Doubting(source.as_ref());
+    let report = imgpack::copy::copy(&source, sink, &roots, &policy, run.ctx())?;
+    Ok((report, source.warnings().to_vec()))
+}
+
+/// A source whose memory of earlier checks is passed over.
+struct Doubting<'a>(&'a dyn Source);
+
+impl Source for Doubting<'_> {
+    fn place(&self) -> String {
+        self.0.place()
+    }
+
+    fn roots(&self) -> &[imgpack::transport::Root] {
+        self.0.roots()
+    }
+
+    fn open(
+        &self,
+        desc: &imgpack::descriptor::Descriptor,
+        checked: &imgpack::transport::Checked,
+    ) -> Result<Box<dyn std::io::Read + Send + '_>> {
+        self.0.open(desc, checked)
+    }
+
+    fn extent(&self, desc: &imgpack::descriptor::Descriptor) -> Option<imgpack::io::parts::Extent> {
+        self.0.extent(desc)
+    }
+
+    fn has(&self, desc: &imgpack::descriptor::Descriptor) -> Result<bool> {
+        self.0.has(desc)
+    }
+
+    fn whereabouts(&self, desc: &imgpack::descriptor::Descriptor) -> String {
+        self.0.whereabouts(desc)
+    }
+
+    fn warnings(&self) -> &[String] {
+        self.0.warnings()
+    }
+}
+
+fn say(place: &str, report: &Report, quiet: bool) -> Result<()> {
+    for damage in &report.damage {
+        out::error_line(&imgpack::text::escape_long(&format!(
+            "imgpack: {}; needed by {}",
+            damage.error.clone().input_or(place).at(damage.digest.to_string()),
+            damage.images.join(", ")
+        )));
+    }
+    for failed in &report.failed {
+        let known = |e: &&Error| {
+            !report.damage.iter().any(|d| d.error.to_string() == e.to_string() || d.error.what() == e.what())
+        };
+        for error in failed.errors.iter().filter(known) {
+            let line = format!("imgpack: {}: {}", error.clone().input_or(place), failed.title);
+            out::error_line(&imgpack::text::escape_long(&line));
+        }
+    }
+    if quiet {
+        return Ok(());
+    }
+    let images = report.published.len();
+    if report.failed.is_empty() && report.damage.is_empty() {
+        out::line(&format!("{place}: OK, {images} {}", plural(images)))
+    } else {
+        let bad = report.failed.len();
+        out::line(&format!("{place}: DAMAGED, {bad} of {} {}", images + bad, plural(images + bad)))
+    }
+}
+
+fn plural(n: usize) -> &'static str {
+    if n == 1 { "image" } else { "images" }
+}
+
+fn row(place: &str, report: &Report, warnings: &[String]) -> Value {
+    let damage: Vec<Value> = report
+        .damage
+        .iter()
+        .map(|d| {
+            json!({
+                "digest": d.digest.to_string(),
+                "error": d.error.what(),
+                "file": d.error.subject().unwrap_or(place),
+                "where": d.error.place(),
+                "images": d.images,
+            })
+        })
+        .collect();
+    let failed: Vec<Value> = report
+        .failed
+        .iter()
+        .map(|f| {
+            let errors: Vec<String> = f.errors.iter().map(ToString::to_string).collect();
+            json!({"image": f.title, "errors": errors})
+        })
+        .collect();
+    json!({
+        "place": place,
+        "ok": report.failed.is_empty() && report.damage.is_empty(),
+        "images": report.published.len(),
+        "failed": failed,
+        "damage": damage,
+        "missing": report.missing,
+        "warnings": warnings,
+    })
+}
