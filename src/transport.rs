@@ -279,6 +279,21 @@ impl<'a> Blob<'a> {
         })
     }
 
+    /// Opens a blob of a source into a reader that outlives this value.
+    ///
+    /// # Errors
+    /// As [`Blob::open`].
+    pub fn into_reader(self) -> Result<Verified<'a>> {
+        let From::Source(source) = self.from else {
+            return Err(Error::unsupported("only a source's blob outlives its description"));
+        };
+        let place = source.whereabouts(&self.desc);
+        let inner = source
+            .open(&self.desc, &Checked(()))
+            .map_err(|e| e.input_or(source.place()).at(place.clone()))?;
+        Ok(Verified::new(inner, &self.desc, place, self.ctx))
+    }
+
     /// The whole of a small document: a manifest, an index, a config.
     ///
     /// # Errors

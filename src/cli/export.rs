@@ -1,0 +1,106 @@
+//! `export`: the flattened file system of an image as one tar.
+
+use std::io::{BufWriter, Read, Write};
+
+use imgpack::copy::Manifest;
+use imgpack::encoding::{Encoding, SNIFF_LEN};
+use imgpack::flatten::{LayerStreams, Options, flatten};
+use imgpack::io::output::Output;
+use imgpack::platform::Platform;
+use imgpack::transport::{Blob, Source};
+use imgpack::transport::table::Place;
+use imgpack::{Context, Error, Result, layer};
+
+use super::args::ExportArgs;
+use super::run::Run;
+use super::{history, inspect, out};
+
+pub(crate) fn run(args: &ExportArgs, run: &Run) -> Result<u8> {
+    let to_stdout = args.output.as_ref().is_none_or(|p| p.as_os_str() == "-");
+    if to_stdout {
+        out::refuse_terminal()?;
+    }
+    let platform = args.platform.as_deref().map(str::parse).transpose()?;
+    with_layers(&args.image, platform.as_ref(), run, |layers| {
+        let mut options = Options::new(run.env().temporary.clone());
+        match &args.output {
+            Some(path) if !to_stdout => {
+                let mut file = Output::create(path, args.force, run.ctx().sync)?;
+                options.temp_dir = file.directory().to_path_buf();
+                let mut to = BufWriter::with_capacity(1 << 20, &mut file);
+                flatten(layers, &mut to, &options)?;
+                to.flush()?;
+                drop(to);
+                file.commit()
+            }
+            _ => {
+                let mut to = BufWriter::with_capacity(1 << 18, std::io::stdout().lock());
+                flatten(layers, &mut to, &options)?;
+                Ok(to.flush()?)
+            }
+        }
+    })?;
+    Ok(0)
+}
+
+/// Calls `then` with the unpacked layers of one image.
+///
+/// # Errors
+/// `Missing`, and those of `then`.
+pub(crate) fn with_layers<T>(
+    target: &str,
+    platform: Option<&Platform>,
+    run: &Run,
+    then: impl FnOnce(&Layers<'_>) -> Result<T>,
+) -> Result<T> {
+    let missing = || Error::missing(format!("no such image: {}", imgpack::text::escape(target)));
+    let (source, root): (Box<dyn Source>, _) = if inspect::is_image(target, run)? {
+        let source = run.store().source()?.ok_or_else(missing)?;
+        let root = super::tag::one(&source, target, run)?.ok_or_else(missing)?;
+        (Box::new(source), root)
+    } else {
+        let place = Place::parse(target)?;
+        let source = place.source(run.env(), &|| run.scratch())?;
+        let root = history::only_root(source.as_ref(), place.image.as_deref(), run)?;
+        (source, root)
+    };
+    let tree = imgpack::copy::walk(source.as_ref(), &root, run.ctx())?;
+    let images: Vec<&Manifest> =
+        tree.node.manifests().into_iter().filter(|m| m.config_bytes.is_some()).collect();
+    let wanted = platform.cloned().unwrap_or_else(Platform::host);
+    let fits = |m: &&&Manifest| m.platform.as_ref().is_some_and(|p| p.satisfies(&wanted));
+    let image = images.iter().find(fits).or(if platform.is_none() { images.first() } else { None });
+    let image = image.ok_or_else(|| {
+        let what = match platform {
+            Some(platform) => format!("{} has no image for {platform}", root.title()),
+            None => format!("{} is no image", root.title()),
+        };
+        Error::missing(what)
+    })?;
+    then(&Layers { source: source.as_ref(), image, ctx: run.ctx() })
+}
+
+/// The layers of one image, each opened verified and unpacked.
+pub(crate) struct Layers<'a> {
+    source: &'a dyn Source,
+    /// The image.
+    pub(crate) image: &'a Manifest,
+    ctx: &'a Context,
+}
+
+impl LayerStreams for Layers<'_> {
+    fn len(&self) -> usize {
+        self.image.layers.len()
+    }
+
+    fn open(&self, at: usize) -> Result<Box<dyn Read + Send + '_>> {
+        let desc = &self.image.layers[at];
+        let head = match self.source.extent(desc) {
+            Some(extent) => extent.head(SNIFF_LEN)?,
+            None => return Err(Error::malformed(format!("layer {} is missing", desc.digest))),
+        };
+        let reader = Blob::new(self.source, desc.clone(), self.ctx).into_reader()?;
+        let limits = &self.ctx.limits.stream;
+        Ok(layer::decoder(Encoding::sniff(&head), reader, limits)?)
+    }
+}

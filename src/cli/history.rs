@@ -1,0 +1,134 @@
+//! `history`: how an image came to be, newest step first.
+
+use imgpack::images::Described;
+use imgpack::transport::Source;
+use imgpack::transport::table::Place;
+use imgpack::{Error, Result};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::args::HistoryArgs;
+use super::run::Run;
+use super::template::Format;
+use super::{convert, human, images, inspect, out, table};
+
+/// Longest command shown without `--no-trunc`.
+const COMMAND: usize = 45;
+
+pub(crate) fn run(args: &HistoryArgs, run: &Run) -> Result<u8> {
+    let format = Format::parse(args.format.as_deref().unwrap_or("table"))?;
+    let values = with_image(&args.image, run, |image| Ok(steps(image, args)))?;
+    if args.quiet {
+        for value in &values {
+            out::line(value["ID"].as_str().unwrap_or_default())?;
+        }
+        return Ok(0);
+    }
+    match &format {
+        Format::Json => values.iter().try_for_each(|v| out::line(&v.to_string()))?,
+        Format::Template(template) => {
+            for value in &values {
+                out::line(&template.render(value)?)?;
+            }
+        }
+        Format::Table(custom) => {
+            let cell = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
+            let keys = ["ID", if args.human { "CreatedSince" } else { "CreatedAt" }, "CreatedBy", "Size", "Comment"];
+            let rows: Vec<Vec<String>> =
+                values.iter().map(|v| keys.iter().map(|k| cell(v, k)).collect()).collect();
+            match custom {
+                None => {
+                    let created = if args.human { "Created" } else { "Created at" };
+                    out::print(&table::with_header(&["Image", created, "Created by", "Size", "Comment"], &rows))?;
+                }
+                Some(template) => {
+                    let mut rows = vec![template.header(&HEADERS)?];
+                    for value in &values {
+                        rows.push(template.render(value)?.split('\t').map(str::to_owned).collect());
+                    }
+                    out::print(&table::render(&rows))?;
+                }
+            }
+        }
+    }
+    Ok(0)
+}
+
+const HEADERS: [(&str, &str); 6] = [
+    ("ID", "IMAGE"),
+    ("CreatedSince", "CREATED"),
+    ("CreatedAt", "CREATED AT"),
+    ("CreatedBy", "CREATED BY"),
+    ("Size", "SIZE"),
+    ("Comment", "COMMENT"),
+];
+
+/// Calls `then` with the one image that a word means, in the store or in a place.
+///
+/// # Errors
+/// `Missing`, and those of `then`.
+pub(crate) fn with_image<T>(
+    target: &str,
+    run: &Run,
+    then: impl FnOnce(&Described) -> Result<T>,
+) -> Result<T> {
+    if inspect::is_image(target, run)? {
+        let missing = || Error::missing(format!("no such image: {}", imgpack::text::escape(target)));
+        let source = run.store().source()?.ok_or_else(missing)?;
+        let root = super::tag::one(&source, target, run)?.ok_or_else(missing)?;
+        return then(&Described::new(&source, &root, run.ctx())?);
+    }
+    let place = Place::parse(target)?;
+    let source = place.source(run.env(), &|| run.scratch())?;
+    let root = only_root(source.as_ref(), place.image.as_deref(), run)?;
+    then(&Described::new(source.as_ref(), &root, run.ctx())?)
+}
+
+/// The single image of a place.
+///
+/// # Errors
+/// `Usage` when it holds several and none is named.
+pub(crate) fn only_root(
+    source: &dyn Source,
+    image: Option<&str>,
+    run: &Run,
+) -> Result<imgpack::transport::Root> {
+    let mut roots = convert::roots_of(source, image, run.ctx())?;
+    roots.retain(|r| !r.companion);
+    if roots.len() > 1 {
+        let names: Vec<String> = roots.iter().take(3).map(imgpack::transport::Root::title).collect();
+        let what = format!("holds {} images ({}, …); name one of them", roots.len(), names.join(", "));
+        return Err(Error::new(imgpack::Kind::Usage, what).input(source.place()));
+    }
+    roots.pop().ok_or_else(|| Error::missing("holds no images").input(source.place()))
+}
+
+fn steps(image: &Described, args: &HistoryArgs) -> Vec<Value> {
+    let history = image.config.as_ref().map(imgpack::config::Config::history).unwrap_or_default();
+    let mut sizes = image.image().map(|m| m.layers.iter().map(|l| l.size)).into_iter().flatten();
+    let mut values: Vec<Value> = history
+        .iter()
+        .map(|step| {
+            let size = if step.empty_layer { 0 } else { sizes.next().unwrap_or_default() };
+            let command =
+                if args.no_trunc { step.created_by.clone() } else { human::ellipsis(&step.created_by, COMMAND) };
+            let time = OffsetDateTime::parse(&step.created, &Rfc3339).ok();
+            let since = time.map_or("N/A".to_owned(), |t| human::ago(t.unix_timestamp(), images::now()));
+            json!({
+                "ID": "<missing>",
+                "CreatedAt": step.created,
+                "CreatedSince": since,
+                "CreatedBy": command,
+                "Size": if args.human { human::size(size) } else { size.to_string() },
+                "Comment": step.comment,
+            })
+        })
+        .collect();
+    if let Some(last) = values.last_mut() {
+        let id = if args.no_trunc { image.id.to_string() } else { image.id.short() };
+        last["ID"] = id.into();
+    }
+    values.reverse();
+    values
+}

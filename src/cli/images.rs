@@ -1,0 +1,180 @@
+//! `images`: what the store holds, in docker's columns.
+
+use imgpack::images::Described;
+use imgpack::reference::Reference;
+use imgpack::transport::Source;
+use imgpack::{Error, Result};
+use rayon::prelude::*;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::args::ImagesArgs;
+use super::filter::Filters;
+use super::run::Run;
+use super::template::Format;
+use super::{human, out, table};
+
+/// One line of the list: an image under one name.
+struct Line<'a> {
+    image: &'a Described,
+    name: Option<&'a Reference>,
+}
+
+pub(crate) fn run(args: &ImagesArgs, run: &Run) -> Result<u8> {
+    let format = Format::parse(args.format.as_deref().unwrap_or("table"))?;
+    let mut filters = Filters::parse(&args.filter)?;
+    if let Some(pattern) = &args.repository {
+        filters.reference.push(pattern.clone());
+    }
+    let Some(source) = run.store().source()? else { return show(&[], args, &format) };
+    let roots: Vec<_> = source.roots().iter().filter(|r| !r.companion).collect();
+    let described: Vec<Result<Described>> =
+        roots.par_iter().map(|root| Described::new(&source, root, run.ctx())).collect();
+    let mut images = Vec::new();
+    for (root, result) in roots.iter().zip(described) {
+        match result {
+            Ok(image) => images.push(image),
+            Err(e) => run.ctx().warn(&format!("{}: {e}", root.title())),
+        }
+    }
+    // Newest first, as docker lists them.
+    images.sort_by_key(|i| std::cmp::Reverse(created(i)));
+    let bound = |name: &Option<String>| -> Result<Option<i64>> {
+        let Some(name) = name else { return Ok(None) };
+        let roots = imgpack::images::find(&source, name, run.ctx())?;
+        let found = roots.iter().find_map(|r| images.iter().find(|i| i.root.desc.digest == r.desc.digest));
+        let missing = || Error::missing(format!("no such image: {}", imgpack::text::escape(name)));
+        Ok(Some(created(found.ok_or_else(missing)?)))
+    };
+    let (before, since) = (bound(&filters.before)?, bound(&filters.since)?);
+    let mut lines = Vec::new();
+    for image in &images {
+        let keeps_time = before.is_none_or(|t| created(image) < t) && since.is_none_or(|t| created(image) > t);
+        let label = |(key, value): &(String, Option<String>)| {
+            let found = image.config.as_ref().and_then(|c| c.label(key));
+            found.is_some_and(|found| value.as_ref().is_none_or(|v| v == found))
+        };
+        let dangling = image.root.names.is_empty();
+        if !keeps_time
+            || !filters.labels.iter().all(label)
+            || filters.dangling.is_some_and(|wanted| wanted != dangling)
+        {
+            continue;
+        }
+        if dangling {
+            if filters.reference.is_empty() {
+                lines.push(Line { image, name: None });
+            }
+            continue;
+        }
+        for name in &image.root.names {
+            if filters.matches_reference(name) {
+                lines.push(Line { image, name: Some(name) });
+            }
+        }
+    }
+    show(&lines, args, &format)
+}
+
+/// Creation time in seconds since 1970; 0 when the image does not say.
+pub(crate) fn created(image: &Described) -> i64 {
+    image
+        .config
+        .as_ref()
+        .and_then(|c| OffsetDateTime::parse(c.created(), &Rfc3339).ok())
+        .map_or(i64::MIN, OffsetDateTime::unix_timestamp)
+}
+
+pub(crate) fn now() -> i64 {
+    OffsetDateTime::now_utc().unix_timestamp()
+}
+
+fn show(lines: &[Line<'_>], args: &ImagesArgs, format: &Format) -> Result<u8> {
+    if args.quiet {
+        let mut seen = std::collections::HashSet::new();
+        for line in lines {
+            if seen.insert(line.image.id) {
+                out::line(&id(line, args.no_trunc))?;
+            }
+        }
+        return Ok(0);
+    }
+    let values: Vec<Value> = lines.iter().map(|line| value(line, args.no_trunc)).collect();
+    match format {
+        Format::Json => {
+            for value in &values {
+                out::line(&value.to_string())?;
+            }
+        }
+        Format::Template(template) => {
+            for value in &values {
+                out::line(&template.render(value)?)?;
+            }
+        }
+        Format::Table(Some(template)) => {
+            let mut rows = vec![template.header(&HEADERS)?];
+            for value in &values {
+                rows.push(template.render(value)?.split('\t').map(str::to_owned).collect());
+            }
+            out::print(&table::render(&rows))?;
+        }
+        Format::Table(None) => {
+            let mut header = vec!["Repository", "Tag"];
+            if args.digests {
+                header.push("Digest");
+            }
+            header.extend(["Image ID", "Created", "Size"]);
+            let cell = |value: &Value, key: &str| {
+                value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+            };
+            let rows: Vec<Vec<String>> = values
+                .iter()
+                .map(|v| {
+                    let mut keys = vec!["Repository", "Tag"];
+                    if args.digests {
+                        keys.push("Digest");
+                    }
+                    keys.extend(["ID", "CreatedSince", "Size"]);
+                    keys.into_iter().map(|k| cell(v, k)).collect()
+                })
+                .collect();
+            out::print(&table::with_header(&header, &rows))?;
+        }
+    }
+    Ok(0)
+}
+
+const HEADERS: [(&str, &str); 7] = [
+    ("ID", "IMAGE ID"),
+    ("Repository", "REPOSITORY"),
+    ("Tag", "TAG"),
+    ("Digest", "DIGEST"),
+    ("CreatedSince", "CREATED"),
+    ("CreatedAt", "CREATED AT"),
+    ("Size", "SIZE"),
+];
+
+fn id(line: &Line<'_>, whole: bool) -> String {
+    let id = line.image.id;
+    if whole { id.to_string() } else { id.short() }
+}
+
+fn value(line: &Line<'_>, whole: bool) -> Value {
+    let created = created(line.image);
+    let none = || "<none>".to_owned();
+    json!({
+        "Containers": "N/A",
+        "CreatedAt": if created == i64::MIN { "N/A".to_owned() } else { human::timestamp(created) },
+        "CreatedSince": if created == i64::MIN { "N/A".to_owned() } else { human::ago(created, now()) },
+        "Digest": line.image.root.desc.digest.to_string(),
+        "ID": id(line, whole),
+        "Platform": line.image.image().and_then(|m| m.platform.as_ref()).map(ToString::to_string),
+        "Repository": line.name.map_or_else(none, Reference::familiar_repository),
+        "SharedSize": "N/A",
+        "Size": human::size(line.image.size),
+        "Tag": line.name.and_then(Reference::tag).map_or_else(none, str::to_owned),
+        "UniqueSize": "N/A",
+        "VirtualSize": human::size(line.image.size),
+    })
+}

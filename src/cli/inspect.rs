@@ -1,0 +1,125 @@
+//! `inspect`: what a place holds in our stable shape, or an image of the store in docker's.
+
+use imgpack::images::Described;
+use imgpack::inspect::inventory;
+use imgpack::transport::Source;
+use imgpack::transport::table::Place;
+use imgpack::{Error, Result};
+use serde_json::{Map, Value, json};
+
+use super::args::InspectArgs;
+use super::run::Run;
+use super::template::Format;
+use super::{convert, out};
+
+pub(crate) fn run(args: &InspectArgs, run: &Run) -> Result<u8> {
+    let format = args.format.as_deref().map(Format::parse).transpose()?;
+    let mut images = Vec::new();
+    for target in &args.targets {
+        if is_image(target, run)? {
+            images.push(image(target, run)?);
+        } else {
+            show(&place(target, run)?, format.as_ref())?;
+        }
+    }
+    if images.is_empty() {
+        return Ok(0);
+    }
+    match format {
+        None => out::line(&pretty(&Value::Array(images)))?,
+        Some(_) => {
+            for image in &images {
+                show(image, format.as_ref())?;
+            }
+        }
+    }
+    Ok(0)
+}
+
+/// An image of the store goes before a file that happens to be called like it, unless spelled as a
+/// place.
+pub(crate) fn is_image(target: &str, run: &Run) -> Result<bool> {
+    if !Place::is_place(target) {
+        return Ok(true);
+    }
+    if target.contains([':', '/', '.']) || target == "-" {
+        return Ok(false);
+    }
+    let Some(source) = run.store().source()? else { return Ok(false) };
+    Ok(imgpack::images::find(&source, target, run.ctx()).is_ok())
+}
+
+fn show(value: &Value, format: Option<&Format>) -> Result<()> {
+    match format {
+        None => out::line(&pretty(value)),
+        Some(Format::Template(template) | Format::Table(Some(template))) => {
+            out::line(&template.render(value)?)
+        }
+        Some(Format::Json | Format::Table(None)) => out::line(&value.to_string()),
+    }
+}
+
+fn pretty(value: &Value) -> String {
+    let mut bytes = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut to = serde_json::Serializer::with_formatter(&mut bytes, formatter);
+    if serde::Serialize::serialize(value, &mut to).is_err() {
+        return value.to_string();
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn place(target: &str, run: &Run) -> Result<Value> {
+    let place = Place::parse(target)?;
+    let source = place.source(run.env(), &|| run.scratch())?;
+    let roots = convert::roots_of(source.as_ref(), place.image.as_deref(), run.ctx())?;
+    Ok(inventory(source.as_ref(), &roots, run.ctx())?.to_value())
+}
+
+fn image(target: &str, run: &Run) -> Result<Value> {
+    let missing = || Error::missing(format!("no such image: {}", imgpack::text::escape(target)));
+    let source = run.store().source()?.ok_or_else(missing)?;
+    let root = super::tag::one(&source, target, run)?.ok_or_else(missing)?;
+    let all = source.roots().iter().find(|r| r.desc.digest == root.desc.digest).unwrap_or(&root);
+    let described = Described::new(&source, all, run.ctx())?;
+    Ok(docker_shape(&described))
+}
+
+/// The object `docker inspect` prints for an image.
+fn docker_shape(image: &Described) -> Value {
+    let names = &image.root.names;
+    let tags: Vec<String> = names.iter().map(imgpack::reference::Reference::familiar).collect();
+    let mut digests: Vec<String> = names
+        .iter()
+        .map(|n| format!("{}@{}", n.familiar_repository(), image.root.desc.digest))
+        .collect();
+    digests.dedup();
+    let body = image.config.as_ref().map(|c| c.body.clone()).unwrap_or_default();
+    let text = |key: &str| body.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let diff_ids: Vec<String> = image
+        .config
+        .as_ref()
+        .and_then(|c| c.diff_ids.as_ref())
+        .map(|ids| ids.iter().map(ToString::to_string).collect())
+        .unwrap_or_default();
+    let mut map = Map::new();
+    map.insert("Id".into(), image.id.to_string().into());
+    map.insert("RepoTags".into(), json!(tags));
+    map.insert("RepoDigests".into(), json!(digests));
+    map.insert("Parent".into(), "".into());
+    map.insert("Comment".into(), text("comment").into());
+    map.insert("Created".into(), text("created").into());
+    map.insert("DockerVersion".into(), text("docker_version").into());
+    map.insert("Author".into(), text("author").into());
+    map.insert("Config".into(), body.get("config").cloned().unwrap_or(Value::Null));
+    map.insert("Architecture".into(), text("architecture").into());
+    if body.contains_key("variant") {
+        map.insert("Variant".into(), text("variant").into());
+    }
+    map.insert("Os".into(), text("os").into());
+    map.insert("Size".into(), image.size.into());
+    map.insert("RootFS".into(), json!({"Type": "layers", "Layers": diff_ids}));
+    map.insert("Metadata".into(), json!({"LastTagTime": "0001-01-01T00:00:00Z"}));
+    map.insert("Descriptor".into(), image.root.desc.to_value());
+    Value::Object(map)
+}

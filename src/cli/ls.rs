@@ -1,0 +1,98 @@
+//! `ls`: the images of an archive or directory, without loading it, and the ID each engine will show.
+
+use imgpack::Result;
+use imgpack::inspect::{Row, inventory};
+use imgpack::transport::Origin;
+use imgpack::transport::table::Place;
+use serde_json::{Value, json};
+
+use super::args::LsArgs;
+use super::run::Run;
+use super::template::Format;
+use super::{convert, human, out, table};
+
+pub(crate) fn run(args: &LsArgs, run: &Run) -> Result<u8> {
+    let format = Format::parse(args.format.as_deref().unwrap_or("table"))?;
+    let mut values = Vec::new();
+    for target in &args.places {
+        let place = Place::parse(target)?;
+        let source = place.source(run.env(), &|| run.scratch())?;
+        let roots = convert::roots_of(source.as_ref(), place.image.as_deref(), run.ctx())?;
+        let found = inventory(source.as_ref(), &roots, run.ctx())?;
+        for warning in &found.warnings {
+            run.ctx().warn(&format!("{target}: {warning}"));
+        }
+        values.extend(found.rows.iter().flat_map(|row| lines(row, args.no_trunc)));
+    }
+    if args.quiet {
+        for value in &values {
+            out::line(value["ID"].as_str().unwrap_or_default())?;
+        }
+        return Ok(0);
+    }
+    match &format {
+        Format::Json => {
+            for value in &values {
+                out::line(&value.to_string())?;
+            }
+        }
+        Format::Template(template) => {
+            for value in &values {
+                out::line(&template.render(value)?)?;
+            }
+        }
+        Format::Table(Some(template)) => {
+            let mut rows = vec![template.header(&HEADERS)?];
+            for value in &values {
+                rows.push(template.render(value)?.split('\t').map(str::to_owned).collect());
+            }
+            out::print(&table::render(&rows))?;
+        }
+        Format::Table(None) => {
+            let header = ["Image", "Platform", "Image ID", "Docker 29 ID", "Layers", "Size", "Origin"];
+            let keys = ["Name", "Platform", "ID", "TargetID", "Layers", "Size", "Origin"];
+            let cell = |value: &Value, key: &str| match &value[key] {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            let rows: Vec<Vec<String>> =
+                values.iter().map(|v| keys.iter().map(|k| cell(v, k)).collect()).collect();
+            out::print(&table::with_header(&header, &rows))?;
+        }
+    }
+    Ok(0)
+}
+
+const HEADERS: [(&str, &str); 7] = [
+    ("ID", "IMAGE ID"),
+    ("TargetID", "DOCKER 29 ID"),
+    ("Name", "IMAGE"),
+    ("Platform", "PLATFORM"),
+    ("Layers", "LAYERS"),
+    ("Size", "SIZE"),
+    ("Origin", "ORIGIN"),
+];
+
+/// One line for each name of an image. Docker up to 28 shows the config's digest as the ID, Docker 29
+/// that of the manifest or index the name points at.
+fn lines(row: &Row, whole: bool) -> Vec<Value> {
+    let size = row.layers.iter().map(|l| l.desc.size).sum();
+    let id = |digest: imgpack::digest::Digest| if whole { digest.to_string() } else { digest.short() };
+    let line = |name: String| {
+        json!({
+            "Name": name,
+            "Platform": row.platform.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string),
+            "ID": row.image_id.map_or_else(|| "-".to_owned(), id),
+            "TargetID": id(row.root.desc.digest),
+            "Manifest": row.manifest.digest.to_string(),
+            "Layers": row.layers.len(),
+            "Size": human::size(size),
+            "Origin": if row.root.origin == Origin::Synthesised { "made here" } else { "recorded" },
+        })
+    };
+    if row.root.names.is_empty() {
+        let label = row.root.label.as_deref().map_or("<none>".into(), |l| imgpack::text::escape(l).into_owned());
+        return vec![line(label)];
+    }
+    row.root.names.iter().map(|n| line(n.familiar())).collect()
+}
