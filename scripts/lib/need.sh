@@ -44,3 +44,9 @@ need_cc() {
     printf 'int main(void){return 0;}\n' | cc -x c -o /dev/null - 2>/dev/null ||
         die "cc cannot build a program. On Debian or Ubuntu: apt-get install gcc libc6-dev"
 }
+
+# The machine's own apt settings about stale mirrors, as options for the apt of a chroot.
+apt_like_here() {
+    apt-config dump 2>/dev/null |
+        sed -n 's/^\(Acquire::Check-[A-Za-z-]*\|Acquire::http::Proxy\|Acquire::https::Proxy\) "\(..*\)";$/-o \1=\2/p' | tr '\n' ' '
+}
