@@ -5,6 +5,10 @@
 union() {
     local file=$1 out=$2 refs; shift 2
     rm -rf "$RIG/store" "$out"
+    if [ -d "$file" ]; then # an OCI archive is the tar of its layout
+        tar -C "$file" -cf "$RIG/layout.tar" . || return 1
+        file=$RIG/layout.tar
+    fi
     "$IMGPACK" --store "$RIG/store" load -i "$file" >"$RIG/loaded" || return 1
     refs=$(sed -n 's/^Loaded image: //p; s/^Loaded image ID: //p' "$RIG/loaded")
     [ -n "$refs" ] || { echo "load printed no image"; return 1; }

@@ -81,6 +81,7 @@ start_dockerd() {
     [ -e "$home/daemon.json" ] || echo '{}' >"$home/daemon.json"
     dockerd --host "unix://$home/docker.sock" --config-file "$home/daemon.json" --data-root "$home/data" \
         --exec-root "$home/exec" --pidfile "$home/pid" --cgroup-parent "/${RIG##*/}" \
+        --exec-opt native.cgroupdriver=cgroupfs \
         --iptables=false --ip-masq=false --bridge=none "$@" >"$home/log" 2>&1 &
     echo $! >"$home/started"
     RIG_PIDS="$RIG_PIDS $!"

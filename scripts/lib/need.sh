@@ -12,22 +12,22 @@ skip() { SKIPPED="$SKIPPED$*
 is_root() { [ "$(id -u)" = 0 ]; }
 need_root() { is_root || die "needs root: $*"; }
 
-# install_debian PKG…: installs the packages that are missing; false when that is not possible here.
+# install_debian COMMAND=PACKAGE…: installs the package of each missing command (COMMAND may be a path);
+# false when that is not possible here.
 install_debian() {
-    local missing=''
-    have dpkg-query || { skip "installing $*: this is not a Debian system"; return 1; }
-    for package; do
-        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
-    done
+    local missing='' pair
+    for pair; do have "${pair%=*}" || [ -e "${pair%=*}" ] || missing="$missing ${pair#*=}"; done
     [ -n "$missing" ] || return 0
-    is_root || { skip "everything that uses$missing (not installed, and installing needs root)"; return 1; }
+    have apt-get || { skip "what uses$missing: not installed, and this is not a Debian system"; return 1; }
+    is_root || { skip "what uses$missing: not installed, and installing needs root"; return 1; }
     if [ -z "${APT_UPDATED:-}" ]; then
         apt-get update -q >/dev/null || say "apt-get update had errors; going on with the lists that are there"
         APT_UPDATED=1
     fi
+    say "installing$missing"
     # shellcheck disable=SC2086
     DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -q -y --no-install-recommends $missing >/dev/null ||
-        { skip "everything that uses$missing (apt-get install failed)"; return 1; }
+        { skip "what uses$missing: apt-get install failed"; return 1; }
 }
 
 # version_at_least HAVE WANT
