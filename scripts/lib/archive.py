@@ -78,7 +78,8 @@ def odd(path):
 def plain(value):
     """Drops what is empty: null, "", [], {}, 0 and false mean the same as a missing key."""
     if isinstance(value, dict):
-        return {k: v for k, v in ((k, plain(v)) for k, v in value.items()) if v or k in ("ExposedPorts", "Volumes")}
+        sets = ("ExposedPorts", "Volumes")  # their members are empty objects, and count
+        return {k: v for k, v in ((k, v if k in sets else plain(v)) for k, v in value.items()) if v}
     return [plain(v) for v in value] if isinstance(value, list) else value
 
 
@@ -89,9 +90,6 @@ def config(path):
     inner = c.get("config") or {}
     for key in ("Hostname", "Image"):
         inner.pop(key, None)
-    for key in ("ExposedPorts", "Volumes"):
-        if not inner.get(key):
-            inner.pop(key, None)
     c["history"] = [{"comment": h.get("comment")} for h in c.get("history") or []]
     return json.dumps(plain(c), sort_keys=True)
 
