@@ -9,7 +9,7 @@ PLAN: {"job": text, "rounds": n, "sides": [{"name", "prepare"?, "run", "output"?
 
 `prepare` is not timed; before each timed run, everything written so far is flushed to disk. `daemon`
 is the pid of a server that does the side's work: the CPU time of its process tree is added, and its
-peak memory is taken when larger. Times are seconds, memory is MiB, sizes are bytes.
+peak memory is taken when larger. A peak under the 15 MiB of this script itself shows as 15. Times are seconds, memory is MiB, sizes are bytes.
 """
 import json
 import os
