@@ -82,7 +82,8 @@ def run_once(side):
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         sys.stderr.buffer.write(message)
-        sys.exit(f"measure: {side['name']}: exit {child.returncode}: {side['run']}")
+        print(f"FAIL {side['name']}: exit {child.returncode}: {side['run']}", flush=True)
+        return None
     result = {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "rss": usage.ru_maxrss / 1024}
     if daemon:
         result["cpu"] += daemon_cpu(daemon) - before
@@ -97,7 +98,9 @@ def race(path):
     runs = {side["name"]: [] for side in plan["sides"]}
     for _ in range(plan.get("rounds", 5)):
         for side in plan["sides"]:
-            runs[side["name"]].append(run_once(side))
+            runs[side["name"]].append(run_once(side) if None not in runs[side["name"]] else None)
+    plan["failed"] = [name for name, rounds in runs.items() if None in rounds]
+    runs = {name: rounds for name, rounds in runs.items() if None not in rounds}
     plan["medians"] = {
         name: {key: statistics.median(r[key] for r in rounds) for key in rounds[0]} for name, rounds in runs.items()
     }
@@ -114,7 +117,9 @@ def table(path):
     for line in open(path):
         plan = json.loads(line)
         medians = plan["medians"]
-        bars = {(a, b): f"{r:.2f}" for a, b, r in plan.get("bars", [])}
+        for name in plan["failed"]:
+            missed += 1
+            rows.append((plan["job"], name, "", "", "", "", "the command failed", "", "FAIL"))
         for name, m in medians.items():
             row = [plan["job"], name, f"{m['wall']:.3f}", f"{m['cpu']:.2f}", f"{m['rss']:.0f}", f"{m['size'] / 1e6:.1f}" if "size" in m else ""]
             notes = []
