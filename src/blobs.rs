@@ -59,7 +59,8 @@ impl BlobDir {
             let Some(Entry::Dir) = self.root.stat(&name)? else { continue };
             let dir = self.root.sub(&name)?;
             for file in dir.names()? {
-                let Some(digest) = std::str::from_utf8(&file).ok().and_then(|h| Digest::from_hex(h).ok())
+                let Some(digest) =
+                    std::str::from_utf8(&file).ok().and_then(|h| Digest::from_hex(h).ok())
                 else {
                     continue;
                 };
@@ -213,7 +214,8 @@ impl Staging {
     fn flushed(&self) -> Result<Vec<(Digest, Staged)>> {
         let mut staged: Vec<(Digest, Staged)> = self.staged().drain().collect();
         staged.sort_unstable_by_key(|(digest, _)| *digest);
-        let unflushed: Vec<&Staged> = staged.iter().map(|(_, s)| s).filter(|s| !s.flushed).collect();
+        let unflushed: Vec<&Staged> =
+            staged.iter().map(|(_, s)| s).filter(|s| !s.flushed).collect();
         if unflushed.len() > FEW {
             self.root.sync_all()?;
         } else {

@@ -8,11 +8,12 @@ mod args;
 mod config;
 mod convert;
 mod copy;
+mod diff;
 mod exit;
 mod export;
 mod filter;
-mod history;
 mod hints;
+mod history;
 mod human;
 mod images;
 mod import;
@@ -32,7 +33,6 @@ mod table;
 mod tag;
 mod template;
 mod verify;
-mod diff;
 
 use args::{Cli, Verb};
 

@@ -55,7 +55,9 @@ impl Config {
                 ),
                 Some(other) => {
                     let found = json::kind(other);
-                    return Err(Error::malformed(format!("diff_ids: expected an array, found {found}")));
+                    return Err(Error::malformed(format!(
+                        "diff_ids: expected an array, found {found}"
+                    )));
                 }
             },
             Some(other) => {

@@ -64,14 +64,16 @@ impl Descriptor {
             _ => Err(Error::malformed(format!("descriptor without {key}"))),
         };
         let digest: Digest = text("digest")?.parse()?;
-        let size = map
-            .get("size")
-            .and_then(Value::as_u64)
-            .filter(|&size| size <= MAX_SIZE)
-            .ok_or_else(|| {
-                let found = map.get("size").map_or("nothing".into(), Value::to_string);
-                Error::malformed(format!("invalid size of {digest}: {}", crate::text::escape(&found)))
-            })?;
+        let size =
+            map.get("size").and_then(Value::as_u64).filter(|&size| size <= MAX_SIZE).ok_or_else(
+                || {
+                    let found = map.get("size").map_or("nothing".into(), Value::to_string);
+                    Error::malformed(format!(
+                        "invalid size of {digest}: {}",
+                        crate::text::escape(&found)
+                    ))
+                },
+            )?;
         let mut rest = map.clone();
         for key in ["mediaType", "digest", "size"] {
             rest.shift_remove(key);
@@ -154,7 +156,9 @@ mod tests {
     #[test]
     fn sizes_that_are_no_sizes_are_refused() {
         let digest = Digest::of(b"x");
-        for size in ["-1", "1.0", "1e3", "9007199254740993", "18446744073709551616", "\"1\"", "null"] {
+        for size in
+            ["-1", "1.0", "1e3", "9007199254740993", "18446744073709551616", "\"1\"", "null"]
+        {
             let text = format!(r#"{{"mediaType":"a/b","digest":"{digest}","size":{size}}}"#);
             let value = json::parse(text.as_bytes()).unwrap();
             assert!(Descriptor::from_value(&value).is_err(), "{size}");

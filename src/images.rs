@@ -154,7 +154,8 @@ pub fn prefixed(name: &Reference, prefix: &str) -> Result<Reference> {
 /// `Malformed`.
 pub fn typed_name(text: &str) -> Result<Reference> {
     let mut warnings = Vec::new();
-    let names = docker::names(&[text.to_owned()], crate::layout::Reading::default(), &mut warnings)?;
+    let names =
+        docker::names(&[text.to_owned()], crate::layout::Reading::default(), &mut warnings)?;
     names.into_iter().next().ok_or_else(|| {
         let text = crate::text::escape(text);
         Error::new(crate::error::Kind::Usage, format!("{text} is a digest reference and no name"))

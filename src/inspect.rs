@@ -74,7 +74,13 @@ pub struct Inventory {
 /// # Errors
 /// `Corrupt` and `Malformed` for a manifest that is present and wrong; absent ones are warnings.
 pub fn inventory(source: &dyn Source, roots: &[Root], ctx: &Context) -> Result<Inventory> {
-    let mut look = Look { source, ctx, inventory: Inventory::default(), seen: HashSet::new(), listed: HashSet::new() };
+    let mut look = Look {
+        source,
+        ctx,
+        inventory: Inventory::default(),
+        seen: HashSet::new(),
+        listed: HashSet::new(),
+    };
     look.inventory.warnings.extend(source.warnings().iter().cloned());
     for root in roots {
         look.node(root, &root.desc, 0, root.companion).map_err(|e| e.input_or(source.place()))?;
@@ -113,7 +119,13 @@ impl Look<'_> {
         }
     }
 
-    fn node(&mut self, root: &Root, desc: &Descriptor, depth: usize, companion: bool) -> Result<()> {
+    fn node(
+        &mut self,
+        root: &Root,
+        desc: &Descriptor,
+        depth: usize,
+        companion: bool,
+    ) -> Result<()> {
         if depth > MAX_NESTING {
             return Err(Error::malformed(format!("indexes nested deeper than {MAX_NESTING}")));
         }
@@ -187,7 +199,10 @@ impl Look<'_> {
         let diff_ids = parsed.as_ref().and_then(|c| c.diff_ids.clone()).unwrap_or_default();
         if parsed.is_some() && diff_ids.len() != layers.len() {
             let (have, say) = (layers.len(), diff_ids.len());
-            self.warn(format!("{}: {have} layers, but the config lists {say} diff ids", desc.digest));
+            self.warn(format!(
+                "{}: {have} layers, but the config lists {say} diff ids",
+                desc.digest
+            ));
         }
         let mut rows = Vec::new();
         for (i, layer) in layers.iter().enumerate() {

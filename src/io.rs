@@ -20,7 +20,8 @@ use crate::error::{Error, Result};
 /// `Missing`, `Io`.
 pub fn open_input(path: &Path) -> Result<File> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| dir::os(path, "opening", e))?;
+    let fd =
+        rustix::fs::open(path, flags, Mode::empty()).map_err(|e| dir::os(path, "opening", e))?;
     let file = File::from(fd);
     let meta = file.metadata().map_err(|e| Error::io(path, "looking at", &e))?;
     if meta.is_dir() {

@@ -77,8 +77,11 @@ fn bad(err: &serde_json::Error) -> Error {
     }
     let text = err.to_string();
     let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
-    Error::malformed(format!("invalid JSON: {}", crate::text::escape(what)))
-        .at(format!("line {}, column {}", err.line(), err.column()))
+    Error::malformed(format!("invalid JSON: {}", crate::text::escape(what))).at(format!(
+        "line {}, column {}",
+        err.line(),
+        err.column()
+    ))
 }
 
 struct Strict {

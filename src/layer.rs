@@ -25,9 +25,9 @@ mod unzstd;
 #[cfg(test)]
 mod tests;
 
+pub use crate::encoding::{Encoding, SNIFF_LEN};
 pub use compression::{Compression, output_encoding};
 pub use encode::Encoder;
-pub use crate::encoding::{Encoding, SNIFF_LEN};
 pub use peek::{Peeked, sniffed};
 
 /// Windows and dictionaries up to this many bytes are everyday: `zstd -19` and `xz -6` use 8 MiB.

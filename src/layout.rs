@@ -367,7 +367,9 @@ fn unite(
             Some(&at) if reaches[at].shuffled => {
                 // Only manifest.json has the right order; its image takes the entry's place.
                 let title = image.root.title();
-                layout.warnings.push(format!("{title}: index.json lists its layers out of order; manifest.json is used"));
+                layout.warnings.push(format!(
+                    "{title}: index.json lists its layers out of order; manifest.json is used"
+                ));
                 let names = std::mem::take(&mut oci[at].names);
                 oci[at] = image.root;
                 for name in names {

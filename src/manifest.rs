@@ -55,7 +55,9 @@ impl Document {
     pub fn parse(bytes: &[u8], claimed: &MediaType) -> Result<Self> {
         let body = json::object(bytes)?;
         if claimed.role() == Role::Schema1 || body.contains_key("fsLayers") {
-            return Err(Error::unsupported("Docker schema 1 manifests are obsolete; push the image again with a current tool"));
+            return Err(Error::unsupported(
+                "Docker schema 1 manifests are obsolete; push the image again with a current tool",
+            ));
         }
         let own = match body.get("mediaType") {
             None => None,
@@ -96,7 +98,11 @@ impl Document {
     }
 
     /// The one media type that descriptor and body agree on, or that fits the shape.
-    fn bind(own: Option<MediaType>, claimed: &MediaType, body: &Map<String, Value>) -> Result<MediaType> {
+    fn bind(
+        own: Option<MediaType>,
+        claimed: &MediaType,
+        body: &Map<String, Value>,
+    ) -> Result<MediaType> {
         let is_parent = |t: &MediaType| matches!(t.role(), Role::Index | Role::Manifest);
         match own {
             Some(own) if is_parent(&own) => {
@@ -195,7 +201,9 @@ pub fn rewrite(bytes: &[u8], replace: &[Option<Descriptor>]) -> Result<Vec<u8>> 
         merged.insert("digest".into(), desc.digest.to_string().into());
         merged.insert("size".into(), desc.size.into());
         for key in old.keys() {
-            if !matches!(key.as_str(), "mediaType" | "digest" | "size") && !desc.rest.contains_key(key) {
+            if !matches!(key.as_str(), "mediaType" | "digest" | "size")
+                && !desc.rest.contains_key(key)
+            {
                 merged.shift_remove(key);
             }
         }

@@ -151,6 +151,5 @@ mod tests {
         assert!(!p("windows/amd64").satisfies(&p("amd64")));
         assert!("linux".parse::<Platform>().is_err());
         assert!("a/b/c/d".parse::<Platform>().is_err());
-        
     }
 }

@@ -174,7 +174,9 @@ impl FromStr for Reference {
         let (domain, path) = match name.split_once('/') {
             // As docker: the first part is a host when it could not be a repository of the hub.
             Some((first, rest))
-                if first.contains(['.', ':']) || first == "localhost" || first != first.to_lowercase() =>
+                if first.contains(['.', ':'])
+                    || first == "localhost"
+                    || first != first.to_lowercase() =>
             {
                 (first, rest.to_string())
             }
@@ -226,7 +228,11 @@ mod tests {
             ("localhost/app:v", "localhost/app:v", "localhost/app:v"),
             ("localhost:5000/t/app", "localhost:5000/t/app", "localhost:5000/t/app"),
             ("[::1]:5000/a", "[::1]:5000/a", "[::1]:5000/a"),
-            ("quay.io/a__b/c-d--e:X_1.2-3", "quay.io/a__b/c-d--e:X_1.2-3", "quay.io/a__b/c-d--e:X_1.2-3"),
+            (
+                "quay.io/a__b/c-d--e:X_1.2-3",
+                "quay.io/a__b/c-d--e:X_1.2-3",
+                "quay.io/a__b/c-d--e:X_1.2-3",
+            ),
         ] {
             let parsed: Reference = short.parse().unwrap();
             assert_eq!(parsed.to_string(), full, "{short}");
@@ -239,9 +245,30 @@ mod tests {
     fn what_breaks_the_grammar_is_refused() {
         let long = "a".repeat(256);
         for bad in [
-            "", ":", "<none>:<none>", "Nginx", "a/B:1", "a:", "a:-x", "a b", "-a", "a//b", "a/", "/a",
-            "a:b:c", "a@sha256:12", "a\x1b", "a\n", "..", "../x", "a/../b", "a:..", "a___b", &long,
-            "a.-/x:@", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "",
+            ":",
+            "<none>:<none>",
+            "Nginx",
+            "a/B:1",
+            "a:",
+            "a:-x",
+            "a b",
+            "-a",
+            "a//b",
+            "a/",
+            "/a",
+            "a:b:c",
+            "a@sha256:12",
+            "a\x1b",
+            "a\n",
+            "..",
+            "../x",
+            "a/../b",
+            "a:..",
+            "a___b",
+            &long,
+            "a.-/x:@",
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
         ] {
             assert!(bad.parse::<Reference>().is_err(), "{bad:?}");
         }

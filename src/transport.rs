@@ -225,7 +225,12 @@ impl<'a> Blob<'a> {
     }
 
     /// A file of our own in a scratch directory, hashed while it was written.
-    pub fn prepared(scratch: Arc<Scratch>, name: String, desc: Descriptor, ctx: &'a Context) -> Self {
+    pub fn prepared(
+        scratch: Arc<Scratch>,
+        name: String,
+        desc: Descriptor,
+        ctx: &'a Context,
+    ) -> Self {
         Self { from: From::Scratch(scratch, name), desc, unpack: None, claims: Vec::new(), ctx }
     }
 
@@ -301,7 +306,8 @@ impl<'a> Blob<'a> {
     pub fn bytes(&self, limit: u64) -> Result<Vec<u8>> {
         let size = self.desc.size;
         if size > limit {
-            let what = format!("{} is {size} bytes, more than the limit of {limit}", self.desc.digest);
+            let what =
+                format!("{} is {size} bytes, more than the limit of {limit}", self.desc.digest);
             return Err(Error::malformed(what));
         }
         let mut bytes = Vec::new();
@@ -344,9 +350,9 @@ pub fn select<'r>(roots: &'r [Root], wanted: &str) -> Result<Vec<&'r Root>> {
     if let Some(position) = wanted.strip_prefix('@') {
         if let Ok(position) = position.parse::<usize>() {
             let found = roots.iter().filter(|r| !r.companion).nth(position);
-            return found.map(|r| vec![r]).ok_or_else(|| {
-                Error::missing(format!("no image at position {position}"))
-            });
+            return found
+                .map(|r| vec![r])
+                .ok_or_else(|| Error::missing(format!("no image at position {position}")));
         }
     }
     // Exactly as recorded first, as skopeo has it.

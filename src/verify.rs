@@ -134,7 +134,10 @@ impl<'a> Verified<'a> {
         }
         self.done += got as u64;
         if self.done > self.size {
-            let what = format!("{} is longer than the {} bytes of its descriptor", self.expected, self.size);
+            let what = format!(
+                "{} is longer than the {} bytes of its descriptor",
+                self.expected, self.size
+            );
             return Err(Error::corrupt(what));
         }
         if let Some(hasher) = &mut self.hasher {
@@ -185,9 +188,9 @@ impl Tap {
     fn start(encoding: Encoding, ctx: &Context) -> Self {
         let (chunks, receiver) = bounded(3);
         let limits = ctx.limits.stream;
-        let worker = std::thread::Builder::new()
-            .name("unpack".into())
-            .spawn(move || diff_id(encoding, Chunks { receiver, current: Vec::new(), at: 0 }, &limits));
+        let worker = std::thread::Builder::new().name("unpack".into()).spawn(move || {
+            diff_id(encoding, Chunks { receiver, current: Vec::new(), at: 0 }, &limits)
+        });
         Self { chunks: Some(chunks), pending: Vec::new(), worker: worker.ok() }
     }
 
@@ -291,7 +294,8 @@ mod tests {
     #[test]
     fn a_failed_reader_stays_failed() {
         let desc = Descriptor::of("x", b"hello");
-        let mut reader = Verified::new(Box::new(&b"hellp"[..]), &desc, "x".into(), &Context::default());
+        let mut reader =
+            Verified::new(Box::new(&b"hellp"[..]), &desc, "x".into(), &Context::default());
         let mut bytes = Vec::new();
         assert!(reader.read_to_end(&mut bytes).is_err());
         assert!(reader.read(&mut [0; 8]).is_err());

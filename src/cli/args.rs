@@ -6,7 +6,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Container image archives for offline environments.
 #[derive(Parser, Debug)]
-#[command(name = "imgpack", version, max_term_width = 100, after_help = "\
+#[command(
+    name = "imgpack",
+    version,
+    max_term_width = 100,
+    after_help = "\
 Examples:
   imgpack load -i nginx.tar             load any image archive into the local store
   imgpack save -o nginx.tar nginx:1     write an archive that every engine loads
@@ -15,7 +19,8 @@ Examples:
   imgpack copy nginx.tar oci:layout     convert between archives and directories
 
 Every flag can be set by an environment variable IMGPACK_<FLAG> and in the configuration file
-($IMGPACK_CONFIG, else ~/.config/imgpack/config.toml).")]
+($IMGPACK_CONFIG, else ~/.config/imgpack/config.toml)."
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -39,10 +44,22 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub(crate) log_file: Option<PathBuf>,
     /// How progress is shown
-    #[arg(long, global = true, value_name = "HOW", default_value = "auto", help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOW",
+        default_value = "auto",
+        help_heading = "Global options"
+    )]
     pub(crate) progress: ProgressMode,
     /// Seconds to wait for another process that uses the store
-    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 60, help_heading = "Global options")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "SECONDS",
+        default_value_t = 60,
+        help_heading = "Global options"
+    )]
     pub(crate) wait: u64,
     /// Directory for scratch files where none lies beside the target
     #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
@@ -57,10 +74,24 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "BYTES", default_value_t = 128 << 20, hide_short_help = true, help_heading = "Limits")]
     pub(crate) max_window: u64,
     /// Most images in one place
-    #[arg(long, global = true, value_name = "N", default_value_t = 10_000, hide_short_help = true, help_heading = "Limits")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "N",
+        default_value_t = 10_000,
+        hide_short_help = true,
+        help_heading = "Limits"
+    )]
     pub(crate) max_images: usize,
     /// Most members of one archive
-    #[arg(long, global = true, value_name = "N", default_value_t = 1_000_000, hide_short_help = true, help_heading = "Limits")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "N",
+        default_value_t = 1_000_000,
+        hide_short_help = true,
+        help_heading = "Limits"
+    )]
     pub(crate) max_members: usize,
     /// Which table to believe when manifest.json and index.json disagree
     #[arg(long, global = true, value_name = "TABLE", help_heading = "Reading archives")]

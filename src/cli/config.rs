@@ -35,12 +35,10 @@ pub(crate) fn command() -> Result<Command> {
             None => arg,
         }
     };
-    let command = Cli::command()
-        .mut_args(|arg| adapt(arg, None))
-        .mut_subcommands(|sub| {
-            let name = sub.get_name().to_owned();
-            sub.mut_args(|arg| adapt(arg, Some(&name)))
-        });
+    let command = Cli::command().mut_args(|arg| adapt(arg, None)).mut_subcommands(|sub| {
+        let name = sub.get_name().to_owned();
+        sub.mut_args(|arg| adapt(arg, Some(&name)))
+    });
     for (key, value) in &settings {
         let verb = command.get_subcommands().any(|s| s.get_name() == key) && value.is_table();
         if !verb && !known.borrow().contains(key) {
@@ -56,7 +54,9 @@ fn text(value: &toml::Value) -> Option<Vec<String>> {
         toml::Value::String(text) => vec![text.clone()],
         toml::Value::Integer(number) => vec![number.to_string()],
         toml::Value::Boolean(flag) => vec![flag.to_string()],
-        toml::Value::Array(items) => items.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect(),
+        toml::Value::Array(items) => {
+            items.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect()
+        }
         _ => return None,
     })
 }

@@ -15,7 +15,11 @@ use super::run::Run;
 ///
 /// # Errors
 /// `Missing`, `Malformed`.
-pub(crate) fn roots_of(source: &dyn Source, image: Option<&str>, ctx: &Context) -> Result<Vec<Root>> {
+pub(crate) fn roots_of(
+    source: &dyn Source,
+    image: Option<&str>,
+    ctx: &Context,
+) -> Result<Vec<Root>> {
     match image {
         None => Ok(source.roots().to_vec()),
         Some(image) => {
@@ -32,7 +36,11 @@ pub(crate) fn roots_of(source: &dyn Source, image: Option<&str>, ctx: &Context) 
 }
 
 /// Adds the signatures and attestations that refer to the chosen roots.
-pub(crate) fn with_companions(source: &dyn Source, mut roots: Vec<Root>, ctx: &Context) -> Vec<Root> {
+pub(crate) fn with_companions(
+    source: &dyn Source,
+    mut roots: Vec<Root>,
+    ctx: &Context,
+) -> Vec<Root> {
     let more = imgpack::images::companions(source, &roots, ctx);
     roots.extend(more);
     roots
@@ -82,7 +90,9 @@ pub(crate) fn adapt(
         && let Some(unnamed) = roots.iter().find(|r| r.names.is_empty() && !r.companion)
     {
         let title = unnamed.title();
-        return refuse(format!("{title} has no name, and containerd makes no image without one; give it one with `imgpack tag`"));
+        return refuse(format!(
+            "{title} has no name, and containerd makes no image without one; give it one with `imgpack tag`"
+        ));
     }
     if !matches!(consumer, Consumer::Docker20 | Consumer::Docker) {
         policy.complete = true;
@@ -94,7 +104,10 @@ pub(crate) fn adapt(
         for manifest in tree.node.manifests() {
             if manifest.config_bytes.is_none() {
                 if consumer == Consumer::Docker20 && !manifest.desc.is_attestation() {
-                    return refuse(format!("{} is no image, and docker loads only images", root.title()));
+                    return refuse(format!(
+                        "{} is no image, and docker loads only images",
+                        root.title()
+                    ));
                 }
                 continue;
             }
@@ -133,18 +146,15 @@ pub(crate) fn adapt(
 ///
 /// # Errors
 /// `Usage` when `tag` is given and there is more than one image.
-pub(crate) fn rename(
-    roots: &mut [Root],
-    prefix: Option<&str>,
-    tag: Option<&str>,
-) -> Result<()> {
+pub(crate) fn rename(roots: &mut [Root], prefix: Option<&str>, tag: Option<&str>) -> Result<()> {
     if let Some(tag) = tag {
         let mut images: Vec<&mut Root> = roots.iter_mut().filter(|r| !r.companion).collect();
         if images.len() != 1 {
             let what = format!("--tag names one image, the archive holds {}", images.len());
             return Err(Error::new(Kind::Usage, what));
         }
-        let name: Reference = imgpack::images::typed_name(tag).map_err(|e| e.kind_as(Kind::Usage))?;
+        let name: Reference =
+            imgpack::images::typed_name(tag).map_err(|e| e.kind_as(Kind::Usage))?;
         images[0].names = vec![name];
     }
     if let Some(prefix) = prefix {

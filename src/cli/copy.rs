@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use imgpack::transport::table::{Place, Scheme};
-use imgpack::transport::{Root, Sink, Source};
+use imgpack::transport::{Root, Source};
 use imgpack::{Error, Kind, Result};
 
 use super::args::CopyArgs;
@@ -71,7 +71,10 @@ fn name_target(roots: &mut [Root], to: &Place) -> Result<()> {
     let Some(image) = &to.image else { return Ok(()) };
     let mut images: Vec<&mut Root> = roots.iter_mut().filter(|r| !r.companion).collect();
     if images.len() != 1 {
-        let what = format!("the target names one image, the source holds {}; name one of them", images.len());
+        let what = format!(
+            "the target names one image, the source holds {}; name one of them",
+            images.len()
+        );
         return Err(Error::new(Kind::Usage, what));
     }
     let root = &mut images[0];

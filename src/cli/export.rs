@@ -7,8 +7,8 @@ use imgpack::encoding::{Encoding, SNIFF_LEN};
 use imgpack::flatten::{LayerStreams, Options, flatten};
 use imgpack::io::output::Output;
 use imgpack::platform::Platform;
-use imgpack::transport::{Blob, Source};
 use imgpack::transport::table::Place;
+use imgpack::transport::{Blob, Source};
 use imgpack::{Context, Error, Result, layer};
 
 use super::args::ExportArgs;

@@ -7,7 +7,9 @@ pub(crate) fn of(error: &Error) -> Option<String> {
     let what = error.what();
     let input = error.subject().unwrap_or("FILE");
     Some(match error.kind() {
-        Kind::Conflict if what == "file exists" => "write another file, or overwrite it with --force".into(),
+        Kind::Conflict if what == "file exists" => {
+            "write another file, or overwrite it with --force".into()
+        }
         Kind::Malformed if what.contains("disagree") => {
             "choose one table with --prefer docker or --prefer oci".into()
         }
@@ -18,11 +20,16 @@ pub(crate) fn of(error: &Error) -> Option<String> {
         Kind::Corrupt | Kind::Malformed if error.subject().is_some() => {
             format!("list all damage with: imgpack verify {input}; then fetch or export it again")
         }
-        Kind::Missing if what.starts_with("no such image") => "list what is there with: imgpack images".into(),
-        Kind::Missing if what == "the store is empty" => "fill it with: imgpack load -i FILE".into(),
+        Kind::Missing if what.starts_with("no such image") => {
+            "list what is there with: imgpack images".into()
+        }
+        Kind::Missing if what == "the store is empty" => {
+            "fill it with: imgpack load -i FILE".into()
+        }
         Kind::Busy => "wait longer with --wait SECONDS".into(),
         Kind::Io if error.os_error() == Some(28) => {
-            "free some space, or write elsewhere (scratch files: --tmpdir DIR), then run it again".into()
+            "free some space, or write elsewhere (scratch files: --tmpdir DIR), then run it again"
+                .into()
         }
         Kind::Io if error.os_error() == Some(27) => {
             "the file system or a limit does not take files this large".into()

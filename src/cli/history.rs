@@ -33,14 +33,24 @@ pub(crate) fn run(args: &HistoryArgs, run: &Run) -> Result<u8> {
             }
         }
         Format::Table(custom) => {
-            let cell = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
-            let keys = ["ID", if args.human { "CreatedSince" } else { "CreatedAt" }, "CreatedBy", "Size", "Comment"];
+            let cell =
+                |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
+            let keys = [
+                "ID",
+                if args.human { "CreatedSince" } else { "CreatedAt" },
+                "CreatedBy",
+                "Size",
+                "Comment",
+            ];
             let rows: Vec<Vec<String>> =
                 values.iter().map(|v| keys.iter().map(|k| cell(v, k)).collect()).collect();
             match custom {
                 None => {
                     let created = if args.human { "Created" } else { "Created at" };
-                    out::print(&table::with_header(&["Image", created, "Created by", "Size", "Comment"], &rows))?;
+                    out::print(&table::with_header(
+                        &["Image", created, "Created by", "Size", "Comment"],
+                        &rows,
+                    ))?;
                 }
                 Some(template) => {
                     let mut rows = vec![template.header(&HEADERS)?];
@@ -74,7 +84,8 @@ pub(crate) fn with_image<T>(
     then: impl FnOnce(&Described) -> Result<T>,
 ) -> Result<T> {
     if inspect::is_image(target, run)? {
-        let missing = || Error::missing(format!("no such image: {}", imgpack::text::escape(target)));
+        let missing =
+            || Error::missing(format!("no such image: {}", imgpack::text::escape(target)));
         let source = run.store().source()?.ok_or_else(missing)?;
         let root = super::tag::one(&source, target, run)?.ok_or_else(missing)?;
         return then(&Described::new(&source, &root, run.ctx())?);
@@ -97,8 +108,10 @@ pub(crate) fn only_root(
     let mut roots = convert::roots_of(source, image, run.ctx())?;
     roots.retain(|r| !r.companion);
     if roots.len() > 1 {
-        let names: Vec<String> = roots.iter().take(3).map(imgpack::transport::Root::title).collect();
-        let what = format!("holds {} images ({}, …); name one of them", roots.len(), names.join(", "));
+        let names: Vec<String> =
+            roots.iter().take(3).map(imgpack::transport::Root::title).collect();
+        let what =
+            format!("holds {} images ({}, …); name one of them", roots.len(), names.join(", "));
         return Err(Error::new(imgpack::Kind::Usage, what).input(source.place()));
     }
     roots.pop().ok_or_else(|| Error::missing("holds no images").input(source.place()))
@@ -111,10 +124,14 @@ fn steps(image: &Described, args: &HistoryArgs) -> Vec<Value> {
         .iter()
         .map(|step| {
             let size = if step.empty_layer { 0 } else { sizes.next().unwrap_or_default() };
-            let command =
-                if args.no_trunc { step.created_by.clone() } else { human::ellipsis(&step.created_by, COMMAND) };
+            let command = if args.no_trunc {
+                step.created_by.clone()
+            } else {
+                human::ellipsis(&step.created_by, COMMAND)
+            };
             let time = OffsetDateTime::parse(&step.created, &Rfc3339).ok();
-            let since = time.map_or("N/A".to_owned(), |t| human::ago(t.unix_timestamp(), images::now()));
+            let since =
+                time.map_or("N/A".to_owned(), |t| human::ago(t.unix_timestamp(), images::now()));
             json!({
                 "ID": "<missing>",
                 "CreatedAt": step.created,

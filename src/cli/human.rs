@@ -96,7 +96,9 @@ pub(crate) fn ago(created: i64, now: i64) -> String {
 pub(crate) fn timestamp(created: i64) -> String {
     let form = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] +0000 UTC");
     match OffsetDateTime::from_unix_timestamp(created) {
-        Ok(time) if created != ZERO_TIME => time.format(&form).unwrap_or_else(|_| "N/A".to_string()),
+        Ok(time) if created != ZERO_TIME => {
+            time.format(&form).unwrap_or_else(|_| "N/A".to_string())
+        }
         _ => "N/A".to_string(),
     }
 }

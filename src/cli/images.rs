@@ -43,14 +43,16 @@ pub(crate) fn run(args: &ImagesArgs, run: &Run) -> Result<u8> {
     let bound = |name: &Option<String>| -> Result<Option<i64>> {
         let Some(name) = name else { return Ok(None) };
         let roots = imgpack::images::find(&source, name, run.ctx())?;
-        let found = roots.iter().find_map(|r| images.iter().find(|i| i.root.desc.digest == r.desc.digest));
+        let found =
+            roots.iter().find_map(|r| images.iter().find(|i| i.root.desc.digest == r.desc.digest));
         let missing = || Error::missing(format!("no such image: {}", imgpack::text::escape(name)));
         Ok(Some(created(found.ok_or_else(missing)?)))
     };
     let (before, since) = (bound(&filters.before)?, bound(&filters.since)?);
     let mut lines = Vec::new();
     for image in &images {
-        let keeps_time = before.is_none_or(|t| created(image) < t) && since.is_none_or(|t| created(image) > t);
+        let keeps_time =
+            before.is_none_or(|t| created(image) < t) && since.is_none_or(|t| created(image) > t);
         let label = |(key, value): &(String, Option<String>)| {
             let found = image.config.as_ref().and_then(|c| c.label(key));
             found.is_some_and(|found| value.as_ref().is_none_or(|v| v == found))

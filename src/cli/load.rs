@@ -66,9 +66,13 @@ fn say(report: &Report, before: &[Root]) -> Result<()> {
         if image.root.names.is_empty() {
             let id = image.image_id.unwrap_or(image.target.digest);
             out::line(&format!("Loaded image ID: {id}"))?;
-            if let Some(label) = image.root.label.as_deref().filter(|l| l.parse::<Reference>().is_ok()) {
+            if let Some(label) =
+                image.root.label.as_deref().filter(|l| l.parse::<Reference>().is_ok())
+            {
                 let label = imgpack::text::escape(label).into_owned();
-                out::error_line(&format!("hint: the archive calls it only {label:?}; name it with: imgpack tag {id} NAME:{label}"));
+                out::error_line(&format!(
+                    "hint: the archive calls it only {label:?}; name it with: imgpack tag {id} NAME:{label}"
+                ));
             }
         }
     }

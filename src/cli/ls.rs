@@ -49,7 +49,8 @@ pub(crate) fn run(args: &LsArgs, run: &Run) -> Result<u8> {
             out::print(&table::render(&rows))?;
         }
         Format::Table(None) => {
-            let header = ["Image", "Platform", "Image ID", "Docker 29 ID", "Layers", "Size", "Origin"];
+            let header =
+                ["Image", "Platform", "Image ID", "Docker 29 ID", "Layers", "Size", "Origin"];
             let keys = ["Name", "Platform", "ID", "TargetID", "Layers", "Size", "Origin"];
             let cell = |value: &Value, key: &str| match &value[key] {
                 Value::String(text) => text.clone(),
@@ -77,7 +78,8 @@ const HEADERS: [(&str, &str); 7] = [
 /// that of the manifest or index the name points at.
 fn lines(row: &Row, whole: bool) -> Vec<Value> {
     let size = row.layers.iter().map(|l| l.desc.size).sum();
-    let id = |digest: imgpack::digest::Digest| if whole { digest.to_string() } else { digest.short() };
+    let id =
+        |digest: imgpack::digest::Digest| if whole { digest.to_string() } else { digest.short() };
     let line = |name: String| {
         json!({
             "Name": name,
@@ -91,7 +93,11 @@ fn lines(row: &Row, whole: bool) -> Vec<Value> {
         })
     };
     if row.root.names.is_empty() {
-        let label = row.root.label.as_deref().map_or("<none>".into(), |l| imgpack::text::escape(l).into_owned());
+        let label = row
+            .root
+            .label
+            .as_deref()
+            .map_or("<none>".into(), |l| imgpack::text::escape(l).into_owned());
         return vec![line(label)];
     }
     row.root.names.iter().map(|n| line(n.familiar())).collect()

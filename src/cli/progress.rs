@@ -123,7 +123,9 @@ fn line_of(event: &Event<'_>) -> Option<String> {
 
 fn value_of(event: &Event<'_>, done: &AtomicU64) -> Option<serde_json::Value> {
     Some(match event {
-        Event::Planned { blobs, bytes } => json!({"event": "planned", "blobs": blobs, "bytes": bytes}),
+        Event::Planned { blobs, bytes } => {
+            json!({"event": "planned", "blobs": blobs, "bytes": bytes})
+        }
         Event::Began(blob) => json!({"event": "began", "blob": blob}),
         Event::Bytes(n) => {
             // A line for every 16 MiB is enough for any bar.

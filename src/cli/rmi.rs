@@ -41,7 +41,9 @@ fn remove(wanted: &str, args: &RmiArgs, run: &Run) -> Result<()> {
     let root: Root = imgpack::images::find(&source, wanted, run.ctx())?
         .into_iter()
         .next()
-        .and_then(|found| source.roots().iter().find(|r| r.desc.digest == found.desc.digest).cloned())
+        .and_then(|found| {
+            source.roots().iter().find(|r| r.desc.digest == found.desc.digest).cloned()
+        })
         .ok_or_else(missing)?;
     drop(source);
     if root.names.len() > 1 && !args.force {

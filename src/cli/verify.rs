@@ -35,8 +35,14 @@ pub(crate) fn run(args: &VerifyArgs, run: &Run) -> Result<u8> {
                     say(place, &report, args.quiet)?;
                 }
             }
-            Err(e) if matches!(e.kind(), Kind::Corrupt | Kind::Malformed | Kind::Unsupported) && args.places.len() > 1 => {
-                out::error_line(&format!("imgpack: {}", imgpack::text::escape_long(&e.to_string())));
+            Err(e)
+                if matches!(e.kind(), Kind::Corrupt | Kind::Malformed | Kind::Unsupported)
+                    && args.places.len() > 1 =>
+            {
+                out::error_line(&format!(
+                    "imgpack: {}",
+                    imgpack::text::escape_long(&e.to_string())
+                ));
                 rows.push(json!({"place": place, "ok": false, "error": e.to_string()}));
                 worst = 3;
             }
@@ -111,7 +117,10 @@ fn say(place: &str, report: &Report, quiet: bool) -> Result<()> {
     }
     for failed in &report.failed {
         let known = |e: &&Error| {
-            !report.damage.iter().any(|d| d.error.to_string() == e.to_string() || d.error.what() == e.what())
+            !report
+                .damage
+                .iter()
+                .any(|d| d.error.to_string() == e.to_string() || d.error.what() == e.what())
         };
         for error in failed.errors.iter().filter(known) {
             let line = format!("imgpack: {}: {}", error.clone().input_or(place), failed.title);

@@ -80,14 +80,22 @@ pub struct Changed {
 impl Report {
     pub(super) fn note_missing(&mut self, tree: &Tree, ctx: &Context) {
         for Missing { digest, platform } in &tree.missing {
-            let platform = platform.as_ref().map_or_else(|| "unknown platform".into(), ToString::to_string);
-            let text = format!("{}: {platform} is listed but not present ({digest})", tree.root.title());
+            let platform =
+                platform.as_ref().map_or_else(|| "unknown platform".into(), ToString::to_string);
+            let text =
+                format!("{}: {platform} is listed but not present ({digest})", tree.root.title());
             ctx.warn(&text);
             self.missing.push(text);
         }
     }
 
-    pub(super) fn seal(&mut self, tree: &Tree, sealed: Sealed, to: &dyn Sink, ctx: &Context) -> Result<()> {
+    pub(super) fn seal(
+        &mut self,
+        tree: &Tree,
+        sealed: Sealed,
+        to: &dyn Sink,
+        ctx: &Context,
+    ) -> Result<()> {
         let target = sealed.root.desc.clone();
         let image = crate::layout::tables::for_this_machine(&sealed.images);
         let image_id = image.map(|i| i.config.digest);

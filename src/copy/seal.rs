@@ -23,7 +23,14 @@ pub(super) fn seal(
     ctx: &Context,
 ) -> Result<Sealed> {
     let renamed = shipped.renamed();
-    let mut sealer = Sealer { to, ctx, renamed: &renamed, images: Vec::new(), blobs: Vec::new(), seen: HashSet::new() };
+    let mut sealer = Sealer {
+        to,
+        ctx,
+        renamed: &renamed,
+        images: Vec::new(),
+        blobs: Vec::new(),
+        seen: HashSet::new(),
+    };
     let target = sealer.node(&tree.node)?;
     let mut root = tree.root.clone();
     // The entry of the place keeps its annotations; platform and type follow what it points at.
@@ -77,10 +84,24 @@ impl Sealer<'_> {
     }
 
     fn manifest(&mut self, m: &Manifest) -> Result<Descriptor> {
-        let now = |desc: &Descriptor| self.renamed.get(&desc.digest).map_or_else(
-            || desc.clone(),
-            |now| Descriptor { rest: if now.digest == desc.digest { desc.rest.clone() } else { now.rest.clone() }, media_type: if now.digest == desc.digest { desc.media_type.clone() } else { now.media_type.clone() }, ..now.clone() },
-        );
+        let now = |desc: &Descriptor| {
+            self.renamed.get(&desc.digest).map_or_else(
+                || desc.clone(),
+                |now| Descriptor {
+                    rest: if now.digest == desc.digest {
+                        desc.rest.clone()
+                    } else {
+                        now.rest.clone()
+                    },
+                    media_type: if now.digest == desc.digest {
+                        desc.media_type.clone()
+                    } else {
+                        now.media_type.clone()
+                    },
+                    ..now.clone()
+                },
+            )
+        };
         let config = m.config.as_ref().map(now);
         let layers: Vec<Descriptor> = m.layers.iter().map(now).collect();
         let changed = layers.iter().zip(&m.layers).any(|(a, b)| a.digest != b.digest);

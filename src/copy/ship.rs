@@ -67,11 +67,15 @@ impl Shipped {
             if let Some(error) = &outcome.error {
                 errors.push(error.clone());
             } else if desc.size != outcome.was.size {
-                errors.push(Error::corrupt(format!("ambiguous: {} is listed with two sizes", desc.digest)));
+                errors.push(Error::corrupt(format!(
+                    "ambiguous: {} is listed with two sizes",
+                    desc.digest
+                )));
             } else if let (Some(claimed), Some(found)) = (claimed, outcome.diff_id)
                 && claimed != found
             {
-                let what = format!("layer {}: expected diff id {claimed}, found {found}", desc.digest);
+                let what =
+                    format!("layer {}: expected diff id {claimed}, found {found}", desc.digest);
                 errors.push(Error::corrupt(what));
             }
         }
@@ -87,7 +91,8 @@ impl Shipped {
                 let Some(outcome) = self.outcome.get(&desc.digest) else { continue };
                 let mismatch = || {
                     let (claimed, found) = (claimed?, outcome.diff_id?);
-                    let what = format!("layer {}: expected diff id {claimed}, found {found}", desc.digest);
+                    let what =
+                        format!("layer {}: expected diff id {claimed}, found {found}", desc.digest);
                     (claimed != found).then(|| Error::corrupt(what))
                 };
                 let Some(error) = outcome.error.clone().or_else(mismatch) else { continue };
@@ -127,8 +132,7 @@ fn plan(from: &dyn Source, trees: &[&Tree], policy: &Policy) -> Result<Vec<Leaf>
     let mut leaves: Vec<Leaf> = Vec::new();
     let mut at: HashMap<Digest, usize> = HashMap::new();
     for tree in trees {
-        let images: HashSet<Digest> =
-            layers_of(&tree.node).into_iter().map(|d| d.digest).collect();
+        let images: HashSet<Digest> = layers_of(&tree.node).into_iter().map(|d| d.digest).collect();
         for (desc, claimed) in tree.node.leaves() {
             let layer = images.contains(&desc.digest);
             if let Some(&i) = at.get(&desc.digest) {
@@ -148,7 +152,11 @@ fn plan(from: &dyn Source, trees: &[&Tree], policy: &Policy) -> Result<Vec<Leaf>
 }
 
 fn layers_of(node: &Node) -> Vec<&Descriptor> {
-    node.manifests().into_iter().filter(|m| !m.diff_ids.is_empty()).flat_map(|m| &m.layers).collect()
+    node.manifests()
+        .into_iter()
+        .filter(|m| !m.diff_ids.is_empty())
+        .flat_map(|m| &m.layers)
+        .collect()
 }
 
 /// Delivers all leaves of `trees`.
@@ -239,8 +247,10 @@ impl Run<'_> {
                 Ok(done) => done,
                 Err(error) => {
                     let tolerant = self.policy.survey || self.policy.keep_going;
-                    let input_fault = matches!(error.kind(), Kind::Corrupt | Kind::Malformed | Kind::Missing | Kind::Unsupported)
-                        || (error.kind() == Kind::Io && self.policy.survey);
+                    let input_fault = matches!(
+                        error.kind(),
+                        Kind::Corrupt | Kind::Malformed | Kind::Missing | Kind::Unsupported
+                    ) || (error.kind() == Kind::Io && self.policy.survey);
                     let error = match error.kind() {
                         Kind::Missing => error.kind_as(Kind::Malformed),
                         _ => error,
@@ -263,7 +273,9 @@ impl Run<'_> {
         let target = self.policy.compress.filter(|_| leaf.layer);
         let encoding = if leaf.layer { self.sniff(&leaf.desc)? } else { Encoding::Plain };
         let done = match target {
-            Some(target) if target.encoding != encoding => self.recode(leaf, at, encoding, target)?,
+            Some(target) if target.encoding != encoding => {
+                self.recode(leaf, at, encoding, target)?
+            }
             _ => self.carry(leaf, at, encoding)?,
         };
         if let (Some(diff_id), None) = (done.0.diff_id, &done.0.error)
@@ -272,7 +284,8 @@ impl Run<'_> {
             self.to.proved(&done.0.now, diff_id);
         }
         let (now, size) = (done.0.now.digest.short(), done.0.now.size);
-        let event = if done.1 { Event::Stored(&now, size) } else { Event::Reused(&now, leaf.desc.size) };
+        let event =
+            if done.1 { Event::Stored(&now, size) } else { Event::Reused(&now, leaf.desc.size) };
         self.ctx.progress.event(event);
         Ok(done)
     }
@@ -298,7 +311,8 @@ impl Run<'_> {
             diff_id,
         };
         let proven = self.from.diff_id(&leaf.desc);
-        let plain = encoding == Encoding::Plain && leaf.desc.digest.algorithm() == Algorithm::Sha256;
+        let plain =
+            encoding == Encoding::Plain && leaf.desc.digest.algorithm() == Algorithm::Sha256;
         let free = if plain { Some(DiffId(leaf.desc.digest)) } else { proven };
         let needs_check = leaf.check && !leaf.claimed.is_empty() && free.is_none();
         self.turn.wait(at, self.ordered);
@@ -343,11 +357,22 @@ impl Run<'_> {
     }
 
     /// Delivers a layer in another encoding.
-    fn recode(&self, leaf: &Leaf, at: usize, encoding: Encoding, target: Compression) -> Result<(Outcome, bool)> {
+    fn recode(
+        &self,
+        leaf: &Leaf,
+        at: usize,
+        encoding: Encoding,
+        target: Compression,
+    ) -> Result<(Outcome, bool)> {
         let scratch = self.to.scratch()?;
         let prepared = self.prepare(leaf, encoding, target, &scratch)?;
         let (name, now, diff_id) = prepared;
-        let outcome = Outcome { now: now.clone(), was: leaf.desc.clone(), error: None, diff_id: Some(diff_id) };
+        let outcome = Outcome {
+            now: now.clone(),
+            was: leaf.desc.clone(),
+            error: None,
+            diff_id: Some(diff_id),
+        };
         self.turn.wait(at, self.ordered);
         let stored = if self.to.reuse(&now)? {
             false
@@ -378,8 +403,14 @@ impl Run<'_> {
         let result = (|| {
             let blob = Blob::new(self.from, leaf.desc.clone(), self.ctx);
             let mut verified = blob.open()?;
-            let mut tee = Tee { hasher: Hasher::new(Algorithm::Sha256), inner: None::<Encoder<Counted<'_>>> };
-            let counted = Counted { file: &mut file, path: &path, hasher: Hasher::new(Algorithm::Sha256), size: 0 };
+            let mut tee =
+                Tee { hasher: Hasher::new(Algorithm::Sha256), inner: None::<Encoder<Counted<'_>>> };
+            let counted = Counted {
+                file: &mut file,
+                path: &path,
+                hasher: Hasher::new(Algorithm::Sha256),
+                size: 0,
+            };
             tee.inner = Some(Encoder::new(counted, target)?);
             {
                 let mut decoded = layer::decoder(encoding, &mut verified, &self.ctx.limits.stream)?;
@@ -419,7 +450,9 @@ fn kept_fields(desc: &Descriptor) -> serde_json::Map<String, serde_json::Value> 
             || key.starts_with("io.containers.estargz")
     };
     let keys: Vec<String> = match kept.rest.get("annotations") {
-        Some(serde_json::Value::Object(map)) => map.keys().filter(|k| about_bytes(k)).cloned().collect(),
+        Some(serde_json::Value::Object(map)) => {
+            map.keys().filter(|k| about_bytes(k)).cloned().collect()
+        }
         _ => Vec::new(),
     };
     for key in keys {

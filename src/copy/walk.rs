@@ -162,7 +162,13 @@ pub fn walk(from: &dyn Source, root: &Root, ctx: &Context) -> Result<Tree> {
     one(from, root, accepts, &Policy::default(), ctx).map_err(|e| e.input_or(from.place()))
 }
 
-fn one(from: &dyn Source, root: &Root, accepts: Accepts, policy: &Policy, ctx: &Context) -> Result<Tree> {
+fn one(
+    from: &dyn Source,
+    root: &Root,
+    accepts: Accepts,
+    policy: &Policy,
+    ctx: &Context,
+) -> Result<Tree> {
     let mut walker = Walker { from, policy, ctx, known: HashMap::new(), missing: Vec::new() };
     let node = walker.node(&root.desc, 0, root.companion)?;
     let Some(node) = node else {
@@ -179,7 +185,10 @@ fn one(from: &dyn Source, root: &Root, accepts: Accepts, policy: &Policy, ctx: &
         && let Some(missing) = walker.missing.first()
     {
         let platform = missing.platform.as_ref().map(ToString::to_string).unwrap_or_default();
-        let what = format!("{}: {platform} is listed but not present; choose what is with --platform", root.title());
+        let what = format!(
+            "{}: {platform} is listed but not present; choose what is with --platform",
+            root.title()
+        );
         return Err(Error::new(Kind::Policy, what).at(missing.digest.to_string()));
     }
     let node = single(node, accepts, policy);

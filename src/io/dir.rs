@@ -167,7 +167,9 @@ impl Dir {
             return Err(Error::malformed(what).input(path.display().to_string()));
         }
         let mut bytes = Vec::new();
-        file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| Error::io(&path, "reading", &e))?;
+        file.take(limit + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|e| Error::io(&path, "reading", &e))?;
         if bytes.len() as u64 > limit {
             return Err(Error::malformed("changed while reading").input(path.display().to_string()));
         }
@@ -181,7 +183,9 @@ impl Dir {
     pub fn stat(&self, name: &str) -> Result<Option<Entry>> {
         match fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(match FileType::from_raw_mode(stat.st_mode) {
-                FileType::RegularFile => Entry::File(u64::try_from(stat.st_size).unwrap_or_default()),
+                FileType::RegularFile => {
+                    Entry::File(u64::try_from(stat.st_size).unwrap_or_default())
+                }
                 FileType::Directory => Entry::Dir,
                 _ => Entry::Special,
             })),
@@ -395,9 +399,8 @@ pub fn sync_file(file: &File, path: &Path) -> Result<()> {
 /// # Errors
 /// `Io`.
 pub fn close(file: File, path: &Path) -> Result<()> {
-    nix::unistd::close(file).map_err(|e| {
-        Error::io(path, "closing", &std::io::Error::from_raw_os_error(e as i32))
-    })
+    nix::unistd::close(file)
+        .map_err(|e| Error::io(path, "closing", &std::io::Error::from_raw_os_error(e as i32)))
 }
 
 fn flush_failed(err: Error) -> Error {

@@ -46,7 +46,9 @@ impl Output {
                 return Err(Error::new(Kind::Conflict, "file exists").input(shown));
             }
             Some(_) => {
-                return Err(Error::new(Kind::Conflict, "exists and is not a regular file").input(shown));
+                return Err(
+                    Error::new(Kind::Conflict, "exists and is not a regular file").input(shown)
+                );
             }
         }
         sweep(&dir, name);
@@ -102,7 +104,9 @@ impl Output {
                 Err(Error::new(Kind::Conflict, "file exists").input(shown))
             }
             // FAT and some network file systems know only the plain rename.
-            Err(Errno::INVAL | Errno::NOSYS) => self.dir.rename(&self.temporary, &self.dir, &self.name),
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                self.dir.rename(&self.temporary, &self.dir, &self.name)
+            }
             Err(e) => Err(dir::os(&self.target, "renaming into place", e)),
         }
     }

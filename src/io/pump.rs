@@ -13,7 +13,10 @@ const DEPTH: usize = 4;
 ///
 /// # Errors
 /// The first error of either side.
-pub fn copy(from: &mut (impl Read + Send + ?Sized), to: &mut (impl Write + ?Sized)) -> io::Result<u64> {
+pub fn copy(
+    from: &mut (impl Read + Send + ?Sized),
+    to: &mut (impl Write + ?Sized),
+) -> io::Result<u64> {
     let mut first = vec![0; CHUNK];
     let filled = fill(from, &mut first)?;
     to.write_all(&first[..filled])?;

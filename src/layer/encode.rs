@@ -7,8 +7,8 @@ use std::io::{self, Write};
 use zstd::stream::raw::CParameter;
 
 use super::compression::Compression;
-use crate::encoding::Encoding;
 use super::gzip::Gzip;
+use crate::encoding::Encoding;
 
 /// Input bytes per zstd job. Part of the output format: jobs are where the compressor starts over.
 /// The library's own choice (8 MiB at level 3) would cost three times the memory.

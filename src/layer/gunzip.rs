@@ -10,9 +10,9 @@ use std::io::{self, Read};
 use flate2::{Decompress, FlushDecompress, Status};
 use libdeflater::Crc;
 
-use crate::encoding::Encoding;
 use super::input::Input;
 use super::truncated;
+use crate::encoding::Encoding;
 use crate::error::Error;
 
 const FHCRC: u8 = 2;

@@ -6,9 +6,9 @@ use std::io::{self, Read};
 
 use bzip2::{Decompress, Status};
 
-use crate::encoding::Encoding;
 use super::input::Input;
 use super::truncated;
+use crate::encoding::Encoding;
 use crate::error::Error;
 
 /// A bzip2 decoder.

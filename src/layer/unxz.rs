@@ -9,10 +9,10 @@ use std::io::{self, Read};
 
 use liblzma::stream::{Action, Error as LzmaError, Status, Stream, TELL_UNSUPPORTED_CHECK};
 
-use crate::encoding::Encoding;
 use super::input::Input;
 use super::permit::Permit;
 use super::{SMALL_WINDOW, binary_size, truncated};
+use crate::encoding::Encoding;
 use crate::error::Error;
 
 /// What a decoder needs beside its dictionary, rounded up.

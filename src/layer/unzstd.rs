@@ -9,10 +9,10 @@ use std::io::{self, Read};
 
 use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, ResetDirective, get_error_name};
 
-use crate::encoding::Encoding;
 use super::input::Input;
 use super::permit::Permit;
 use super::{SMALL_WINDOW, binary_size, truncated};
+use crate::encoding::Encoding;
 use crate::error::Error;
 
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];

@@ -54,8 +54,11 @@ pub fn table(bytes: &[u8]) -> Result<Option<Vec<Item>>> {
     if items.is_empty() {
         return Err(Error::malformed("holds no images"));
     }
-    let items: Result<Vec<Item>> =
-        items.iter().enumerate().map(|(i, v)| item(v).map_err(|e| e.at(format!("image {i}")))).collect();
+    let items: Result<Vec<Item>> = items
+        .iter()
+        .enumerate()
+        .map(|(i, v)| item(v).map_err(|e| e.at(format!("image {i}"))))
+        .collect();
     items.map(Some)
 }
 
@@ -75,7 +78,9 @@ fn item(value: &Value) -> Result<Item> {
     let layers = strings(map, "layers")?.ok_or_else(|| Error::malformed("no Layers"))?;
     if layers.len() > MAX_LAYERS {
         let found = layers.len();
-        return Err(Error::malformed(format!("{found} layers, more than the limit of {MAX_LAYERS}")));
+        return Err(Error::malformed(format!(
+            "{found} layers, more than the limit of {MAX_LAYERS}"
+        )));
     }
     Ok(Item { config, layers, tags: strings(map, "repotags")?.unwrap_or_default() })
 }
@@ -107,7 +112,11 @@ fn strings(map: &Map<String, Value>, lower: &str) -> Result<Option<Vec<String>>>
 ///
 /// # Errors
 /// `Malformed` when a name breaks the grammar, unless `reading` keeps the image untagged.
-pub fn names(tags: &[String], reading: Reading, warnings: &mut Vec<String>) -> Result<Vec<Reference>> {
+pub fn names(
+    tags: &[String],
+    reading: Reading,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Reference>> {
     let mut names = Vec::new();
     for tag in tags {
         match tag.parse::<Reference>() {
@@ -202,7 +211,9 @@ fn sniff_layers(
         ctx.check()?;
         let Some(size) = members.size(name)? else {
             let shown = crate::text::escape(name);
-            return Err(Error::malformed(format!("layer {shown} is missing (a thin archive needs the base image at its destination)")));
+            return Err(Error::malformed(format!(
+                "layer {shown} is missing (a thin archive needs the base image at its destination)"
+            )));
         };
         let encoding = Encoding::sniff(&members.head(name, SNIFF_LEN)?);
         let digest = match encoding {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::{Map, Value, json};
 
 use crate::descriptor::Descriptor;
-use crate::digest::{Digest, DiffId};
+use crate::digest::{DiffId, Digest};
 use crate::error::{Error, Result};
 use crate::json as strict;
 use crate::layout::docker::Image;
@@ -143,13 +143,8 @@ fn image(
     let root_desc = Descriptor::of(media_type::DOCKER_MANIFEST, &manifest);
     layout.documents.insert(desc.digest, config);
     layout.documents.insert(root_desc.digest, manifest);
-    let root = Root {
-        names,
-        label: None,
-        desc: root_desc,
-        origin: Origin::Synthesised,
-        companion: false,
-    };
+    let root =
+        Root { names, label: None, desc: root_desc, origin: Origin::Synthesised, companion: false };
     Ok(Image { config: desc.digest, root })
 }
 

@@ -208,7 +208,8 @@ impl LayoutSink {
     pub fn create(path: &Path, rules: Rules, label: Option<String>, ctx: &Context) -> Result<Self> {
         let root = Arc::new(Dir::create(path)?);
         if root.stat("index.json")?.is_none() && root.stat("oci-layout")?.is_none() {
-            let foreign = root.names()?.into_iter().any(|n| n != b"blobs" && !n.starts_with(b".imgpack-"));
+            let foreign =
+                root.names()?.into_iter().any(|n| n != b"blobs" && !n.starts_with(b".imgpack-"));
             if foreign {
                 let shown = path.display().to_string();
                 let what = "directory is not empty and no OCI layout";
@@ -303,6 +304,8 @@ impl Sink for LayoutSink {
             crate::transport::store::remember(&self.root, &proved)?;
         }
         let changes = self.changes(&published);
-        index::change(&self.root, self.ctx.sync, self.ctx.wait, self.rules.journaled, |_| Ok(changes))
+        index::change(&self.root, self.ctx.sync, self.ctx.wait, self.rules.journaled, |_| {
+            Ok(changes)
+        })
     }
 }

@@ -116,7 +116,8 @@ impl Place {
         scratch: &dyn Fn() -> Result<Arc<Scratch>>,
     ) -> Result<Box<dyn Source>> {
         let (path, ctx, reading) = (&self.path, &env.ctx, env.reading);
-        let missing = || Error::missing("no such file or directory").input(path.display().to_string());
+        let missing =
+            || Error::missing("no such file or directory").input(path.display().to_string());
         match self.scheme {
             Scheme::Store => {
                 let store = Store::new(&env.store, ctx);
@@ -129,7 +130,8 @@ impl Place {
             Scheme::Dir => Ok(Box::new(DirSource::open(path)?)),
             Scheme::Path if path == Path::new("-") => {
                 let input = std::io::stdin();
-                let source = ArchiveSource::stream(input, "standard input", scratch()?, reading, ctx)?;
+                let source =
+                    ArchiveSource::stream(input, "standard input", scratch()?, reading, ctx)?;
                 Ok(Box::new(source))
             }
             Scheme::DockerArchive | Scheme::OciArchive => {
@@ -200,7 +202,9 @@ impl Place {
 fn names_archive(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name == "-"
-        || [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.zstd"].iter().any(|e| name.ends_with(e))
+        || [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.zstd"]
+            .iter()
+            .any(|e| name.ends_with(e))
 }
 
 /// An archive that appears at `path`, compressed as its name says.
@@ -213,8 +217,13 @@ pub fn file(path: &Path, env: &Env, halves: Halves) -> Result<Box<dyn Sink>> {
     let directory = output.directory().to_path_buf();
     let place = path.display().to_string();
     let scratch = one_scratch(directory);
-    let sink =
-        ArchiveSink::create(Target::File(output), place, halves, Compression::new(encoding), scratch)?;
+    let sink = ArchiveSink::create(
+        Target::File(output),
+        place,
+        halves,
+        Compression::new(encoding),
+        scratch,
+    )?;
     Ok(Box::new(sink))
 }
 

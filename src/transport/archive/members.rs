@@ -89,7 +89,9 @@ impl Archive {
             if entry.size <= SMALL {
                 let mut bytes = Vec::new();
                 body.read_to_end(&mut bytes)?;
-                small.write_all(&bytes).map_err(|e| Error::io(&scratch.path(&small_name), "writing", &e))?;
+                small
+                    .write_all(&bytes)
+                    .map_err(|e| Error::io(&scratch.path(&small_name), "writing", &e))?;
                 let offset = small_size;
                 small_size += bytes.len() as u64;
                 let digest = Some(Digest::of(&bytes));
@@ -180,10 +182,10 @@ impl Archive {
             let same = match (&old, &new) {
                 (Slot::Dir, Slot::Dir) => true,
                 (Slot::Link(a), Slot::Link(b)) => a == b,
-                (Slot::Bytes { size: a, .. } | Slot::Own { size: a, .. },
-                 Slot::Bytes { size: b, .. } | Slot::Own { size: b, .. }) => {
-                    a == b && self.hash(&old)? == self.hash(&new)?
-                }
+                (
+                    Slot::Bytes { size: a, .. } | Slot::Own { size: a, .. },
+                    Slot::Bytes { size: b, .. } | Slot::Own { size: b, .. },
+                ) => a == b && self.hash(&old)? == self.hash(&new)?,
                 _ => false,
             };
             if !same {
@@ -205,7 +207,8 @@ impl Archive {
                     }
                     Slot::Twice => {
                         let name = crate::text::escape(&name);
-                        let what = format!("ambiguous: member {name} occurs twice with different bytes");
+                        let what =
+                            format!("ambiguous: member {name} occurs twice with different bytes");
                         return Err(Error::malformed(what));
                     }
                     slot => return Ok(Some(slot)),
@@ -285,10 +288,7 @@ impl Archive {
                     }
                 }
                 let digest = hasher.finish();
-                self.hashed
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .insert(*offset, digest);
+                self.hashed.lock().unwrap_or_else(PoisonError::into_inner).insert(*offset, digest);
                 Ok(digest)
             }
             _ => Err(Error::malformed("not a regular file")),
@@ -344,7 +344,9 @@ impl layout::Members for Archive {
     fn digest(&self, name: &str) -> Result<Digest> {
         match self.resolve(name)? {
             Some(slot) => self.hash(slot),
-            None => Err(Error::malformed(format!("member {} is missing", crate::text::escape(name)))),
+            None => {
+                Err(Error::malformed(format!("member {} is missing", crate::text::escape(name))))
+            }
         }
     }
 

@@ -194,7 +194,9 @@ impl Sink for ArchiveSink {
     fn publish(&self, sealed: Sealed) -> Result<()> {
         if self.halves == Halves::Docker && sealed.images.is_empty() {
             let title = sealed.root.title();
-            return Err(Error::unsupported(format!("{title} is no image; a Docker archive holds only images")));
+            return Err(Error::unsupported(format!(
+                "{title} is no image; a Docker archive holds only images"
+            )));
         }
         self.state().published.push(sealed);
         Ok(())

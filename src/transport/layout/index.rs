@@ -90,7 +90,8 @@ impl Index {
         };
         self.rest = body;
         for (i, entry) in entries.iter().enumerate() {
-            let desc = Descriptor::from_value(entry).map_err(|e| e.at(format!("manifests[{i}]")))?;
+            let desc =
+                Descriptor::from_value(entry).map_err(|e| e.at(format!("manifests[{i}]")))?;
             self.push(desc);
         }
         Ok(())
@@ -158,9 +159,11 @@ impl Index {
                     }
                 }
                 // A name replaces the unnamed entry of the same image.
-                let unnamed: Vec<usize> = self.by_digest.get(&entry.digest).cloned().unwrap_or_default();
+                let unnamed: Vec<usize> =
+                    self.by_digest.get(&entry.digest).cloned().unwrap_or_default();
                 for at in unnamed {
-                    let bare = self.entries[at].as_ref().is_some_and(|d| name_of(d) == (None, None));
+                    let bare =
+                        self.entries[at].as_ref().is_some_and(|d| name_of(d) == (None, None));
                     if bare {
                         self.take(at);
                     }
@@ -291,10 +294,7 @@ mod tests {
     }
 
     fn shown(index: &Index) -> Vec<(String, Option<String>)> {
-        index
-            .entries()
-            .map(|d| (d.digest.short(), name_of(d).0.map(|n| n.familiar())))
-            .collect()
+        index.entries().map(|d| (d.digest.short(), name_of(d).0.map(|n| n.familiar()))).collect()
     }
 
     #[test]
