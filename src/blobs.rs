@@ -6,12 +6,12 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
 use crate::io::dir::{self, Dir, Entry};
+use crate::io::output::Named;
 use crate::io::pump;
 use crate::io::scratch::Scratch;
 use crate::transport::Blob;
@@ -158,13 +158,13 @@ impl Staging {
     }
 
     fn write(&self, blob: &Blob<'_>) -> Result<String> {
-        let (mut file, name) = self.scratch.file()?;
+        let (file, name) = self.scratch.file()?;
         let path = self.scratch.path(&name);
-        let result = blob.open().and_then(|mut reader| {
-            let mut to = Named { file: &mut file, path: &path };
-            pump::copy(&mut reader, &mut to).map_err(Error::from)
-        });
-        let result = result.and_then(|_| dir::close(file, &path));
+        let mut to = Named { file, path };
+        let result = blob
+            .open()
+            .and_then(|mut reader| pump::copy(&mut reader, &mut to).map_err(Error::from));
+        let result = result.and_then(|_| dir::close(to.file, &to.path));
         if let Err(e) = result {
             let _ = self.scratch.dir().remove_file(&name);
             return Err(e);
@@ -226,26 +226,5 @@ impl Staging {
             }
         }
         Ok(staged)
-    }
-}
-
-/// A file whose write errors name its path.
-struct Named<'a> {
-    file: &'a mut File,
-    path: &'a std::path::Path,
-}
-
-impl Write for Named<'_> {
-    fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
-        self.file.write(buf).map_err(|e| {
-            if e.kind() == std::io::ErrorKind::Interrupted {
-                return e;
-            }
-            Error::io(self.path, "writing", &e).into()
-        })
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }

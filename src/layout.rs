@@ -353,6 +353,8 @@ fn unite(
             }
         }
     }
+    // Where index.json lists no image at all, manifest.json alone counts.
+    let docker_alone = oci.iter().all(|r| r.companion);
     let named: HashSet<Reference> = oci.iter().flat_map(|r| r.names.iter().cloned()).collect();
     for image in docker {
         let matches = |at: &usize| {
@@ -390,7 +392,7 @@ fn unite(
                     oci[at].names.push(name);
                 }
             }
-            None if oci.iter().all(|r| r.companion) || image.root.names.is_empty() => {
+            None if docker_alone || image.root.names.is_empty() => {
                 oci.push(image.root);
                 reaches.push(Reach::default());
             }

@@ -119,6 +119,9 @@ pub trait Source: Send + Sync {
     }
 }
 
+/// Writes a blob and says what it wrote.
+pub type Maker<'a> = dyn FnMut(&mut dyn std::io::Write) -> Result<Descriptor> + 'a;
+
 /// What a sink can take.
 #[derive(Clone, Copy, Debug)]
 pub struct Accepts {
@@ -181,6 +184,16 @@ pub trait Sink: Send + Sync {
     /// # Errors
     /// Those of the reader, and `Io`.
     fn put(&self, blob: &Blob<'_>) -> Result<()>;
+
+    /// Store bytes whose digest is known only once they are written: `make` writes them and says what
+    /// they are. Nothing is kept when it fails. `None` when the sink cannot do that, or not now; then
+    /// `make` was not called.
+    ///
+    /// # Errors
+    /// Those of `make`, and `Io`.
+    fn stream(&self, _make: &mut Maker<'_>) -> Result<Option<Descriptor>> {
+        Ok(None)
+    }
 
     /// Note a diff id that was checked, for a sink that remembers them.
     fn proved(&self, _layer: &Descriptor, _diff_id: DiffId) {}
@@ -275,7 +288,11 @@ impl<'a> Blob<'a> {
                 (Box::new(extent.reader()), self.desc.digest.to_string())
             }
         };
-        let verified = Verified::new(inner, &self.desc, place, self.ctx);
+        let verified = match &self.from {
+            // Our own file, hashed while it was written.
+            From::Scratch(..) => Verified::known(inner, &self.desc, place, self.ctx),
+            _ => Verified::new(inner, &self.desc, place, self.ctx),
+        };
         Ok(match &self.unpack {
             Some((encoding, unpacked)) => {
                 verified.unpacking(*encoding, unpacked.clone(), self.claims.clone())

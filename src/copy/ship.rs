@@ -18,7 +18,8 @@ use crate::digest::{Algorithm, DiffId, Digest, Hasher};
 use crate::encoding::{Encoding, SNIFF_LEN};
 use crate::error::{Error, Kind, Result};
 use crate::io::pump;
-use crate::io::scratch::Scratch;
+use crate::io::dir;
+use crate::io::output::Named;
 use crate::layer::{self, Compression, Encoder};
 use crate::media_type::Role;
 use crate::progress::Event;
@@ -191,7 +192,9 @@ pub(super) fn ship(
     let cores = rayon::current_num_threads().max(1);
     let workers = match (run.ordered, recoding) {
         (true, false) => 1,
-        (_, true) => ctx.jobs.min(cores),
+        // One worker keeps two cores busy: one decodes ahead, one hashes and writes.
+        (true, true) => ctx.jobs.min(cores.div_ceil(2)),
+        (false, true) => ctx.jobs.min(cores),
         (false, false) => ctx.jobs.min(lanes),
     };
     let workers = workers.clamp(1, leaves.len().max(1));
@@ -356,7 +359,8 @@ impl Run<'_> {
         unpacked.get().ok_or_else(|| Error::corrupt("layer ended early"))
     }
 
-    /// Delivers a layer in another encoding.
+    /// Delivers a layer in another encoding: straight into the sink where that is possible, else by
+    /// way of a scratch file.
     fn recode(
         &self,
         leaf: &Leaf,
@@ -364,79 +368,87 @@ impl Run<'_> {
         encoding: Encoding,
         target: Compression,
     ) -> Result<(Outcome, bool)> {
-        let scratch = self.to.scratch()?;
-        let prepared = self.prepare(leaf, encoding, target, &scratch)?;
-        let (name, now, diff_id) = prepared;
-        let outcome = Outcome {
+        let outcome = |now: &Descriptor, diff_id| Outcome {
             now: now.clone(),
             was: leaf.desc.clone(),
             error: None,
             diff_id: Some(diff_id),
         };
-        self.turn.wait(at, self.ordered);
-        let stored = if self.to.reuse(&now)? {
-            false
-        } else {
-            self.to.put(&Blob::prepared(scratch.clone(), name.clone(), now, self.ctx))?;
-            true
+        if self.ordered && self.turn.comes_soon(at) {
+            let mut diff_id = None;
+            let streamed = self.to.stream(&mut |to: &mut dyn Write| {
+                let (now, found) = self.make(leaf, encoding, target, to)?;
+                diff_id = Some(found);
+                Ok(now)
+            })?;
+            if let (Some(now), Some(diff_id)) = (streamed, diff_id) {
+                return Ok((outcome(&now, diff_id), true));
+            }
+        }
+        let scratch = self.to.scratch()?;
+        let (file, name) = scratch.file()?;
+        let path = scratch.path(&name);
+        let mut to = Named { file, path };
+        let made = self.make(leaf, encoding, target, &mut to);
+        let made = made.and_then(|made| dir::close(to.file, &to.path).map(|()| made));
+        let (now, diff_id) = match made {
+            Ok(made) => made,
+            Err(e) => {
+                let _ = scratch.dir().remove_file(&name);
+                return Err(e);
+            }
         };
+        self.turn.wait(at, self.ordered);
+        let stored = !self.to.reuse(&now)?;
+        if stored {
+            let blob = Blob::prepared(scratch.clone(), name.clone(), now.clone(), self.ctx);
+            self.to.put(&blob)?;
+        }
         if !stored || self.ordered {
             let _ = scratch.dir().remove_file(&name);
         }
-        Ok((outcome, stored))
+        Ok((outcome(&now, diff_id), stored))
     }
 
-    /// Decodes and encodes a layer into a scratch file; its diff id and its new digest are found on
-    /// the way, on other threads than the coding.
-    fn prepare(
+    /// Decodes and encodes a layer; its diff id and its new digest are found on the way. Reading and
+    /// decoding run ahead on another thread.
+    fn make(
         &self,
         leaf: &Leaf,
         encoding: Encoding,
         target: Compression,
-        scratch: &Arc<Scratch>,
-    ) -> Result<(String, Descriptor, DiffId)> {
+        to: &mut dyn Write,
+    ) -> Result<(Descriptor, DiffId)> {
         let media_type = leaf.desc.media_type.with_encoding(target.encoding).ok_or_else(|| {
             Error::unsupported(format!("no media type for a layer in {}", target.encoding))
         })?;
-        let (mut file, name) = scratch.file()?;
-        let path = scratch.path(&name);
-        let result = (|| {
-            let blob = Blob::new(self.from, leaf.desc.clone(), self.ctx);
-            let mut verified = blob.open()?;
-            let mut tee =
-                Tee { hasher: Hasher::new(Algorithm::Sha256), inner: None::<Encoder<Counted<'_>>> };
-            let counted = Counted {
-                file: &mut file,
-                path: &path,
-                hasher: Hasher::new(Algorithm::Sha256),
-                size: 0,
-            };
-            tee.inner = Some(Encoder::new(counted, target)?);
-            {
-                let mut decoded = layer::decoder(encoding, &mut verified, &self.ctx.limits.stream)?;
-                pump::copy(&mut decoded, &mut tee)?;
-            }
-            // The decoder may stop before the last byte; the promise is at the end of the blob.
-            pump::copy(&mut verified, &mut std::io::sink())?;
-            let diff_id = DiffId(tee.hasher.finish());
-            if leaf.check && !leaf.claimed.is_empty() && !leaf.claimed.contains(&diff_id) {
-                return Err(wrong_diff_id(&leaf.desc.digest, &leaf.claimed, diff_id));
-            }
-            let counted = match tee.inner {
-                Some(encoder) => encoder.finish()?,
-                None => return Err(Error::corrupt("layer ended early")),
-            };
-            let mut now = Descriptor::new(media_type, counted.hasher.finish(), counted.size);
-            now.rest = kept_fields(&leaf.desc);
-            Ok((now, diff_id))
-        })();
-        match result {
-            Ok((now, diff_id)) => Ok((name, now, diff_id)),
-            Err(e) => {
-                let _ = scratch.dir().remove_file(&name);
-                Err(e)
-            }
+        let blob = Blob::new(self.from, leaf.desc.clone(), self.ctx);
+        let mut verified = blob.open()?;
+        // What is uncompressed on one side is hashed there already.
+        let sha256 = leaf.desc.digest.algorithm() == Algorithm::Sha256;
+        let plain_in = encoding == Encoding::Plain && sha256;
+        let plain_out = target.encoding == Encoding::Plain;
+        let mut tee = Hashed::new(Encoder::new(Hashed::new(to, true), target)?, !plain_in && !plain_out);
+        {
+            let mut decoded = layer::decoder(encoding, &mut verified, &self.ctx.limits.stream)?;
+            pump::copy(&mut decoded, &mut tee)?;
         }
+        // The decoder may stop before the last byte; the promise is at the end of the blob.
+        std::io::copy(&mut verified, &mut std::io::sink())?;
+        let (unpacked, encoder) = tee.finish();
+        let (written, _) = encoder.finish()?.finish();
+        let written = written.ok_or_else(|| Error::corrupt("layer ended early"))?;
+        let diff_id = match unpacked {
+            Some((digest, _)) => DiffId(digest),
+            None if plain_in => DiffId(leaf.desc.digest),
+            None => DiffId(written.0),
+        };
+        if leaf.check && !leaf.claimed.is_empty() && !leaf.claimed.contains(&diff_id) {
+            return Err(wrong_diff_id(&leaf.desc.digest, &leaf.claimed, diff_id));
+        }
+        let mut now = Descriptor::new(media_type, written.0, written.1);
+        now.rest = kept_fields(&leaf.desc);
+        Ok((now, diff_id))
     }
 }
 
@@ -461,42 +473,29 @@ fn kept_fields(desc: &Descriptor) -> serde_json::Map<String, serde_json::Value> 
     kept.rest
 }
 
-/// Hashes what goes by.
-struct Tee<W> {
-    hasher: Hasher,
-    inner: Option<W>,
-}
-
-impl<W: Write> Write for Tee<W> {
-    fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
-        self.hasher.update(buf);
-        if let Some(inner) = &mut self.inner {
-            inner.write_all(buf)?;
-        }
-        Ok(buf.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Writes a file, hashing and counting.
-struct Counted<'a> {
-    file: &'a mut std::fs::File,
-    path: &'a std::path::Path,
-    hasher: Hasher,
+/// Hashes and counts what goes by, when asked to.
+struct Hashed<W> {
+    hasher: Option<Hasher>,
     size: u64,
+    inner: W,
 }
 
-impl Write for Counted<'_> {
+impl<W> Hashed<W> {
+    fn new(inner: W, hash: bool) -> Self {
+        Self { hasher: hash.then(|| Hasher::new(Algorithm::Sha256)), size: 0, inner }
+    }
+
+    fn finish(self) -> (Option<(Digest, u64)>, W) {
+        (self.hasher.map(|h| (h.finish(), self.size)), self.inner)
+    }
+}
+
+impl<W: Write> Write for Hashed<W> {
     fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
-        let n = match self.file.write(buf) {
-            Ok(n) => n,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => return Err(e),
-            Err(e) => return Err(Error::io(self.path, "writing", &e).into()),
-        };
-        self.hasher.update(&buf[..n]);
+        let n = self.inner.write(buf)?;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&buf[..n]);
+        }
         self.size += n as u64;
         Ok(n)
     }
@@ -514,6 +513,17 @@ struct Turnstile {
 }
 
 impl Turnstile {
+    /// Whether it is the turn of `at`, or will be in a moment (the one ahead is a small config).
+    fn comes_soon(&self, at: usize) -> bool {
+        let now = lock(&self.now);
+        let patience = std::time::Duration::from_millis(5);
+        let (now, _) = self
+            .moved
+            .wait_timeout_while(now, patience, |now| *now < at)
+            .unwrap_or_else(PoisonError::into_inner);
+        *now == at
+    }
+
     fn wait(&self, at: usize, ordered: bool) {
         if !ordered {
             return;

@@ -5,7 +5,8 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, RenameFlags};
@@ -111,15 +112,48 @@ impl Output {
         }
     }
 
-    /// The file, for positioned writes.
-    pub fn file(&self) -> &File {
+    fn file(&self) -> &File {
         self.file.as_ref().expect("the file is taken only by commit, which consumes self")
+    }
+
+    /// Bytes written so far.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn position(&self) -> Result<u64> {
+        let mut file = self.file();
+        file.stream_position().map_err(|e| Error::io(&self.target, "writing", &e))
+    }
+
+    /// Writes over what was written earlier.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn write_at(&self, bytes: &[u8], at: u64) -> Result<()> {
+        self.file().write_all_at(bytes, at).map_err(|e| Error::io(&self.target, "writing", &e))
+    }
+
+    /// Takes back everything from `at` on.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn truncate(&mut self, at: u64) -> Result<()> {
+        let mut file = self.file();
+        file.set_len(at)
+            .and_then(|()| file.seek(SeekFrom::Start(at)))
+            .map(|_| ())
+            .map_err(|e| Error::io(&self.target, "writing", &e))
     }
 }
 
 impl Write for Output {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.file().write(buf).map_err(|e| Error::io(&self.target, "writing", &e).into())
+        self.file().write(buf).map_err(|e| {
+            if e.kind() == io::ErrorKind::Interrupted {
+                return e;
+            }
+            Error::io(&self.target, "writing", &e).into()
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -132,6 +166,29 @@ impl Drop for Output {
         if self.file.take().is_some() {
             let _ = self.dir.remove_file(&self.temporary);
         }
+    }
+}
+
+/// A file whose write errors name its path.
+pub struct Named {
+    /// The file.
+    pub file: File,
+    /// Its path.
+    pub path: PathBuf,
+}
+
+impl Write for Named {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.file.write(buf).map_err(|e| {
+            if e.kind() == io::ErrorKind::Interrupted {
+                return e;
+            }
+            Error::io(&self.path, "writing", &e).into()
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -47,6 +47,14 @@ impl<W: Write> Encoder<W> {
         }))
     }
 
+    /// The writer itself, where what is written goes to it as it is; `None` when it is compressed.
+    pub fn plain(&mut self) -> Option<&mut W> {
+        match &mut self.0 {
+            Inner::Plain(writer) => Some(writer),
+            Inner::Gzip(_) | Inner::Zstd(_) => None,
+        }
+    }
+
     /// Ends the stream and gives the writer back. Dropping the encoder instead leaves a truncated
     /// stream.
     ///

@@ -9,14 +9,15 @@ use std::collections::HashSet;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::digest::Digest;
+use crate::descriptor::Descriptor;
+use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Kind, Result};
 use crate::io::output::Output;
 use crate::io::pump;
 use crate::io::scratch::Scratch;
 use crate::layer::{Compression, Encoder};
 use crate::layout::tables;
-use crate::transport::{Accepts, Blob, Sealed, Sink};
+use crate::transport::{Accepts, Blob, Maker, Sealed, Sink};
 
 const BLOCK: usize = 512;
 
@@ -101,17 +102,7 @@ impl ArchiveSink {
 
 impl State {
     fn member(&mut self, name: &str, size: u64, mode: u32, kind: tar::EntryType) -> Result<()> {
-        let mut header = tar::Header::new_ustar();
-        header.set_path(name).map_err(|e| Error::from(e).context("naming a member"))?;
-        header.set_entry_type(kind);
-        header.set_mode(mode);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(0);
-        // More than 8 GiB does not fit the octal field; base-256 is what GNU tar and Go read.
-        header.set_size(size);
-        header.set_cksum();
-        Ok(self.out.write_all(header.as_bytes())?)
+        Ok(self.out.write_all(header(name, size, mode, kind)?.as_bytes())?)
     }
 
     fn directory(&mut self, name: &'static str) -> Result<()> {
@@ -121,12 +112,44 @@ impl State {
         Ok(())
     }
 
+    fn directories_of(&mut self, algorithm: Algorithm) -> Result<()> {
+        self.directory("blobs/")?;
+        self.directory(match algorithm {
+            Algorithm::Sha256 => "blobs/sha256/",
+            Algorithm::Sha512 => "blobs/sha512/",
+        })
+    }
+
     fn pad(&mut self, size: u64) -> Result<()> {
         let over = usize::try_from(size % BLOCK as u64).unwrap_or_default();
         if over > 0 {
             self.out.write_all(&[0; BLOCK][over..])?;
         }
         Ok(())
+    }
+
+    /// Writes a blob whose size and digest are known afterwards: its header is filled in then, and
+    /// taken back with the body when it turns out that nothing was to be written.
+    fn stream(&mut self, make: &mut Maker<'_>) -> Result<Option<Descriptor>> {
+        let Some(Target::File(output)) = self.out.plain() else { return Ok(None) };
+        let start = output.position()?;
+        self.directories_of(Algorithm::Sha256)?;
+        let Some(Target::File(output)) = self.out.plain() else { return Ok(None) };
+        let header_at = output.position()?;
+        self.out.write_all(&[0; BLOCK])?;
+        let made = make(&mut self.out);
+        let keep = made.as_ref().is_ok_and(|desc| !self.written.contains(&desc.digest));
+        let Some(Target::File(output)) = self.out.plain() else { return Ok(None) };
+        if !keep {
+            output.truncate(if made.is_ok() { header_at } else { start })?;
+            return made.map(Some);
+        }
+        let desc = made?;
+        let header = header(&desc.digest.blob_path(), desc.size, 0o444, tar::EntryType::Regular)?;
+        output.write_at(header.as_bytes(), header_at)?;
+        self.pad(desc.size)?;
+        self.written.insert(desc.digest);
+        Ok(Some(desc))
     }
 
     fn file(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
@@ -139,11 +162,7 @@ impl State {
         let desc = blob.descriptor();
         // Opened first: a blob that is missing or of the wrong size leaves the archive as it was.
         let mut reader = blob.open()?;
-        self.directory("blobs/")?;
-        self.directory(match desc.digest.algorithm() {
-            crate::digest::Algorithm::Sha256 => "blobs/sha256/",
-            crate::digest::Algorithm::Sha512 => "blobs/sha512/",
-        })?;
+        self.directories_of(desc.digest.algorithm())?;
         // From here on a failure leaves half a member behind.
         self.poisoned = true;
         self.member(&desc.digest.blob_path(), desc.size, 0o444, tar::EntryType::Regular)?;
@@ -152,6 +171,20 @@ impl State {
         self.poisoned = false;
         Ok(())
     }
+}
+
+fn header(name: &str, size: u64, mode: u32, kind: tar::EntryType) -> Result<tar::Header> {
+    let mut header = tar::Header::new_ustar();
+    header.set_path(name).map_err(|e| Error::from(e).context("naming a member"))?;
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    // More than 8 GiB does not fit the octal field; base-256 is what GNU tar and Go read.
+    header.set_size(size);
+    header.set_cksum();
+    Ok(header)
 }
 
 impl Sink for ArchiveSink {
@@ -167,7 +200,7 @@ impl Sink for ArchiveSink {
         (self.scratch)()
     }
 
-    fn reuse(&self, desc: &crate::descriptor::Descriptor) -> Result<bool> {
+    fn reuse(&self, desc: &Descriptor) -> Result<bool> {
         Ok(self.state().written.contains(&desc.digest))
     }
 
@@ -189,6 +222,11 @@ impl Sink for ArchiveSink {
         state.blob(blob)?;
         state.written.insert(digest);
         Ok(())
+    }
+
+    fn stream(&self, make: &mut Maker<'_>) -> Result<Option<Descriptor>> {
+        let mut state = self.state();
+        if state.poisoned { Ok(None) } else { state.stream(make) }
     }
 
     fn publish(&self, sealed: Sealed) -> Result<()> {
