@@ -1,0 +1,226 @@
+//! Numbers in words: sizes, ages, rates and short ids, as docker prints them.
+//!
+//! It must not know the clock: callers pass the time. The rules for sizes and ages are those of the
+//! `docker/go-units` package (`HumanSizeWithPrecision`, `HumanDuration`), those of ids and cut texts of
+//! docker's list commands.
+
+use std::time::Duration;
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+const UNITS: [&str; 9] = ["B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"];
+
+/// Seconds from 1970 to the first day of year 1, which Go programs write for "no time".
+const ZERO_TIME: i64 = -62_135_596_800;
+
+/// A size in bytes with three significant digits and SI units: `12.3MB`.
+pub(crate) fn size(bytes: u64) -> String {
+    scaled(bytes as f64)
+}
+
+fn scaled(mut value: f64) -> String {
+    let mut unit = 0;
+    // go-units compares before it rounds and so prints 999 900 bytes as "1e+03kB"; from 999.5 on we take
+    // the next unit instead.
+    while (value >= 1000.0 || (unit > 0 && value >= 999.5)) && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let digits = match value {
+        v if v < 10.0 => format!("{v:.2}"),
+        v if v < 100.0 => format!("{v:.1}"),
+        v => format!("{v:.0}"),
+    };
+    let digits = match digits.contains('.') {
+        true => digits.trim_end_matches('0').trim_end_matches('.'),
+        false => &digits,
+    };
+    format!("{digits}{}", UNITS[unit])
+}
+
+/// Bytes over a time as `12.3MB/s`; `-` when no time has passed.
+pub(crate) fn rate(bytes: u64, over: Duration) -> String {
+    if over.is_zero() {
+        return "-".to_string();
+    }
+    let value = bytes as f64 / over.as_secs_f64();
+    // Below one byte a second the digits would only be noise.
+    format!("{}/s", scaled(if value < 1.0 { 0.0 } else { value }))
+}
+
+/// A run time: `0.4s`, `12.3s`, `3m04s`, `1h02m`.
+pub(crate) fn elapsed(time: Duration) -> String {
+    let tenths = (time.as_millis() + 50) / 100;
+    if tenths < 600 {
+        return format!("{}.{}s", tenths / 10, tenths % 10);
+    }
+    match time.as_secs().max(60) {
+        s if s < 3600 => format!("{}m{:02}s", s / 60, s % 60),
+        s => format!("{}h{:02}m", s / 3600, s % 3600 / 60),
+    }
+}
+
+/// How long a time is, in docker's words: `Less than a second`, `About an hour`, `3 months`.
+pub(crate) fn duration(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let minutes = seconds / 60;
+    let hours = seconds.saturating_add(1800) / 3600;
+    match () {
+        () if seconds < 1 => "Less than a second".to_string(),
+        () if seconds == 1 => "1 second".to_string(),
+        () if seconds < 60 => format!("{seconds} seconds"),
+        () if minutes == 1 => "About a minute".to_string(),
+        () if minutes < 60 => format!("{minutes} minutes"),
+        () if hours == 1 => "About an hour".to_string(),
+        () if hours < 48 => format!("{hours} hours"),
+        () if hours < 24 * 7 * 2 => format!("{} days", hours / 24),
+        () if hours < 24 * 30 * 2 => format!("{} weeks", hours / 24 / 7),
+        () if hours < 24 * 365 * 2 => format!("{} months", hours / 24 / 30),
+        // Only the years count whole hours.
+        () => format!("{} years", seconds / 3600 / 24 / 365),
+    }
+}
+
+/// The age at `now` of something made at `created`, both in seconds since 1970: `2 weeks ago`, or `N/A`
+/// for Go's zero time. A time in the future is `Less than a second ago`.
+pub(crate) fn ago(created: i64, now: i64) -> String {
+    if created == ZERO_TIME {
+        return "N/A".to_string();
+    }
+    let seconds = u64::try_from(i128::from(now) - i128::from(created)).unwrap_or_default();
+    format!("{} ago", duration(Duration::from_secs(seconds)))
+}
+
+/// A time in seconds since 1970 as docker's `CreatedAt` in UTC: `2023-11-14 22:13:20 +0000 UTC`; `N/A` for
+/// times no calendar reaches.
+pub(crate) fn timestamp(created: i64) -> String {
+    let form = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] +0000 UTC");
+    OffsetDateTime::from_unix_timestamp(created)
+        .ok()
+        .and_then(|time| time.format(&form).ok())
+        .unwrap_or_else(|| "N/A".to_string())
+}
+
+/// The first twelve characters of an id, without its algorithm: `sha256:0123…` → `0123456789ab`.
+pub(crate) fn short_id(id: &str) -> &str {
+    let hex = id.split_once(':').map_or(id, |(_, hex)| hex);
+    let end = hex.char_indices().nth(12).map_or(hex.len(), |(end, _)| end);
+    &hex[..end]
+}
+
+/// At most `most` characters of a text; `…` takes the last place of a text that is longer.
+pub(crate) fn ellipsis(text: &str, most: usize) -> String {
+    if text.chars().nth(most).is_none() {
+        return text.to_string();
+    }
+    match most {
+        0 => String::new(),
+        // A lone mark would say nothing, so docker keeps the character.
+        1 => text.chars().take(1).collect(),
+        _ => text.chars().take(most - 1).chain(['…']).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_three_significant_digits_in_si_units() {
+        for (bytes, shown) in [
+            (0, "0B"),
+            (1, "1B"),
+            (999, "999B"),
+            (1000, "1kB"),
+            (7800, "7.8kB"),
+            (12_345, "12.3kB"),
+            (4_261_550, "4.26MB"),
+            (9_999, "10kB"),
+            (99_960, "100kB"),
+            (999_499, "999kB"),
+            (999_900, "1MB"),
+            (123_456_789, "123MB"),
+            (100_000_000, "100MB"),
+            (1_500_000_000, "1.5GB"),
+            (u64::MAX, "18.4EB"),
+        ] {
+            assert_eq!(size(bytes), shown, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn durations_use_the_words_of_docker() {
+        const HOUR: u64 = 3600;
+        const DAY: u64 = 24 * HOUR;
+        for (seconds, shown) in [
+            (0, "Less than a second"),
+            (1, "1 second"),
+            (59, "59 seconds"),
+            (60, "About a minute"),
+            (119, "About a minute"),
+            (120, "2 minutes"),
+            (3599, "59 minutes"),
+            (HOUR, "About an hour"),
+            (HOUR + 1800, "2 hours"),
+            (47 * HOUR, "47 hours"),
+            (2 * DAY, "2 days"),
+            (13 * DAY, "13 days"),
+            (14 * DAY, "2 weeks"),
+            (59 * DAY, "8 weeks"),
+            (60 * DAY, "2 months"),
+            (95 * DAY, "3 months"),
+            (729 * DAY, "24 months"),
+            (730 * DAY, "2 years"),
+            (4000 * DAY, "10 years"),
+        ] {
+            assert_eq!(duration(Duration::from_secs(seconds)), shown, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn an_age_of_the_zero_time_is_not_available() {
+        assert_eq!(ago(ZERO_TIME, 1_700_000_000), "N/A");
+        assert_eq!(ago(1_700_000_000 - 15 * 86_400, 1_700_000_000), "2 weeks ago");
+        assert_eq!(ago(1_700_000_100, 1_700_000_000), "Less than a second ago");
+        assert_eq!(ago(0, 1_700_000_000), "53 years ago");
+        assert!(ago(i64::MIN, i64::MAX).ends_with("years ago"));
+        assert_eq!(timestamp(1_700_000_000), "2023-11-14 22:13:20 +0000 UTC");
+        assert_eq!(timestamp(ZERO_TIME), "0001-01-01 00:00:00 +0000 UTC");
+        assert_eq!(timestamp(i64::MAX), "N/A");
+    }
+
+    #[test]
+    fn rates_and_run_times_are_short() {
+        assert_eq!(rate(24_600_000, Duration::from_secs(2)), "12.3MB/s");
+        assert_eq!(rate(1, Duration::from_secs(9)), "0B/s");
+        assert_eq!(rate(1, Duration::ZERO), "-");
+        for (millis, shown) in [
+            (0, "0.0s"),
+            (420, "0.4s"),
+            (12_340, "12.3s"),
+            (59_960, "1m00s"),
+            (184_000, "3m04s"),
+            (3_720_000, "1h02m"),
+        ] {
+            assert_eq!(elapsed(Duration::from_millis(millis)), shown, "{millis}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_cut_to_twelve_characters() {
+        assert_eq!(short_id("sha256:0123456789abcdef"), "0123456789ab");
+        assert_eq!(short_id("0123456789abcdef"), "0123456789ab");
+        assert_eq!(short_id("sha256:ab"), "ab");
+        assert_eq!(short_id("ééééééééééééé"), "éééééééééééé");
+        assert_eq!(short_id(""), "");
+    }
+
+    #[test]
+    fn a_long_text_ends_in_an_ellipsis() {
+        assert_eq!(ellipsis("hello", 5), "hello");
+        assert_eq!(ellipsis("hello", 4), "hel…");
+        assert_eq!(ellipsis("héllo", 3), "hé…");
+        assert_eq!(ellipsis("hello", 1), "h");
+        assert_eq!(ellipsis("hello", 0), "");
+    }
+}
