@@ -9,15 +9,16 @@ use std::fmt::Write as _;
 /// Longest foreign text in a message, in characters.
 const LIMIT: usize = 256;
 
-fn is_hostile(c: char) -> bool {
+/// Whether a character could move the cursor, forge a line or turn text around.
+pub fn hostile(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{feff}')
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{61c}')
         || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// `text` with control characters and direction marks spelled out, at most 256 characters.
 pub fn escape(text: &str) -> Cow<'_, str> {
-    if text.len() <= LIMIT && !text.chars().any(is_hostile) {
+    if text.len() <= LIMIT && !text.chars().any(hostile) {
         return Cow::Borrowed(text);
     }
     let mut out = String::new();
@@ -33,7 +34,7 @@ pub fn escape(text: &str) -> Cow<'_, str> {
 
 /// [`escape`] without the limit on length, for whole messages.
 pub fn escape_long(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_hostile) {
+    if !text.chars().any(hostile) {
         return Cow::Borrowed(text);
     }
     let mut out = String::new();
@@ -64,7 +65,7 @@ pub fn escape_bytes(bytes: &[u8]) -> String {
 
 fn push(out: &mut String, c: char) {
     // Writing to a String cannot fail.
-    if !is_hostile(c) {
+    if !hostile(c) {
         out.push(c);
     } else if (c as u32) < 0x100 {
         let _ = write!(out, "\\x{:02x}", c as u32);

@@ -53,11 +53,7 @@ pub(crate) fn run(args: &HistoryArgs, run: &Run) -> Result<u8> {
                     ))?;
                 }
                 Some(template) => {
-                    let mut rows = vec![template.header(&HEADERS)?];
-                    for value in &values {
-                        rows.push(template.render(value)?.split('\t').map(str::to_owned).collect());
-                    }
-                    out::print(&table::render(&rows))?;
+                    out::print(&table::render(&template.table(&HEADERS, &values)?))?;
                 }
             }
         }

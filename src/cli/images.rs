@@ -23,10 +23,9 @@ struct Line<'a> {
 
 pub(crate) fn run(args: &ImagesArgs, run: &Run) -> Result<u8> {
     let format = Format::parse(args.format.as_deref().unwrap_or("table"))?;
-    let mut filters = Filters::parse(&args.filter)?;
-    if let Some(pattern) = &args.repository {
-        filters.reference.push(pattern.clone());
-    }
+    let mut wanted = args.filter.clone();
+    wanted.extend(args.repository.iter().map(|pattern| format!("reference={pattern}")));
+    let filters = Filters::parse(&wanted)?;
     let Some(source) = run.store().source()? else { return show(&[], args, &format) };
     let roots: Vec<_> = source.roots().iter().filter(|r| !r.companion).collect();
     let described: Vec<Result<Described>> =
@@ -40,38 +39,41 @@ pub(crate) fn run(args: &ImagesArgs, run: &Run) -> Result<u8> {
     }
     // Newest first, as docker lists them.
     images.sort_by_key(|i| std::cmp::Reverse(created(i)));
-    let bound = |name: &Option<String>| -> Result<Option<i64>> {
-        let Some(name) = name else { return Ok(None) };
-        let roots = imgpack::images::find(&source, name, run.ctx())?;
-        let found =
-            roots.iter().find_map(|r| images.iter().find(|i| i.root.desc.digest == r.desc.digest));
-        let missing = || Error::missing(format!("no such image: {}", imgpack::text::escape(name)));
-        Ok(Some(created(found.ok_or_else(missing)?)))
+    let bounds = |names: &[String]| -> Result<Vec<i64>> {
+        names
+            .iter()
+            .map(|name| {
+                let roots = imgpack::images::find(&source, name, run.ctx())?;
+                let image = images
+                    .iter()
+                    .find(|i| roots.iter().any(|r| r.desc.digest == i.root.desc.digest));
+                let missing =
+                    || Error::missing(format!("no such image: {}", imgpack::text::escape(name)));
+                Ok(created(image.ok_or_else(missing)?))
+            })
+            .collect()
     };
-    let (before, since) = (bound(&filters.before)?, bound(&filters.since)?);
+    let (before, since) = (bounds(&filters.before)?, bounds(&filters.since)?);
     let mut lines = Vec::new();
     for image in &images {
-        let keeps_time =
-            before.is_none_or(|t| created(image) < t) && since.is_none_or(|t| created(image) > t);
-        let label = |(key, value): &(String, Option<String>)| {
-            let found = image.config.as_ref().and_then(|c| c.label(key));
-            found.is_some_and(|found| value.as_ref().is_none_or(|v| v == found))
-        };
+        let time = created(image);
+        let in_time = before.iter().all(|t| time < *t) && since.iter().all(|t| time > *t);
+        let label = |key: &str| image.config.as_ref().and_then(|c| c.label(key));
         let dangling = image.root.names.is_empty();
-        if !keeps_time
-            || !filters.labels.iter().all(label)
+        if !in_time
+            || !filters.labels(label)
             || filters.dangling.is_some_and(|wanted| wanted != dangling)
         {
             continue;
         }
         if dangling {
-            if filters.reference.is_empty() {
+            if !filters.by_reference() {
                 lines.push(Line { image, name: None });
             }
             continue;
         }
         for name in &image.root.names {
-            if filters.matches_reference(name) {
+            if filters.reference(&name.familiar_repository(), name.tag()) {
                 lines.push(Line { image, name: Some(name) });
             }
         }
@@ -115,11 +117,7 @@ fn show(lines: &[Line<'_>], args: &ImagesArgs, format: &Format) -> Result<u8> {
             }
         }
         Format::Table(Some(template)) => {
-            let mut rows = vec![template.header(&HEADERS)?];
-            for value in &values {
-                rows.push(template.render(value)?.split('\t').map(str::to_owned).collect());
-            }
-            out::print(&table::render(&rows))?;
+            out::print(&table::render(&template.table(&HEADERS, &values)?))?;
         }
         Format::Table(None) => {
             let mut header = vec!["Repository", "Tag"];

@@ -42,11 +42,7 @@ pub(crate) fn run(args: &LsArgs, run: &Run) -> Result<u8> {
             }
         }
         Format::Table(Some(template)) => {
-            let mut rows = vec![template.header(&HEADERS)?];
-            for value in &values {
-                rows.push(template.render(value)?.split('\t').map(str::to_owned).collect());
-            }
-            out::print(&table::render(&rows))?;
+            out::print(&table::render(&template.table(&HEADERS, &values)?))?;
         }
         Format::Table(None) => {
             let header =

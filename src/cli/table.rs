@@ -22,7 +22,7 @@ pub(crate) fn with_header(header: &[&str], rows: &[Vec<String>]) -> String {
 /// A table of the rows as they are, of which the first may be a header; rows may differ in length.
 pub(crate) fn render(rows: &[Vec<String>]) -> String {
     let cells: Vec<Vec<_>> =
-        rows.iter().map(|row| row.iter().map(|cell| text::escape(cell)).collect()).collect();
+        rows.iter().map(|row| row.iter().map(|cell| text::escape_long(cell)).collect()).collect();
     let mut widths = vec![LEAST; cells.iter().map(Vec::len).max().unwrap_or_default()];
     for row in &cells {
         for (width, cell) in widths.iter_mut().zip(row) {

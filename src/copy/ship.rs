@@ -17,9 +17,9 @@ use crate::descriptor::Descriptor;
 use crate::digest::{Algorithm, DiffId, Digest, Hasher};
 use crate::encoding::{Encoding, SNIFF_LEN};
 use crate::error::{Error, Kind, Result};
-use crate::io::pump;
 use crate::io::dir;
 use crate::io::output::Named;
+use crate::io::pump;
 use crate::layer::{self, Compression, Encoder};
 use crate::media_type::Role;
 use crate::progress::Event;
@@ -428,7 +428,8 @@ impl Run<'_> {
         let sha256 = leaf.desc.digest.algorithm() == Algorithm::Sha256;
         let plain_in = encoding == Encoding::Plain && sha256;
         let plain_out = target.encoding == Encoding::Plain;
-        let mut tee = Hashed::new(Encoder::new(Hashed::new(to, true), target)?, !plain_in && !plain_out);
+        let mut tee =
+            Hashed::new(Encoder::new(Hashed::new(to, true), target)?, !plain_in && !plain_out);
         {
             let mut decoded = layer::decoder(encoding, &mut verified, &self.ctx.limits.stream)?;
             pump::copy(&mut decoded, &mut tee)?;

@@ -25,7 +25,7 @@ fn safe(plain: Cow<'_, str>, clean: bool) -> Cow<'_, str> {
     if clean {
         return plain;
     }
-    match text::escape(&plain) {
+    match text::escape_long(&plain) {
         Cow::Owned(escaped) => Cow::Owned(escaped),
         Cow::Borrowed(_) => plain,
     }
