@@ -160,10 +160,10 @@ impl<'a> Bodies<'a> {
         let mut wanted = HashSet::new();
         for (_, number) in tree.names() {
             let Some(inode) = tree.inode(number).filter(|i| i.has_content()) else { continue };
-            if wanted.insert(inode.origin) {
-                if let Some(n) = left.get_mut(inode.origin.layer) {
-                    *n += 1;
-                }
+            if wanted.insert(inode.origin)
+                && let Some(n) = left.get_mut(inode.origin.layer)
+            {
+                *n += 1;
             }
         }
         Self {

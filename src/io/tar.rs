@@ -52,6 +52,13 @@ pub trait Skip: Read {
 #[derive(Debug)]
 pub struct Streaming<R>(R);
 
+impl<R> Streaming<R> {
+    /// Gives the reader back.
+    pub fn into_inner(self) -> R {
+        self.0
+    }
+}
+
 impl<R: Read> Read for Streaming<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.0.read(buf)

@@ -350,10 +350,7 @@ fn base256(field: &[u8]) -> Option<i64> {
             (0, false) => b & 0x7f,
             _ => b,
         };
-        if n.checked_mul(256).is_none() {
-            return None;
-        }
-        n = (n << 8) | i64::from(b);
+        n = n.checked_mul(256)? | i64::from(b);
     }
     Some(n)
 }
