@@ -7,8 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 
-use sha2::{Digest as _, Sha256};
-
+use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::flatten::LayerStreams;
 use crate::flatten::tree::{Origin, Tree};
@@ -35,8 +34,8 @@ pub struct FileMeta {
     pub device: (u32, u32),
     /// Extended attributes: name without prefix, value.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    /// SHA-256 of a regular file's content, when it was asked for.
-    pub sha256: Option<[u8; 32]>,
+    /// Digest of a regular file's content, when it was asked for.
+    pub digest: Option<Digest>,
 }
 
 /// The flattened tree of some layers by path, without the root and without leading `/`.
@@ -49,7 +48,7 @@ pub struct FileMeta {
 pub fn tree(layers: &dyn LayerStreams, hash_contents: bool) -> Result<BTreeMap<Vec<u8>, FileMeta>> {
     let tree = Tree::build(layers)?;
     let mut hashes = if hash_contents { hash(layers, &tree)? } else { HashMap::new() };
-    let empty: [u8; 32] = Sha256::digest([]).into();
+    let empty = Digest::of(b"");
     let mut out = BTreeMap::new();
     for (name, number) in tree.names() {
         let Some(inode) = tree.inode(number) else { continue };
@@ -73,7 +72,7 @@ pub fn tree(layers: &dyn LayerStreams, hash_contents: bool) -> Result<BTreeMap<V
             link: inode.link.clone(),
             device: (inode.major, inode.minor),
             xattrs: inode.xattrs.clone(),
-            sha256,
+            digest: sha256,
         };
         out.insert(name, meta);
     }
@@ -81,7 +80,7 @@ pub fn tree(layers: &dyn LayerStreams, hash_contents: bool) -> Result<BTreeMap<V
 }
 
 /// The digests of all contents that survive, layer by layer in the order they are stored.
-fn hash(layers: &dyn LayerStreams, tree: &Tree) -> Result<HashMap<Origin, [u8; 32]>> {
+fn hash(layers: &dyn LayerStreams, tree: &Tree) -> Result<HashMap<Origin, Digest>> {
     let changed = || Error::corrupt("a layer is not the same when read a second time");
     let mut wanted: BTreeMap<usize, BTreeMap<usize, u64>> = BTreeMap::new();
     for (_, number) in tree.names() {
@@ -104,7 +103,7 @@ fn hash(layers: &dyn LayerStreams, tree: &Tree) -> Result<HashMap<Origin, [u8; 3
             if content.size() != size {
                 return Err(changed());
             }
-            let mut hasher = Sha256::new();
+            let mut hasher = Hasher::new(Algorithm::Sha256);
             loop {
                 let n = content.read(&mut buf)?;
                 if n == 0 {
@@ -112,7 +111,7 @@ fn hash(layers: &dyn LayerStreams, tree: &Tree) -> Result<HashMap<Origin, [u8; 3
                 }
                 hasher.update(&buf[..n]);
             }
-            hashes.insert(Origin { layer, member }, hasher.finalize().into());
+            hashes.insert(Origin { layer, member }, hasher.finish());
         }
     }
     Ok(hashes)
@@ -168,7 +167,7 @@ pub fn compare(a: &BTreeMap<Vec<u8>, FileMeta>, b: &BTreeMap<Vec<u8>, FileMeta>)
 
 fn differences(x: &FileMeta, y: &FileMeta) -> Vec<&'static str> {
     // One side without hashes says nothing about content.
-    let content = matches!((x.sha256, y.sha256), (Some(x), Some(y)) if x != y);
+    let content = matches!((x.digest, y.digest), (Some(x), Some(y)) if x != y);
     let table = [
         ("type", x.kind != y.kind),
         ("mode", x.mode != y.mode),

@@ -14,40 +14,32 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 
 use serde_json::{Map, Value, json};
 
+use crate::digest::DiffId;
 use crate::error::{Error, Result};
 use crate::io::tar::{Ending, EntryKind, TarReader};
+use crate::json::go_compact;
+use crate::platform::Platform;
 
 pub use changes::changes;
-
-/// What an imported image says it runs on; nothing looks into the files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Platform<'a> {
-    /// For example `linux`.
-    pub os: &'a str,
-    /// For example `arm64`.
-    pub architecture: &'a str,
-    /// For example `v8`; empty for none.
-    pub variant: &'a str,
-}
 
 /// The config document of an imported image, byte for byte as Docker would write it.
 ///
 /// `diff_id` is the digest of the uncompressed tar; `created` is RFC 3339, as Docker has it in UTC.
 pub fn config(
-    diff_id: &str,
+    diff_id: DiffId,
     changes: &Map<String, Value>,
     message: &str,
-    platform: Platform<'_>,
+    platform: &Platform,
     created: &str,
 ) -> Vec<u8> {
     let mut doc = Map::new();
     doc.insert("created".into(), created.into());
-    doc.insert("architecture".into(), platform.architecture.into());
-    doc.insert("os".into(), platform.os.into());
+    doc.insert("architecture".into(), platform.architecture.clone().into());
+    doc.insert("os".into(), platform.os.clone().into());
     if !platform.variant.is_empty() {
-        doc.insert("variant".into(), platform.variant.into());
+        doc.insert("variant".into(), platform.variant.clone().into());
     }
-    doc.insert("rootfs".into(), json!({ "type": "layers", "diff_ids": [diff_id] }));
+    doc.insert("rootfs".into(), json!({ "type": "layers", "diff_ids": [diff_id.to_string()] }));
     let mut step = Map::new();
     step.insert("created".into(), created.into());
     if !message.is_empty() {
@@ -55,23 +47,7 @@ pub fn config(
     }
     doc.insert("history".into(), json!([step]));
     doc.insert("config".into(), Value::Object(changes.clone()));
-    go_json(&Value::Object(doc))
-}
-
-/// Compact JSON with the escapes of Go's encoder, which writes HTML's special characters as
-/// `\u003c`; they occur in strings only, so replacing them in the text is safe.
-fn go_json(value: &Value) -> Vec<u8> {
-    let text = value.to_string();
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                out.push_str(&format!("\\u{:04x}", u32::from(c)));
-            }
-            c => out.push(c),
-        }
-    }
-    out.into_bytes()
+    go_compact(&Value::Object(doc))
 }
 
 /// What a root file system's tar holds.
@@ -169,10 +145,11 @@ mod tests {
             "ONBUILD RUN true".into(),
         ])
         .expect("good changes");
-        let platform = Platform { os: "linux", architecture: "arm64", variant: "v8" };
+        let platform = "linux/arm64/v8".parse::<Platform>().expect("a platform");
         let created = "2026-11-20T18:39:22.458933056Z";
-        let diff_id = "sha256:3219a46c7c9a22b2350e369808bb3c6d786a5e9aebb6972d8fa4d97d30955d23";
-        let got = config(diff_id, &fields, "imported for fixtures", platform, created);
+        let text = "sha256:3219a46c7c9a22b2350e369808bb3c6d786a5e9aebb6972d8fa4d97d30955d23";
+        let diff_id = text.parse().expect("a digest");
+        let got = config(diff_id, &fields, "imported for fixtures", &platform, created);
         // Docker 29's own document for the same import.
         let want = concat!(
             r#"{"created":"2026-11-20T18:39:22.458933056Z","architecture":"arm64","os":"linux","#,
@@ -190,11 +167,14 @@ mod tests {
 
     #[test]
     fn an_import_without_changes_has_an_empty_config_and_go_escapes() {
-        let platform = Platform { os: "linux", architecture: "amd64", variant: "" };
-        let got = config("sha256:0", &Map::new(), "a<b>&\u{2028}é\n", platform, "t");
+        let platform = "linux/amd64".parse::<Platform>().expect("a platform");
+        let diff_id = DiffId(crate::digest::Digest::of(b""));
+        let got = config(diff_id, &Map::new(), "a<b>&\u{2028}é\n", &platform, "t");
         let want = concat!(
             r#"{"created":"t","architecture":"amd64","os":"linux","#,
-            r#""rootfs":{"type":"layers","diff_ids":["sha256:0"]},"history":[{"created":"t","#,
+            r#""rootfs":{"type":"layers","diff_ids":["#,
+            r#""sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"]},"#,
+            r#""history":[{"created":"t","#,
             r#""comment":"a\u003cb\u003e\u0026\u2028é\n"}],"config":{}}"#
         );
         assert_eq!(String::from_utf8(got).expect("text"), want);

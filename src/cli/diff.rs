@@ -1,5 +1,150 @@
-//! stub
+//! `diff`: layers, config and files that differ between two images; exit 0 same, 1 different.
+
+use std::collections::HashSet;
+
+use imgpack::diff_files::{Change, ChangeKind, compare, tree};
+use imgpack::digest::DiffId;
+use imgpack::{Error, Kind, Result};
+use serde_json::{Map, Value, json};
+
+use super::args::DiffArgs;
+use super::export::with_layers;
+use super::out;
 use super::run::Run;
-pub(crate) fn run<T>(_: &T, _: &Run) -> imgpack::Result<u8> {
-    Ok(1)
+
+/// What is compared of one side.
+struct Side {
+    id: String,
+    config: Map<String, Value>,
+    diff_ids: Vec<DiffId>,
+    files: std::collections::BTreeMap<Vec<u8>, imgpack::diff_files::FileMeta>,
+}
+
+pub(crate) fn run(args: &DiffArgs, run: &Run) -> Result<u8> {
+    if !matches!(args.format.as_str(), "text" | "json") {
+        let what = format!("--format {:?}: want text or json", args.format);
+        return Err(Error::new(Kind::Usage, what));
+    }
+    let side = |target: &str, files: bool| -> Result<Side> {
+        let platform = args.platform.as_deref().map(str::parse).transpose()?;
+        with_layers(target, platform.as_ref(), run, |layers| {
+            let bytes = layers.image.config_bytes.as_deref().unwrap_or_default();
+            Ok(Side {
+                id: layers.image.config.as_ref().map(|c| c.digest.to_string()).unwrap_or_default(),
+                config: imgpack::config::Config::parse(bytes)?.body,
+                diff_ids: layers.image.diff_ids.clone(),
+                files: if files { tree(layers, true)? } else { Default::default() },
+            })
+        })
+    };
+    // Equal layers make equal files; only different ones are worth reading.
+    let (mut a, mut b) = (side(&args.a, false)?, side(&args.b, false)?);
+    if !args.no_files && a.diff_ids != b.diff_ids {
+        (a, b) = (side(&args.a, true)?, side(&args.b, true)?);
+    }
+    let layers = layer_changes(&a.diff_ids, &b.diff_ids);
+    let mut config = Vec::new();
+    config_changes("", &without_layers(&a.config), &without_layers(&b.config), &mut config);
+    let files = compare(&a.files, &b.files);
+    let same = layers.is_empty() && config.is_empty() && files.is_empty() && a.id == b.id;
+    if args.format == "json" {
+        let files: Vec<Value> = files.iter().map(file_value).collect();
+        let value = json!({
+            "same": same, "a": a.id, "b": b.id,
+            "layers": layers.iter().map(|(sign, id)| json!({"change": word(*sign), "diff_id": id.to_string()})).collect::<Vec<_>>(),
+            "config": config.iter().map(|(path, old, new)| json!({"path": path, "a": old, "b": new})).collect::<Vec<_>>(),
+            "files": files,
+        });
+        out::line(&value.to_string())?;
+    } else {
+        text(&a, &b, &layers, &config, &files, same)?;
+    }
+    Ok(u8::from(!same))
+}
+
+fn word(sign: char) -> &'static str {
+    if sign == '-' { "removed" } else { "added" }
+}
+
+fn text(
+    a: &Side,
+    b: &Side,
+    layers: &[(char, DiffId)],
+    config: &[(String, Value, Value)],
+    files: &[Change],
+    same: bool,
+) -> Result<()> {
+    if same {
+        return Ok(());
+    }
+    out::line(&format!("--- {}\n+++ {}", a.id, b.id))?;
+    for (sign, diff_id) in layers {
+        out::line(&format!("layer {sign} {diff_id}"))?;
+    }
+    for (path, old, new) in config {
+        let shown = |v: &Value| if v.is_null() { "(none)".to_owned() } else { v.to_string() };
+        let line = format!("config {path}: {} -> {}", shown(old), shown(new));
+        out::line(&imgpack::text::escape_long(&line))?;
+    }
+    for change in files {
+        let lossy = String::from_utf8_lossy(&change.path);
+        let path = imgpack::text::escape_long(&lossy);
+        // docker's letters: added, deleted, changed.
+        out::line(&match change.kind {
+            ChangeKind::Added => format!("A /{path}"),
+            ChangeKind::Removed => format!("D /{path}"),
+            ChangeKind::Modified => format!("C /{path} ({})", change.what.join(", ")),
+        })?;
+    }
+    Ok(())
+}
+
+fn file_value(change: &Change) -> Value {
+    let kind = match change.kind {
+        ChangeKind::Added => "added",
+        ChangeKind::Removed => "removed",
+        ChangeKind::Modified => "modified",
+    };
+    json!({"path": String::from_utf8_lossy(&change.path), "change": kind, "what": change.what})
+}
+
+/// Layers that only one side has, and the order where that alone differs.
+fn layer_changes(a: &[DiffId], b: &[DiffId]) -> Vec<(char, DiffId)> {
+    if a == b {
+        return Vec::new();
+    }
+    let (in_a, in_b): (HashSet<_>, HashSet<_>) = (a.iter().collect(), b.iter().collect());
+    let gone = a.iter().filter(|d| !in_b.contains(d)).map(|d| ('-', *d));
+    let new = b.iter().filter(|d| !in_a.contains(d)).map(|d| ('+', *d));
+    let changes: Vec<_> = gone.chain(new).collect();
+    if !changes.is_empty() {
+        return changes;
+    }
+    a.iter().map(|d| ('-', *d)).chain(b.iter().map(|d| ('+', *d))).collect()
+}
+
+fn without_layers(config: &Map<String, Value>) -> Value {
+    let mut config = config.clone();
+    config.shift_remove("rootfs");
+    Value::Object(config)
+}
+
+/// Differing leaves of two documents, by path.
+fn config_changes(path: &str, a: &Value, b: &Value, into: &mut Vec<(String, Value, Value)>) {
+    if a == b {
+        return;
+    }
+    if let (Value::Object(left), Value::Object(right)) = (a, b) {
+        let mut keys: Vec<&String> = left.keys().chain(right.keys()).collect();
+        keys.sort();
+        keys.dedup();
+        for key in keys {
+            let none = Value::Null;
+            let (l, r) = (left.get(key).unwrap_or(&none), right.get(key).unwrap_or(&none));
+            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            config_changes(&path, l, r, into);
+        }
+        return;
+    }
+    into.push((path.to_owned(), a.clone(), b.clone()));
 }

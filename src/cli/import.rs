@@ -1,5 +1,83 @@
-//! stub
+//! `import`: a root file system tar becomes an image of the store.
+
+use std::io::IsTerminal;
+
+use imgpack::copy::Policy;
+use imgpack::platform::Platform;
+use imgpack::transport::rootfs::{Facts, RootfsSource};
+use imgpack::transport::{Sink, Source};
+use imgpack::{Error, Kind, Result};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::args::ImportArgs;
+use super::out;
 use super::run::Run;
-pub(crate) fn run<T>(_: &T, _: &Run) -> imgpack::Result<u8> {
-    Ok(1)
+
+pub(crate) fn run(args: &ImportArgs, run: &Run) -> Result<u8> {
+    if args.file.starts_with("http://") || args.file.starts_with("https://") {
+        let what = "import reads files and standard input; fetch the URL first";
+        return Err(Error::new(Kind::Usage, what).input(args.file.clone()));
+    }
+    let name = match &args.name {
+        Some(text) => Some(imgpack::images::typed_name(text).map_err(|e| e.kind_as(Kind::Usage))?),
+        None => None,
+    };
+    let facts = Facts {
+        name,
+        changes: imgpack::import::changes(&args.change)?,
+        message: args.message.clone().unwrap_or_else(|| "Imported from -".into()),
+        platform: match &args.platform {
+            Some(text) => text.parse()?,
+            None => Platform::host(),
+        },
+        created: created(args.created.as_deref())?,
+        unsafe_names: args.allow_unsafe_names,
+    };
+    if args.file == "-" && std::io::stdin().is_terminal() {
+        return Err(Error::new(Kind::Usage, "no tar on standard input"));
+    }
+    let input = match args.file.as_str() {
+        "-" => None,
+        path => Some(imgpack::io::open_input(path.as_ref())?),
+    };
+    let sink = run.store().sink(run.ctx())?;
+    let scratch = sink.scratch()?;
+    let source = match input {
+        None => {
+            let place = "standard input".into();
+            RootfsSource::read(std::io::stdin(), place, facts, scratch, run.ctx())?
+        }
+        Some(file) => RootfsSource::read(file, args.file.clone(), facts, scratch, run.ctx())?,
+    };
+    for warning in source.warnings() {
+        run.ctx().warn(warning);
+    }
+    let policy = Policy::default();
+    let roots = source.roots().to_vec();
+    let report = imgpack::copy::copy(&source, Box::new(sink), &roots, &policy, run.ctx())?;
+    for image in &report.published {
+        out::line(&image.image_id.unwrap_or(image.target.digest).to_string())?;
+    }
+    Ok(0)
+}
+
+/// Creation time as RFC 3339 in UTC: the flag, $SOURCE_DATE_EPOCH, or now.
+fn created(flag: Option<&str>) -> Result<String> {
+    let bad = |text: &str| {
+        let text = imgpack::text::escape(text);
+        Error::new(
+            Kind::Usage,
+            format!("invalid time {text:?}: want RFC 3339 or seconds since 1970"),
+        )
+    };
+    let epoch = std::env::var("SOURCE_DATE_EPOCH").ok();
+    let time = match flag.or(epoch.as_deref()) {
+        None => OffsetDateTime::now_utc(),
+        Some(text) => match text.parse::<i64>() {
+            Ok(seconds) => OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| bad(text))?,
+            Err(_) => OffsetDateTime::parse(text, &Rfc3339).map_err(|_| bad(text))?,
+        },
+    };
+    time.to_offset(time::UtcOffset::UTC).format(&Rfc3339).map_err(|_| bad("created"))
 }
