@@ -176,6 +176,18 @@ fn hard_links_stay_right_when_names_go() {
 }
 
 #[test]
+fn the_header_of_a_hard_link_counts_for_the_file() {
+    let mut bytes = layer(&["f a 1"]);
+    bytes.truncate(1024);
+    let link = Member { name: b"b", kind: EntryKind::HardLink, link: b"a", ..plain() };
+    put(&mut bytes, &Member { mode: 0o4700, uid: 7, mtime: 9, ..link }, b"");
+    write_end(&mut bytes).expect("a vector");
+    let (out, _) = run(&vec![bytes], &options()).expect("flattened");
+    let e = TarReader::new(out.as_slice()).next().expect("good").expect("a member");
+    assert_eq!((e.kind, e.mode, e.uid, e.mtime), (EntryKind::Regular, 0o4700, 7, 9));
+}
+
+#[test]
 fn links_in_parents_are_followed_inside_the_root() {
     let base: &[&str] = &["d usr", "d usr/lib", "f usr/lib/a 1", "s lib usr/lib"];
     check(

@@ -184,6 +184,9 @@ impl Tree {
                 let what = format!("a hard link to {target:?}, which is not a file of the image");
                 return Err(Error::malformed(what).at(place()));
             };
+            if let Some(target) = self.inodes.get_mut(node.inode) {
+                target.take_metadata(inode);
+            }
             self.remove_below(&key);
             self.nodes.insert(key, Node { inode: node.inode, layer });
             return Ok(());
@@ -312,6 +315,21 @@ impl Inode {
             major: 0,
             minor: 0,
             xattrs: Vec::new(),
+        }
+    }
+
+    /// Engines set owner, mode and times from a hard link's header too; on a symbolic link only the
+    /// owner can be set. Observed in Docker 20.10.
+    fn take_metadata(&mut self, link: Self) {
+        self.uid = link.uid;
+        self.gid = link.gid;
+        if self.kind != EntryKind::Symlink {
+            self.mode = link.mode;
+            self.mtime = link.mtime;
+            self.mtime_nanos = link.mtime_nanos;
+        }
+        if !link.xattrs.is_empty() {
+            self.xattrs = link.xattrs;
         }
     }
 

@@ -76,7 +76,7 @@ impl Head {
         Some(match self.type_flag {
             b'L' => Extension::LongName,
             b'K' => Extension::LongLink,
-            b'x' | b'X' => Extension::Local,
+            b'x' => Extension::Local,
             b'g' => Extension::Global,
             _ => return None,
         })
@@ -154,6 +154,7 @@ impl Pending {
         };
         // RUSTSEC-2026-0068: the PAX size counts whatever the header says.
         let mut size = number(b"size", head.size)?;
+        let size_in_header = size;
         let (mtime, mtime_nanos) = match get(b"mtime") {
             Some(v) => timestamp(v).ok_or_else(|| bad_record(b"mtime"))?,
             None => (head.mtime, 0),
@@ -171,6 +172,7 @@ impl Pending {
             size = 0;
             map = None;
         }
+        refuse_two_meanings(kind, head.type_flag, size_in_header)?;
         let content_size = map.as_ref().map_or(size, Map::real);
         if let Some(map) = &map {
             map.check(size)?;
@@ -197,6 +199,19 @@ impl Pending {
             sparse: map,
         })
     }
+}
+
+/// Members that readers take differently, so that what follows them would differ too.
+fn refuse_two_meanings(kind: EntryKind, flag: u8, size: u64) -> Result<()> {
+    // Go reads a body here for type 0 but none for type NUL; GNU tar makes a directory of it.
+    if kind == EntryKind::Dir && flag != b'5' && size > 0 {
+        return Err(Error::malformed("a regular file with a body has a directory's name"));
+    }
+    // Solaris's extended header: GNU tar and Python apply it, Go does not know it.
+    if kind == EntryKind::Other(b'X') {
+        return Err(Error::malformed("a Solaris extended header, which not all readers know"));
+    }
+    Ok(())
 }
 
 /// Chooses between a PAX, a GNU and a header name; readers disagree when the first two differ.

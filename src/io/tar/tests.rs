@@ -161,6 +161,27 @@ fn links_and_directories_have_no_body_whatever_their_size_says() {
 }
 
 #[test]
+fn members_that_readers_take_differently_are_refused() {
+    for flag in [0, b'0', b'7'] {
+        refused(&[&member(head("d/", flag, 3), b"abc"), &end()], "directory's name");
+        assert_eq!(one(&[&head("d/", flag, 0), &end()]).kind, EntryKind::Dir);
+    }
+    refused(&[&head("x", b'X', 0), &file("n", b""), &end()], "Solaris");
+}
+
+#[test]
+fn a_seek_beyond_the_end_is_noticed() {
+    let bytes = file("a", &[1; 5000]);
+    for cut in 513..bytes.len() {
+        let mut tar = TarReader::seekable(Cursor::new(&bytes[..cut])).expect("seekable");
+        tar.next().expect("a header");
+        let err = tar.next().map(|_| ()).expect_err("truncated");
+        assert_eq!(err.kind(), crate::Kind::Malformed);
+        assert!(err.what().contains("truncated"), "{err}");
+    }
+}
+
+#[test]
 fn prefixes_join_names_in_ustar_but_not_in_gnu_or_v7() {
     let b = with(head("name", b'0', 0), 345, b"some/prefix");
     assert_eq!(one(&[&b, &end()]).name, b"some/prefix/name");
