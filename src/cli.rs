@@ -18,6 +18,7 @@ mod human;
 mod images;
 mod import;
 mod inspect;
+mod list;
 mod load;
 mod log;
 mod ls;

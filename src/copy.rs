@@ -43,13 +43,8 @@ pub fn copy(
     {
         return Err(failed.error());
     }
-    to.finish().map_err(|e| name_space(e))?;
+    to.finish()?;
     Ok(report)
-}
-
-/// Says what to do about a full disk.
-fn name_space(err: Error) -> Error {
-    err
 }
 
 fn transfer(

@@ -106,7 +106,7 @@ impl FromStr for Platform {
             !p.is_empty() && p.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
         };
         let parts: Vec<&str> = text.split('/').collect();
-        if !parts.iter().all(|p| part(p)) {
+        if !parts.iter().all(part) {
             return Err(bad());
         }
         let (os, architecture, variant) = match parts[..] {

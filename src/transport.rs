@@ -5,7 +5,6 @@
 //! checked: only [`Blob`] can open a source.
 
 use std::io::Read;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::context::Context;
@@ -351,26 +350,16 @@ impl<'a> Blob<'a> {
     }
 }
 
-/// What a place is called: a scheme and where it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// `oci`, `docker-archive`, `dir`, `store`.
-    pub scheme: &'static str,
-    /// The path.
-    pub path: PathBuf,
-    /// What follows the path: a name, a tag or `@index`.
-    pub image: Option<String>,
-}
-
-/// The digests a user may mean by one of several roots.
+/// The roots that a user's word means among those of a place: a recorded label, a digest, a name,
+/// a tag, or `@` and a position counted from 0.
+///
+/// # Errors
+/// `Missing` when nothing fits, `Malformed` when several images do.
 pub fn select<'r>(roots: &'r [Root], wanted: &str) -> Result<Vec<&'r Root>> {
-    if let Some(position) = wanted.strip_prefix('@') {
-        if let Ok(position) = position.parse::<usize>() {
-            let found = roots.iter().filter(|r| !r.companion).nth(position);
-            return found
-                .map(|r| vec![r])
-                .ok_or_else(|| Error::missing(format!("no image at position {position}")));
-        }
+    if let Some(position) = wanted.strip_prefix('@').and_then(|p| p.parse::<usize>().ok()) {
+        let found = roots.iter().filter(|r| !r.companion).nth(position);
+        let missing = || Error::missing(format!("no image at position {position}"));
+        return found.map(|r| vec![r]).ok_or_else(missing);
     }
     // Exactly as recorded first, as skopeo has it.
     let labelled: Vec<&Root> =

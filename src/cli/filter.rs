@@ -198,14 +198,6 @@ enum Piece {
     Class(Vec<(char, char)>, bool),
 }
 
-/// Whether a name matches a pattern of Go's `path.Match`.
-///
-/// # Errors
-/// `Usage` for a pattern that is none, whether the name would get that far or not.
-pub(crate) fn glob(pattern: &str, name: &str) -> Result<bool> {
-    Ok(Glob::parse(pattern)?.matches(name))
-}
-
 impl Glob {
     /// # Errors
     /// `Usage` for a pattern that is none.
@@ -290,6 +282,10 @@ fn class_char(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Option<ch
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn glob(pattern: &str, name: &str) -> Result<bool> {
+        Ok(Glob::parse(pattern)?.matches(name))
+    }
 
     fn parse(args: &[&str]) -> Result<Filters> {
         Filters::parse(&args.iter().map(ToString::to_string).collect::<Vec<_>>())

@@ -11,7 +11,7 @@ use time::format_description::well_known::Rfc3339;
 use super::args::HistoryArgs;
 use super::run::Run;
 use super::template::Format;
-use super::{convert, human, images, inspect, out, table};
+use super::{convert, human, images, inspect, list, out};
 
 /// Longest command shown without `--no-trunc`.
 const COMMAND: usize = 45;
@@ -25,43 +25,14 @@ pub(crate) fn run(args: &HistoryArgs, run: &Run) -> Result<u8> {
         }
         return Ok(0);
     }
-    match &format {
-        Format::Json => values.iter().try_for_each(|v| out::line(&v.to_string()))?,
-        Format::Template(template) => {
-            for value in &values {
-                out::line(&template.render(value)?)?;
-            }
-        }
-        Format::Table(custom) => {
-            let cell =
-                |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
-            let keys = [
-                "ID",
-                if args.human { "CreatedSince" } else { "CreatedAt" },
-                "CreatedBy",
-                "Size",
-                "Comment",
-            ];
-            let rows: Vec<Vec<String>> =
-                values.iter().map(|v| keys.iter().map(|k| cell(v, k)).collect()).collect();
-            match custom {
-                None => {
-                    let created = if args.human { "Created" } else { "Created at" };
-                    out::print(&table::with_header(
-                        &["Image", created, "Created by", "Size", "Comment"],
-                        &rows,
-                    ))?;
-                }
-                Some(template) => {
-                    out::print(&table::render(&template.table(&HEADERS, &values)?))?;
-                }
-            }
-        }
-    }
+    let created =
+        if args.human { ("CreatedSince", "CREATED") } else { ("CreatedAt", "CREATED AT") };
+    let columns = [HEADERS[0], created, HEADERS[3], HEADERS[4], HEADERS[5]];
+    list::show(&values, &format, &columns, &HEADERS)?;
     Ok(0)
 }
 
-const HEADERS: [(&str, &str); 6] = [
+const HEADERS: [list::Column; 6] = [
     ("ID", "IMAGE"),
     ("CreatedSince", "CREATED"),
     ("CreatedAt", "CREATED AT"),

@@ -38,28 +38,6 @@ fn scaled(mut value: f64) -> String {
     format!("{digits}{}", UNITS[unit])
 }
 
-/// Bytes over a time as `12.3MB/s`; `-` when no time has passed.
-pub(crate) fn rate(bytes: u64, over: Duration) -> String {
-    if over.is_zero() {
-        return "-".to_string();
-    }
-    let value = bytes as f64 / over.as_secs_f64();
-    // Below one byte a second the digits would only be noise.
-    format!("{}/s", scaled(if value < 1.0 { 0.0 } else { value }))
-}
-
-/// A run time: `0.4s`, `12.3s`, `3m04s`, `1h02m`.
-pub(crate) fn elapsed(time: Duration) -> String {
-    let tenths = (time.as_millis() + 50) / 100;
-    if tenths < 600 {
-        return format!("{}.{}s", tenths / 10, tenths % 10);
-    }
-    match time.as_secs().max(60) {
-        s if s < 3600 => format!("{}m{:02}s", s / 60, s % 60),
-        s => format!("{}h{:02}m", s / 3600, s % 3600 / 60),
-    }
-}
-
 /// How long a time is, in docker's words: `Less than a second`, `About an hour`, `3 months`.
 pub(crate) fn duration(time: Duration) -> String {
     let seconds = time.as_secs();
@@ -99,13 +77,6 @@ pub(crate) fn timestamp(created: i64) -> String {
         .ok()
         .and_then(|time| time.format(&form).ok())
         .unwrap_or_else(|| "N/A".to_string())
-}
-
-/// The first twelve characters of an id, without its algorithm: `sha256:0123…` → `0123456789ab`.
-pub(crate) fn short_id(id: &str) -> &str {
-    let hex = id.split_once(':').map_or(id, |(_, hex)| hex);
-    let end = hex.char_indices().nth(12).map_or(hex.len(), |(end, _)| end);
-    &hex[..end]
 }
 
 /// At most `most` characters of a text; `…` takes the last place of a text that is longer.
@@ -187,32 +158,6 @@ mod tests {
         assert_eq!(timestamp(1_700_000_000), "2023-11-14 22:13:20 +0000 UTC");
         assert_eq!(timestamp(ZERO_TIME), "0001-01-01 00:00:00 +0000 UTC");
         assert_eq!(timestamp(i64::MAX), "N/A");
-    }
-
-    #[test]
-    fn rates_and_run_times_are_short() {
-        assert_eq!(rate(24_600_000, Duration::from_secs(2)), "12.3MB/s");
-        assert_eq!(rate(1, Duration::from_secs(9)), "0B/s");
-        assert_eq!(rate(1, Duration::ZERO), "-");
-        for (millis, shown) in [
-            (0, "0.0s"),
-            (420, "0.4s"),
-            (12_340, "12.3s"),
-            (59_960, "1m00s"),
-            (184_000, "3m04s"),
-            (3_720_000, "1h02m"),
-        ] {
-            assert_eq!(elapsed(Duration::from_millis(millis)), shown, "{millis}");
-        }
-    }
-
-    #[test]
-    fn an_id_is_cut_to_twelve_characters() {
-        assert_eq!(short_id("sha256:0123456789abcdef"), "0123456789ab");
-        assert_eq!(short_id("0123456789abcdef"), "0123456789ab");
-        assert_eq!(short_id("sha256:ab"), "ab");
-        assert_eq!(short_id("ééééééééééééé"), "éééééééééééé");
-        assert_eq!(short_id(""), "");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::args::ImagesArgs;
 use super::filter::Filters;
 use super::run::Run;
 use super::template::Format;
-use super::{human, out, table};
+use super::{human, list, out};
 
 /// One line of the list: an image under one name.
 struct Line<'a> {
@@ -54,10 +54,13 @@ pub(crate) fn run(args: &ImagesArgs, run: &Run) -> Result<u8> {
             .collect()
     };
     let (before, since) = (bounds(&filters.before)?, bounds(&filters.since)?);
+    let until = filters.until(now())?;
     let mut lines = Vec::new();
     for image in &images {
         let time = created(image);
-        let in_time = before.iter().all(|t| time < *t) && since.iter().all(|t| time > *t);
+        let in_time = until.is_none_or(|t| time < t)
+            && before.iter().all(|t| time < *t)
+            && since.iter().all(|t| time > *t);
         let label = |key: &str| image.config.as_ref().and_then(|c| c.label(key));
         let dangling = image.root.names.is_empty();
         if !in_time
@@ -105,47 +108,17 @@ fn show(lines: &[Line<'_>], args: &ImagesArgs, format: &Format) -> Result<u8> {
         return Ok(0);
     }
     let values: Vec<Value> = lines.iter().map(|line| value(line, args.no_trunc)).collect();
-    match format {
-        Format::Json => {
-            for value in &values {
-                out::line(&value.to_string())?;
-            }
-        }
-        Format::Template(template) => {
-            for value in &values {
-                out::line(&template.render(value)?)?;
-            }
-        }
-        Format::Table(Some(template)) => {
-            out::print(&table::render(&template.table(&HEADERS, &values)?))?;
-        }
-        Format::Table(None) => {
-            let mut header = vec!["Repository", "Tag"];
-            if args.digests {
-                header.push("Digest");
-            }
-            header.extend(["Image ID", "Created", "Size"]);
-            let cell = |value: &Value, key: &str| {
-                value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
-            };
-            let rows: Vec<Vec<String>> = values
-                .iter()
-                .map(|v| {
-                    let mut keys = vec!["Repository", "Tag"];
-                    if args.digests {
-                        keys.push("Digest");
-                    }
-                    keys.extend(["ID", "CreatedSince", "Size"]);
-                    keys.into_iter().map(|k| cell(v, k)).collect()
-                })
-                .collect();
-            out::print(&table::with_header(&header, &rows))?;
-        }
-    }
+    let digest = args.digests.then_some(("Digest", "DIGEST"));
+    let columns: Vec<list::Column> = [("Repository", "REPOSITORY"), ("Tag", "TAG")]
+        .into_iter()
+        .chain(digest)
+        .chain([("ID", "IMAGE ID"), ("CreatedSince", "CREATED"), ("Size", "SIZE")])
+        .collect();
+    list::show(&values, format, &columns, &HEADERS)?;
     Ok(0)
 }
 
-const HEADERS: [(&str, &str); 7] = [
+const HEADERS: [list::Column; 7] = [
     ("ID", "IMAGE ID"),
     ("Repository", "REPOSITORY"),
     ("Tag", "TAG"),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::args::LsArgs;
 use super::run::Run;
 use super::template::Format;
-use super::{convert, human, out, table};
+use super::{convert, human, list, out};
 
 pub(crate) fn run(args: &LsArgs, run: &Run) -> Result<u8> {
     let format = Format::parse(args.format.as_deref().unwrap_or("table"))?;
@@ -30,41 +30,15 @@ pub(crate) fn run(args: &LsArgs, run: &Run) -> Result<u8> {
         }
         return Ok(0);
     }
-    match &format {
-        Format::Json => {
-            for value in &values {
-                out::line(&value.to_string())?;
-            }
-        }
-        Format::Template(template) => {
-            for value in &values {
-                out::line(&template.render(value)?)?;
-            }
-        }
-        Format::Table(Some(template)) => {
-            out::print(&table::render(&template.table(&HEADERS, &values)?))?;
-        }
-        Format::Table(None) => {
-            let header =
-                ["Image", "Platform", "Image ID", "Docker 29 ID", "Layers", "Size", "Origin"];
-            let keys = ["Name", "Platform", "ID", "TargetID", "Layers", "Size", "Origin"];
-            let cell = |value: &Value, key: &str| match &value[key] {
-                Value::String(text) => text.clone(),
-                other => other.to_string(),
-            };
-            let rows: Vec<Vec<String>> =
-                values.iter().map(|v| keys.iter().map(|k| cell(v, k)).collect()).collect();
-            out::print(&table::with_header(&header, &rows))?;
-        }
-    }
+    list::show(&values, &format, &COLUMNS, &COLUMNS)?;
     Ok(0)
 }
 
-const HEADERS: [(&str, &str); 7] = [
-    ("ID", "IMAGE ID"),
-    ("TargetID", "DOCKER 29 ID"),
+const COLUMNS: [list::Column; 7] = [
     ("Name", "IMAGE"),
     ("Platform", "PLATFORM"),
+    ("ID", "IMAGE ID"),
+    ("TargetID", "DOCKER 29 ID"),
     ("Layers", "LAYERS"),
     ("Size", "SIZE"),
     ("Origin", "ORIGIN"),

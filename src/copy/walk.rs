@@ -43,6 +43,7 @@ pub struct Missing {
 
 /// One blob of the graph and what it leads to.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "always behind an Arc, and most are manifests")]
 pub enum Node {
     /// An index.
     Index {

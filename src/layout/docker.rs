@@ -189,7 +189,6 @@ pub fn images(
 /// What was found of one layer member. Compressed members are hashed, uncompressed ones are not:
 /// their digest is their diff id.
 struct LayerMember {
-    encoding: Encoding,
     size: u64,
     digest: Option<Digest>,
 }
@@ -220,7 +219,7 @@ fn sniff_layers(
             Encoding::Plain => None,
             _ => Some(members.digest(name)?),
         };
-        Ok((name.clone(), LayerMember { encoding, size, digest }))
+        Ok((name.clone(), LayerMember { size, digest }))
     };
     unique.par_iter().with_max_len(1).map(look).collect()
 }

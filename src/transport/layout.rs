@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::blobs::{BlobDir, Staging};
@@ -28,7 +28,6 @@ use index::Change;
 /// A layout directory opened for reading.
 pub struct LayoutSource {
     root: Arc<Dir>,
-    blobs: BlobDir,
     layout: Layout,
     proofs: HashMap<Digest, DiffId>,
     _lock: Option<Lock>,
@@ -46,8 +45,7 @@ impl LayoutSource {
         let members = DirMembers { root: root.clone() };
         let layout = interpret(&members, reading, ctx)
             .map_err(|e| e.input_or(path.display().to_string()))?;
-        let blobs = BlobDir::new(root.clone());
-        Ok(Self { root, blobs, layout, proofs: HashMap::new(), _lock: lock })
+        Ok(Self { root, layout, proofs: HashMap::new(), _lock: lock })
     }
 
     /// A source over a layout whose roots are already known (the store).
@@ -57,9 +55,8 @@ impl LayoutSource {
         proofs: HashMap<Digest, DiffId>,
         lock: Option<Lock>,
     ) -> Self {
-        let blobs = BlobDir::new(root.clone());
         let layout = Layout { roots, ..Layout::default() };
-        Self { root, blobs, layout, proofs, _lock: lock }
+        Self { root, layout, proofs, _lock: lock }
     }
 
     fn member(&self, desc: &Descriptor) -> String {
@@ -195,8 +192,22 @@ pub struct LayoutSink {
     proved: Mutex<Vec<(Digest, DiffId)>>,
     label: Option<String>,
     ctx: Context,
-    // Last, so that the scratch directory is gone before others may prune.
+    // In this order: the scratch directory is gone before others may prune, and a directory that was
+    // made for nothing goes last.
     _lock: Option<Lock>,
+    _made: Option<Made>,
+}
+
+/// A directory made by us; removed again while it is empty.
+struct Made(PathBuf);
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for below in ["blobs/sha256", "blobs/sha512", "blobs", ""] {
+            // Anything in it makes this fail, which is the point.
+            let _ = std::fs::remove_dir(self.0.join(below));
+        }
+    }
 }
 
 impl LayoutSink {
@@ -206,6 +217,7 @@ impl LayoutSink {
     /// # Errors
     /// `Conflict` when the directory holds something else, `Io`.
     pub fn create(path: &Path, rules: Rules, label: Option<String>, ctx: &Context) -> Result<Self> {
+        let made = (!path.exists()).then(|| Made(path.to_path_buf()));
         let root = Arc::new(Dir::create(path)?);
         if root.stat("index.json")?.is_none() && root.stat("oci-layout")?.is_none() {
             let foreign =
@@ -229,6 +241,7 @@ impl LayoutSink {
             label,
             ctx: ctx.clone(),
             _lock: Some(lock),
+            _made: made,
         })
     }
 

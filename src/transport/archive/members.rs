@@ -42,7 +42,7 @@ enum Slot {
 }
 
 /// An indexed archive.
-pub struct Archive {
+pub(super) struct Archive {
     slots: BTreeMap<Box<str>, Slot>,
     input: Option<Extent>,
     shared: Option<Extent>,
@@ -51,7 +51,7 @@ pub struct Archive {
     hashed: Mutex<BTreeMap<u64, Digest>>,
     cancel: Context,
     /// What is odd about the tar itself.
-    pub warnings: Vec<String>,
+    pub(super) warnings: Vec<String>,
 }
 
 impl Archive {
@@ -59,7 +59,7 @@ impl Archive {
     ///
     /// # Errors
     /// `Malformed`, `Io`.
-    pub fn index(extent: Extent, ctx: &Context) -> Result<Self> {
+    pub(super) fn index(extent: Extent, ctx: &Context) -> Result<Self> {
         let mut archive = Self::empty(extent.path.display().to_string(), ctx);
         archive.input = Some(extent.clone());
         let mut tar = TarReader::with(extent.reader());
@@ -74,7 +74,7 @@ impl Archive {
     ///
     /// # Errors
     /// `Malformed`, `Corrupt`, `Io`.
-    pub fn ingest(
+    pub(super) fn ingest(
         from: impl Read,
         name: &str,
         scratch: Arc<Scratch>,
@@ -236,7 +236,7 @@ impl Archive {
     ///
     /// # Errors
     /// `Malformed` when it is no regular file.
-    pub fn extent(&self, name: &str) -> Result<Option<Extent>> {
+    pub(super) fn extent(&self, name: &str) -> Result<Option<Extent>> {
         match self.resolve(name)? {
             None => Ok(None),
             Some(slot) => self.slot_extent(slot, name).map(Some),
@@ -296,7 +296,7 @@ impl Archive {
     }
 
     /// The scratch file that holds just this member, when there is one.
-    pub fn spare(&self, name: &str) -> Option<(Arc<Scratch>, String)> {
+    pub(super) fn spare(&self, name: &str) -> Option<(Arc<Scratch>, String)> {
         match self.resolve(name).ok()?? {
             Slot::Own { file, .. } => Some((self.scratch.clone()?, file.to_string())),
             _ => None,
@@ -304,7 +304,7 @@ impl Archive {
     }
 
     /// Where a member lies, for messages.
-    pub fn whereabouts(&self, name: &str) -> String {
+    pub(super) fn whereabouts(&self, name: &str) -> String {
         let shown = crate::text::escape(name);
         match self.resolve(name) {
             Ok(Some(Slot::Bytes { offset, shared: false, .. })) => {
@@ -315,7 +315,7 @@ impl Archive {
     }
 
     /// How the archive is called.
-    pub fn path(&self) -> &str {
+    pub(super) fn path(&self) -> &str {
         &self.path
     }
 }
