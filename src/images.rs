@@ -8,6 +8,7 @@ use crate::copy::{Manifest, Tree, walk};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::layout::docker;
+use crate::media_type::Role;
 use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::transport::{Root, Source};
@@ -106,36 +107,40 @@ pub fn find(source: &dyn Source, wanted: &str, ctx: &Context) -> Result<Vec<Root
         .ok_or_else(|| Error::missing(format!("no such image: {}", crate::text::escape(wanted))))
 }
 
-/// The root whose image ID or digest begins with `wanted`.
+/// The root whose image ID or digest begins with `wanted`. One image may lie under several roots, in
+/// an index and beside it; then the manifest itself goes before an index around it.
 fn by_id(source: &dyn Source, wanted: &str, ctx: &Context) -> Result<Option<Root>> {
     let hex = wanted.strip_prefix("sha256:").unwrap_or(wanted);
     if hex.is_empty() || hex.len() > 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Ok(None);
     }
     let hex = hex.to_lowercase();
-    let mut found: Option<Root> = None;
+    let mut found: Option<(Digest, &Root)> = None;
     for root in source.roots() {
-        let direct = root.desc.digest.hex().starts_with(&hex);
-        let fits = direct || {
-            let described = Described::new(source, root, ctx);
-            // A damaged image must not hide the others.
-            described.is_ok_and(|d| {
-                d.id.hex().starts_with(&hex)
-                    || d.tree.node.manifests().iter().any(|m| {
-                        m.config.as_ref().is_some_and(|c| c.digest.hex().starts_with(&hex))
-                    })
-            })
-        };
-        if !fits {
-            continue;
+        let Some(id) = id_of(source, root, &hex, ctx) else { continue };
+        match found {
+            Some((known, _)) if known != id => {
+                let wanted = crate::text::escape(wanted);
+                let what = format!("{wanted} is the start of more than one ID");
+                return Err(Error::malformed(what));
+            }
+            Some((_, earlier)) if earlier.desc.media_type.role() != Role::Index => {}
+            _ => found = Some((id, root)),
         }
-        if found.as_ref().is_some_and(|f| f.desc.digest != root.desc.digest) {
-            let wanted = crate::text::escape(wanted);
-            return Err(Error::malformed(format!("{wanted} is the start of more than one ID")));
-        }
-        found.get_or_insert_with(|| root.clone());
     }
-    Ok(found)
+    Ok(found.map(|(_, root)| root.clone()))
+}
+
+/// Which of a root's IDs begins with `hex`: its own digest, or the config of an image beneath it.
+fn id_of(source: &dyn Source, root: &Root, hex: &str, ctx: &Context) -> Option<Digest> {
+    let fits = |digest: &Digest| digest.hex().starts_with(hex);
+    if fits(&root.desc.digest) {
+        return Some(root.desc.digest);
+    }
+    // A damaged image must not hide the others.
+    let tree = walk(source, root, ctx).ok()?;
+    let manifests = tree.node.manifests();
+    manifests.iter().filter_map(|m| Some(m.config.as_ref()?.digest)).find(fits)
 }
 
 /// How names change on the way into the store.

@@ -12,8 +12,23 @@ union() {
     "$IMGPACK" --store "$RIG/store" load -i "$file" >"$RIG/loaded" || return 1
     refs=$(sed -n 's/^Loaded image: //p; s/^Loaded image ID: //p' "$RIG/loaded")
     [ -n "$refs" ] || { echo "load printed no image"; return 1; }
+    case "$*" in *containerd*) refs=$(named "$refs") ;; esac
     # shellcheck disable=SC2086
     "$IMGPACK" --store "$RIG/store" save "$@" -o "$out" $refs
+}
+
+# named REFS: the same with a name for each bare ID, which containerd needs.
+named() {
+    local ref
+    for ref in $1; do
+        case $ref in
+        sha256:*)
+            "$IMGPACK" --store "$RIG/store" tag "$ref" "unnamed/$(echo "$ref" | cut -c 8-19):1" || return 1
+            echo "unnamed/$(echo "$ref" | cut -c 8-19):1"
+            ;;
+        *) echo "$ref" ;;
+        esac
+    done
 }
 
 # for_engine ENGINE FILE OUT: the archive as this engine needs it; layers in other codecs than gzip

@@ -153,11 +153,17 @@ def images(value):
             yield from images(v)
 
 
+def artifacts(expected):
+    """Whether an index lists something that is no image, such as a Helm chart: engines fail on those."""
+    entries = ((expected or {}).get("oci") or {}).get("manifests") or []
+    return any("image" not in (entry.get("config_mediaType") or "image") for entry in entries)
+
+
 def fixtures(path):
     for f in json.load(open(path))["fixtures"]:
         if f["category"] in ("docker-archive", "docker25-hybrid", "oci-archive", "oci-layout", "skopeo-dir"):
             ids = sorted(set(images(f.get("expected"))))
-            if ids:
+            if ids and not artifacts(f.get("expected")):
                 print(f["file"], ",".join(ids), sep="|")
 
 

@@ -103,11 +103,9 @@ pub(crate) fn adapt(
         let tree = imgpack::copy::walk(source, root, ctx)?;
         for manifest in tree.node.manifests() {
             if manifest.config_bytes.is_none() {
-                if consumer == Consumer::Docker20 && !manifest.desc.is_attestation() {
-                    return refuse(format!(
-                        "{} is no image, and docker loads only images",
-                        root.title()
-                    ));
+                if !manifest.desc.is_attestation() {
+                    let title = root.title();
+                    return refuse(format!("{title} is no image, and engines load only images"));
                 }
                 continue;
             }

@@ -9,10 +9,13 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, RenameFlags};
+use rustix::fs::{Advice, FlockOperation, RenameFlags};
 
 use crate::error::{Error, Kind, Result};
 use crate::io::dir::{self, Dir, Entry};
+
+/// Bytes after which the kernel is asked to begin writing.
+const WINDOW: u64 = 16 << 20;
 
 /// A file being written under a temporary name.
 pub struct Output {
@@ -23,6 +26,8 @@ pub struct Output {
     name: String,
     force: bool,
     sync: bool,
+    written: u64,
+    started: u64,
 }
 
 impl Output {
@@ -58,7 +63,8 @@ impl Output {
         // Held while we live, so that a later run can tell our file from a dead one's.
         let _ = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
         let (target, name) = (target.to_path_buf(), name.to_string());
-        Ok(Self { dir, file: Some(file), temporary, target, name, force, sync })
+        let (written, started) = (0, 0);
+        Ok(Self { dir, file: Some(file), temporary, target, name, force, sync, written, started })
     }
 
     /// The directory it is written in.
@@ -112,6 +118,17 @@ impl Output {
         }
     }
 
+    /// Asks the kernel to begin writing what it has, so that the medium works beside us and the
+    /// flush at the end finds little left. Only advice: a refusal changes nothing.
+    fn start_writeback(&mut self) {
+        if !self.sync || self.written - self.started < WINDOW {
+            return;
+        }
+        let length = std::num::NonZeroU64::new(self.written - self.started);
+        let _ = rustix::fs::fadvise(self.file(), self.started, length, Advice::DontNeed);
+        self.started = self.written;
+    }
+
     fn file(&self) -> &File {
         self.file.as_ref().expect("the file is taken only by commit, which consumes self")
     }
@@ -148,12 +165,15 @@ impl Output {
 
 impl Write for Output {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.file().write(buf).map_err(|e| {
+        let n = self.file().write(buf).map_err(|e| {
             if e.kind() == io::ErrorKind::Interrupted {
                 return e;
             }
-            Error::io(&self.target, "writing", &e).into()
-        })
+            io::Error::from(Error::io(&self.target, "writing", &e))
+        })?;
+        self.written += n as u64;
+        self.start_writeback();
+        Ok(n)
     }
 
     fn flush(&mut self) -> io::Result<()> {
