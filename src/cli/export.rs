@@ -6,6 +6,7 @@ use imgpack::copy::Manifest;
 use imgpack::encoding::{Encoding, SNIFF_LEN};
 use imgpack::flatten::{LayerStreams, Options, flatten};
 use imgpack::io::output::Output;
+use imgpack::layer::{Compression, Encoder};
 use imgpack::platform::Platform;
 use imgpack::transport::table::Place;
 use imgpack::transport::{Blob, Source};
@@ -25,13 +26,14 @@ pub(crate) fn run(args: &ExportArgs, run: &Run) -> Result<u8> {
         let mut options = Options::new(run.env().temporary.clone());
         match &args.output {
             Some(path) if !to_stdout => {
-                let mut file = Output::create(path, args.force, run.ctx().sync)?;
+                let whole = layer::output_encoding(path)?.unwrap_or(Encoding::Plain);
+                let file = Output::create(path, args.force, run.ctx().sync)?;
                 options.temp_dir = file.directory().to_path_buf();
-                let mut to = BufWriter::with_capacity(1 << 20, &mut file);
+                let encoder = Encoder::new(file, Compression::new(whole))?;
+                let mut to = BufWriter::with_capacity(1 << 20, encoder);
                 flatten(layers, &mut to, &options)?;
-                to.flush()?;
-                drop(to);
-                file.commit()
+                let encoder = to.into_inner().map_err(|e| Error::from(e.into_error()))?;
+                encoder.finish()?.commit()
             }
             _ => {
                 let mut to = BufWriter::with_capacity(1 << 18, std::io::stdout().lock());

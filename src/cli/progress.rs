@@ -98,7 +98,8 @@ impl Progress for Renderer {
                     bar.inc(size);
                 }
             }
-            event if self.verbose > 1 => {
+            // Reading begins as often as it ends; that much only the second -v tells.
+            event if self.verbose > 1 || self.verbose == 1 && !matches!(event, Event::Began(_)) => {
                 if let Some(line) = line_of(&event) {
                     self.say(&line);
                 }
