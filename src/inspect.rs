@@ -197,7 +197,8 @@ impl Look<'_> {
             self.warn(format!("config {} is missing", config.digest));
         }
         let diff_ids = parsed.as_ref().and_then(|c| c.diff_ids.clone()).unwrap_or_default();
-        if parsed.is_some() && diff_ids.len() != layers.len() {
+        let artifact = parsed.as_ref().is_some_and(Config::is_only_platform);
+        if parsed.is_some() && !artifact && diff_ids.len() != layers.len() {
             let (have, say) = (layers.len(), diff_ids.len());
             self.warn(format!(
                 "{}: {have} layers, but the config lists {say} diff ids",
