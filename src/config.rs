@@ -73,6 +73,13 @@ impl Config {
         Platform::from_fields(&self.body)
     }
 
+    /// Whether it says a platform and nothing else: what oras writes for an artifact that is for one
+    /// platform. An image's config has a `rootfs`.
+    pub fn is_only_platform(&self) -> bool {
+        let known = ["architecture", "os", "variant", "os.version", "os.features", "created"];
+        self.body.keys().all(|key| known.contains(&key.as_str())) && self.platform().is_some()
+    }
+
     /// Creation time, RFC 3339 as written; empty when absent.
     pub fn created(&self) -> &str {
         self.body.get("created").and_then(Value::as_str).unwrap_or_default()

@@ -113,6 +113,18 @@ impl Look<'_> {
         }
     }
 
+    /// A config, also one whose descriptor has its size wrong; `None` when it is absent or damaged.
+    fn config(&mut self, desc: &Descriptor) -> Result<Option<Vec<u8>>> {
+        match self.read(desc, "config") {
+            Err(e) if e.kind() == Kind::Corrupt => {
+                self.warn(format!("config: {}", e.what()));
+                let size = self.source.extent(desc).map_or(desc.size, |extent| extent.size);
+                Ok(self.read(&Descriptor { size, ..desc.clone() }, "config").unwrap_or_default())
+            }
+            other => other,
+        }
+    }
+
     fn warn(&mut self, text: String) {
         if !self.inventory.warnings.contains(&text) {
             self.inventory.warnings.push(text);
@@ -187,9 +199,14 @@ impl Look<'_> {
         image: bool,
     ) -> Result<()> {
         let mut parsed = None;
-        if image && let Some(config) = config {
-            if let Some(bytes) = self.read(config, "config")? {
-                parsed = Some(Config::parse(&bytes).map_err(|e| e.at(config.digest.to_string()))?);
+        // Layers of unknown types do not make the config less an image's.
+        if let Some(config) = config.filter(|c| image || c.media_type.role() == Role::Config) {
+            if let Some(bytes) = self.config(config)? {
+                match Config::parse(&bytes) {
+                    Ok(config) => parsed = Some(config),
+                    Err(e) if image => return Err(e.at(config.digest.to_string())),
+                    Err(_) => {}
+                }
             }
         } else if let Some(config) = config
             && !self.source.has(config)?
@@ -197,7 +214,8 @@ impl Look<'_> {
             self.warn(format!("config {} is missing", config.digest));
         }
         let diff_ids = parsed.as_ref().and_then(|c| c.diff_ids.clone()).unwrap_or_default();
-        if parsed.is_some() && diff_ids.len() != layers.len() {
+        let artifact = parsed.as_ref().is_some_and(Config::is_only_platform);
+        if image && parsed.is_some() && !artifact && diff_ids.len() != layers.len() {
             let (have, say) = (layers.len(), diff_ids.len());
             self.warn(format!(
                 "{}: {have} layers, but the config lists {say} diff ids",

@@ -16,6 +16,9 @@ pub(crate) fn of(error: &Error) -> Option<String> {
         Kind::Malformed if what.starts_with("invalid reference") => {
             "load the image without its name: --ignore-bad-tags".into()
         }
+        Kind::Malformed if what.starts_with("sparse member") => {
+            format!("no image archive has any; a root file system: imgpack import {input} NAME")
+        }
         Kind::Malformed if what.contains("`import`") => format!("imgpack import {input} NAME"),
         Kind::Corrupt | Kind::Malformed if error.subject().is_some() => {
             format!("list all damage with: imgpack verify {input}; then fetch or export it again")

@@ -384,10 +384,13 @@ impl Walker<'_> {
         if image && let Some(config) = &manifest.config {
             let bytes = self.bytes(config, "config")?;
             let parsed = Config::parse(&bytes).map_err(|e| e.at(config.digest.to_string()))?;
-            let diff_ids = parsed.check_layers(manifest.layers.len());
-            manifest.diff_ids = diff_ids.map_err(|e| e.at(desc.digest.to_string()))?.to_vec();
             manifest.platform = parsed.platform().or(manifest.platform);
-            manifest.config_bytes = Some(bytes);
+            // An artifact for one platform is no image, although its config has an image's type.
+            if !parsed.is_only_platform() {
+                let diff_ids = parsed.check_layers(manifest.layers.len());
+                manifest.diff_ids = diff_ids.map_err(|e| e.at(desc.digest.to_string()))?.to_vec();
+                manifest.config_bytes = Some(bytes);
+            }
         } else if let Some(config) = &manifest.config
             && !self.from.has(config)?
         {

@@ -60,8 +60,9 @@ pub fn index_json(published: &[Sealed]) -> Vec<u8> {
 }
 
 /// manifest.json over everything published: one item for each image config, tags merged. Of an
-/// index, the image for this machine stands for all, as docker writes it.
-pub fn manifest_json(published: &[Sealed]) -> Vec<u8> {
+/// index, the image for this machine stands for all, as docker writes it. `None` when there is no
+/// image.
+pub fn manifest_json(published: &[Sealed]) -> Option<Vec<u8>> {
     struct Item<'a> {
         image: &'a Image,
         tags: Vec<String>,
@@ -94,7 +95,7 @@ pub fn manifest_json(published: &[Sealed]) -> Vec<u8> {
             Value::Object(row)
         })
         .collect();
-    go_compact(&Value::Array(rows))
+    (!rows.is_empty()).then(|| go_compact(&Value::Array(rows)))
 }
 
 /// The image that an engine on this machine would run; the first when none fits.

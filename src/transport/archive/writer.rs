@@ -249,8 +249,11 @@ impl Sink for ArchiveSink {
         if self.halves != Halves::Docker {
             state.file("index.json", &tables::index_json(&published))?;
         }
-        if self.halves != Halves::Oci {
-            state.file("manifest.json", &tables::manifest_json(&published))?;
+        // Engines refuse an empty table; artifacts alone need none.
+        if self.halves != Halves::Oci
+            && let Some(table) = tables::manifest_json(&published)
+        {
+            state.file("manifest.json", &table)?;
         }
         if self.halves != Halves::Docker {
             state.file("oci-layout", tables::MARKER)?;
