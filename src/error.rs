@@ -95,6 +95,12 @@ impl Error {
             .input(path.display().to_string())
     }
 
+    /// A place that has less room than what is to be written needs.
+    pub fn no_room(what: impl Into<String>) -> Self {
+        // The system's own number for it, so that callers need to know one only.
+        Self::from_parts(Kind::Io, what.into(), Some(rustix::io::Errno::NOSPC.raw_os_error()))
+    }
+
     fn from_parts(kind: Kind, what: String, os: Option<i32>) -> Self {
         Self(Arc::new(Inner { kind, what, input: None, place: None, os }))
     }

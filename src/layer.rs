@@ -89,7 +89,7 @@ fn truncated(encoding: Encoding) -> io::Error {
 }
 
 /// A number of bytes in binary units: limits and windows are powers of two.
-fn binary_size(bytes: u64) -> String {
+pub fn binary_size(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let unit = (bytes.max(1).ilog2() / 10) as usize;
     let one = 1_u64 << (10 * unit);

@@ -52,6 +52,14 @@ pub trait Members: Sync {
     /// As [`Members::read`].
     fn digest(&self, name: &str) -> Result<Digest>;
 
+    /// Whether two members have the same bytes; may read both.
+    ///
+    /// # Errors
+    /// As [`Members::read`].
+    fn same(&self, a: &str, b: &str) -> Result<bool> {
+        Ok(self.size(a)? == self.size(b)? && self.digest(a)? == self.digest(b)?)
+    }
+
     /// Names of all members, for formats that have no table.
     fn names(&self) -> Vec<String>;
 }

@@ -194,6 +194,11 @@ pub trait Sink: Send + Sync {
         Ok(None)
     }
 
+    /// Bytes that still fit, where the bytes of blobs are what will be written.
+    fn free(&self) -> Option<u64> {
+        None
+    }
+
     /// Note a diff id that was checked, for a sink that remembers them.
     fn proved(&self, _layer: &Descriptor, _diff_id: DiffId) {}
 
@@ -270,6 +275,22 @@ impl<'a> Blob<'a> {
     /// # Errors
     /// `Missing`, `Malformed`, `Io`.
     pub fn open(&self) -> Result<Verified<'_>> {
+        let verified = self.verified()?;
+        Ok(match &self.unpack {
+            Some((encoding, unpacked)) if rayon::current_num_threads() > 1 => {
+                verified.unpacking(*encoding, unpacked.clone(), self.claims.clone())
+            }
+            Some((encoding, unpacked)) => verified.unpacking_after(
+                *encoding,
+                unpacked.clone(),
+                self.claims.clone(),
+                Box::new(|| Ok(self.verified()?.quiet())),
+            ),
+            None => verified,
+        })
+    }
+
+    fn verified(&self) -> Result<Verified<'_>> {
         let (inner, place): (Box<dyn Read + Send>, String) = match &self.from {
             From::Source(source) => {
                 let place = source.whereabouts(&self.desc);
@@ -287,16 +308,10 @@ impl<'a> Blob<'a> {
                 (Box::new(extent.reader()), self.desc.digest.to_string())
             }
         };
-        let verified = match &self.from {
+        Ok(match &self.from {
             // Our own file, hashed while it was written.
             From::Scratch(..) => Verified::known(inner, &self.desc, place, self.ctx),
             _ => Verified::new(inner, &self.desc, place, self.ctx),
-        };
-        Ok(match &self.unpack {
-            Some((encoding, unpacked)) => {
-                verified.unpacking(*encoding, unpacked.clone(), self.claims.clone())
-            }
-            None => verified,
         })
     }
 

@@ -15,9 +15,9 @@ use crate::descriptor::Descriptor;
 use crate::digest::{Algorithm, DiffId, Digest, Hasher};
 use crate::encoding::Encoding;
 use crate::error::{Error, Result};
-use crate::io::pump::CHUNK;
+use crate::io::pump::{self, CHUNK};
 use crate::layer;
-use crate::progress::Event;
+use crate::progress::{Event, Silent};
 
 /// Reads a blob and fails at its end unless it is what its descriptor says.
 pub struct Verified<'a> {
@@ -28,12 +28,16 @@ pub struct Verified<'a> {
     size: u64,
     done: u64,
     tap: Option<Tap>,
+    second: Option<(Encoding, Again<'a>)>,
     unpacked: Option<Arc<Unpacked>>,
     claims: Vec<DiffId>,
     ctx: Context,
     place: String,
     failed: Option<Error>,
 }
+
+/// Opens the same blob once more.
+pub type Again<'a> = Box<dyn FnOnce() -> Result<Verified<'a>> + Send + 'a>;
 
 /// Where the diff id found by an unpack check is left.
 #[derive(Default, Debug)]
@@ -66,6 +70,7 @@ impl<'a> Verified<'a> {
             size: desc.size,
             done: 0,
             tap: None,
+            second: None,
             unpacked: None,
             claims: Vec::new(),
             ctx: ctx.clone(),
@@ -103,6 +108,31 @@ impl<'a> Verified<'a> {
         self
     }
 
+    /// The same check without a second thread: once the blob has proved true it is read again, and
+    /// unpacked.
+    #[must_use]
+    pub fn unpacking_after(
+        mut self,
+        encoding: Encoding,
+        unpacked: Arc<Unpacked>,
+        claims: Vec<DiffId>,
+        again: Again<'a>,
+    ) -> Self {
+        self.claims = claims;
+        if encoding != Encoding::Plain || self.expected.algorithm() != Algorithm::Sha256 {
+            self.second = Some((encoding, again));
+        }
+        self.unpacked = Some(unpacked);
+        self
+    }
+
+    /// The same reader, whose bytes are not counted as progress.
+    #[must_use]
+    pub fn quiet(mut self) -> Self {
+        self.ctx.progress = Arc::new(Silent);
+        self
+    }
+
     fn finish(&mut self) -> Result<()> {
         if self.done != self.size {
             let (expected, done, size) = (self.expected, self.done, self.size);
@@ -114,9 +144,16 @@ impl<'a> Verified<'a> {
         if found != self.expected {
             return Err(Error::corrupt(format!("expected {}, found {found}", self.expected)));
         }
-        let diff_id = match self.tap.take() {
-            Some(tap) => tap.finish()?,
-            None => DiffId(found),
+        let diff_id = match (self.tap.take(), self.second.take()) {
+            (Some(tap), _) => tap.finish()?,
+            (None, Some((encoding, again))) => {
+                let mut reader = again()?;
+                let diff_id = diff_id(encoding, &mut reader, &self.ctx.limits.stream)?;
+                // What was unpacked counts only when it was the same bytes.
+                pump::copy(&mut reader, &mut io::sink())?;
+                diff_id
+            }
+            (None, None) => DiffId(found),
         };
         if let Some(unpacked) = &self.unpacked {
             if !self.claims.is_empty() && !self.claims.contains(&diff_id) {

@@ -32,6 +32,11 @@ impl Run {
     /// `Usage`, `Io`.
     pub(crate) fn start(global: &Global) -> Result<Self> {
         let signals = Signals::listen()?;
+        if global.jobs == 1 {
+            // One job is one thread: this one. A pool that exists already is as good.
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread();
+            let _ = pool.build_global();
+        }
         let log = match &global.log_file {
             Some(path) => Some(Arc::new(Log::open(path)?)),
             None => None,

@@ -175,7 +175,10 @@ pub(super) fn ship(
         // The longest first, so that no core waits for one large blob at the end.
         leaves.sort_by_key(|leaf| std::cmp::Reverse(leaf.desc.size));
     }
-    let bytes = leaves.iter().map(|l| l.desc.size).sum();
+    let bytes = total(&leaves);
+    if policy.compress.is_none() {
+        check_room(from, to, &leaves)?;
+    }
     ctx.progress.event(Event::Planned { blobs: leaves.len() as u64, bytes });
     let run = Run {
         from,
@@ -218,6 +221,33 @@ pub(super) fn ship(
         shipped.outcome.insert(outcome.was.digest, outcome);
     }
     Ok(shipped)
+}
+
+fn total(leaves: &[Leaf]) -> u64 {
+    leaves.iter().fold(0, |sum, leaf| sum.saturating_add(leaf.desc.size))
+}
+
+/// Fails before anything is written when it is certain that not all of it fits.
+fn check_room(from: &dyn Source, to: &dyn Sink, leaves: &[Leaf]) -> Result<()> {
+    let Some(free) = to.free() else { return Ok(()) };
+    // Nothing can be wrong where everything would fit even if it were new.
+    if total(leaves) <= free {
+        return Ok(());
+    }
+    let mut need = 0_u64;
+    for leaf in leaves {
+        // What was unpacked beside the target is moved, not written again.
+        if from.spare(&leaf.desc).is_none() && !to.reuse(&leaf.desc)? {
+            // A descriptor may lie; what lies there does not.
+            let there = from.extent(&leaf.desc).map_or(0, |e| e.size);
+            need = need.saturating_add(there.min(leaf.desc.size));
+        }
+    }
+    if need <= free {
+        return Ok(());
+    }
+    let (need, free) = (layer::binary_size(need), layer::binary_size(free));
+    Err(Error::no_room(format!("needs {need}, {free} free")).input(to.place()))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -315,13 +315,15 @@ impl Dir {
         fs::syncfs(&self.fd).map_err(|e| flush_failed(os(&self.path, "flushing", e)))
     }
 
-    /// Bytes an unprivileged user may still write there.
+    /// Bytes that may still be written there: for root that is all there are.
     ///
     /// # Errors
     /// `Io`.
     pub fn free(&self) -> Result<u64> {
         let stat = fs::fstatvfs(&self.fd).map_err(|e| os(&self.path, "looking at", e))?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        let blocks =
+            if rustix::process::geteuid().is_root() { stat.f_bfree } else { stat.f_bavail };
+        Ok(blocks.saturating_mul(stat.f_frsize))
     }
 
     /// Takes a kernel lock on the directory, shared or exclusive, waiting up to `wait` seconds.

@@ -72,6 +72,11 @@ impl Output {
         self.dir.path()
     }
 
+    /// Bytes that still fit beside it, when the system says.
+    pub fn free(&self) -> Option<u64> {
+        self.dir.free().ok()
+    }
+
     /// Where it will be.
     pub fn target(&self) -> &Path {
         &self.target

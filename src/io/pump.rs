@@ -9,7 +9,8 @@ use std::io::{self, Read, Write};
 pub const CHUNK: usize = 256 << 10;
 const DEPTH: usize = 4;
 
-/// Copies all of `from` to `to`, reading on a second thread. Returns the number of bytes.
+/// Copies all of `from` to `to`, reading on a second thread where rayon may use more than one.
+/// Returns the number of bytes.
 ///
 /// # Errors
 /// The first error of either side.
@@ -22,6 +23,9 @@ pub fn copy(
     to.write_all(&first[..filled])?;
     if filled < CHUNK {
         return Ok(filled as u64);
+    }
+    if rayon::current_num_threads() == 1 {
+        return alone(from, to, first, filled as u64);
     }
     let (full_tx, full_rx) = crossbeam_channel::bounded::<io::Result<Vec<u8>>>(DEPTH);
     let (free_tx, free_rx) = crossbeam_channel::bounded::<Vec<u8>>(DEPTH + 2);
@@ -52,6 +56,23 @@ pub fn copy(
         }
         Ok(total)
     })
+}
+
+/// The rest of a copy on the calling thread.
+fn alone(
+    from: &mut (impl Read + ?Sized),
+    to: &mut (impl Write + ?Sized),
+    mut buf: Vec<u8>,
+    mut total: u64,
+) -> io::Result<u64> {
+    loop {
+        let filled = fill(from, &mut buf)?;
+        to.write_all(&buf[..filled])?;
+        total += filled as u64;
+        if filled < buf.len() {
+            return Ok(total);
+        }
+    }
 }
 
 /// Reads until `buf` is full or the stream ends.

@@ -248,7 +248,13 @@ fn image(
             None => (media_type::DOCKER_LAYER, plain_digest(members, &name, diff_id.0)?),
             Some(digest) => (media_type::DOCKER_LAYER_GZIP, digest),
         };
-        layout.members.entry(digest).or_insert(name);
+        let known = layout.members.entry(digest).or_insert_with(|| name.clone());
+        // Only the first is read later, so one that merely claims the same diff id ends here.
+        if *known != name && !members.same(known, &name)? {
+            let (known, name) = (crate::text::escape(known), crate::text::escape(&name));
+            let what = format!("ambiguous: layers {known} and {name} differ and are both {digest}");
+            return Err(Error::corrupt(what));
+        }
         descs.push(Descriptor::new(kind, digest, found.size));
     }
     let manifest = manifest::synthesise(&config, &descs);

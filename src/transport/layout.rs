@@ -295,6 +295,10 @@ impl Sink for LayoutSink {
         self.staging.put(blob)
     }
 
+    fn free(&self) -> Option<u64> {
+        self.root.free().ok()
+    }
+
     fn proved(&self, layer: &Descriptor, diff_id: DiffId) {
         if self.rules.remember && layer.digest != diff_id.0 {
             lock(&self.proved).push((layer.digest, diff_id));

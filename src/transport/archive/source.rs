@@ -130,12 +130,13 @@ impl Source for ArchiveSource {
     fn spare(&self, desc: &Descriptor) -> Option<(Arc<Scratch>, String)> {
         use crate::layout::Members;
         let name = self.member(desc);
+        let spare = self.archive.spare(&name)?;
         // Only when the bytes hashed on arrival are the ones that are wanted.
         let arrived = self.archive.digest(&name).ok()?;
         if arrived != desc.digest || self.archive.extent(&name).ok()??.size != desc.size {
             return None;
         }
-        self.archive.spare(&name)
+        Some(spare)
     }
 
     fn warnings(&self) -> &[String] {

@@ -40,6 +40,15 @@ pub enum Target {
     Stream(Box<dyn Write + Send>),
 }
 
+impl Target {
+    fn free(&self) -> Option<u64> {
+        match self {
+            Self::File(file) => file.free(),
+            Self::Stream(_) => None,
+        }
+    }
+}
+
 impl Write for Target {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match self {
@@ -198,6 +207,10 @@ impl Sink for ArchiveSink {
 
     fn scratch(&self) -> Result<Arc<Scratch>> {
         (self.scratch)()
+    }
+
+    fn free(&self) -> Option<u64> {
+        self.state().out.plain().and_then(|target| target.free())
     }
 
     fn reuse(&self, desc: &Descriptor) -> Result<bool> {
