@@ -14,7 +14,7 @@ union() {
     [ -n "$refs" ] || { echo "load printed no image"; return 1; }
     case "$*" in *containerd*) refs=$(named "$refs") ;; esac
     # shellcheck disable=SC2086
-    "$IMGPACK" --store "$RIG/store" save "$@" -o "$out" $refs
+    "$IMGPACK" --store "$RIG/store" save -f "$@" -o "$out" $refs
 }
 
 # named REFS: the same with a name for each bare ID, which containerd needs.

@@ -21,7 +21,7 @@ from_docker() { # STORE NAME
 docker_to_imgpack() {
     rm -rf "$RIG/store"
     docker_at "$1" save "$2:1" | "$IMGPACK" --store "$RIG/store" load || return 1
-    "$IMGPACK" --store "$RIG/store" save -o "$RIG/piped.tar" "$2:1" || return 1
+    "$IMGPACK" --store "$RIG/store" save -f -o "$RIG/piped.tar" "$2:1" || return 1
     [ "$(archive ids "$RIG/piped.tar")" = "$known" ]
 }
 imgpack_to_docker() {
