@@ -224,7 +224,9 @@ impl Read for Verified<'_> {
 
 /// A layer that does not unpack to what its images claim.
 pub fn wrong_diff_id(layer: &Digest, claims: &[DiffId], found: DiffId) -> Error {
-    let claims: Vec<String> = claims.iter().map(ToString::to_string).collect();
+    let mut claims: Vec<String> = claims.iter().map(ToString::to_string).collect();
+    claims.sort();
+    claims.dedup();
     let claims = claims.join(" or ");
     Error::corrupt(format!("layer {layer}: expected diff id {claims}, found {found}"))
 }

@@ -42,6 +42,25 @@ struct Outcome {
     was: Descriptor,
     error: Option<Error>,
     diff_id: Option<DiffId>,
+    /// Where it lies in the source, for messages.
+    place: String,
+}
+
+impl Outcome {
+    fn new(from: &dyn Source, was: &Descriptor, now: &Descriptor, diff_id: Option<DiffId>) -> Self {
+        let place = from.whereabouts(was);
+        Self { now: now.clone(), was: was.clone(), error: None, diff_id, place }
+    }
+
+    /// What is wrong with it as the layer that must unpack to `claimed`.
+    fn fault(&self, claimed: Option<DiffId>) -> Option<Error> {
+        if self.error.is_some() {
+            return self.error.clone();
+        }
+        let (claimed, found) = (claimed?, self.diff_id?);
+        let wrong = || wrong_diff_id(&self.was.digest, &[claimed], found).at(self.place.clone());
+        (claimed != found).then(wrong)
+    }
 }
 
 /// One leaf to deliver.
@@ -65,20 +84,11 @@ impl Shipped {
             if !seen.insert((desc.digest, claimed)) {
                 continue;
             }
-            if let Some(error) = &outcome.error {
-                errors.push(error.clone());
-            } else if desc.size != outcome.was.size {
-                errors.push(Error::corrupt(format!(
-                    "ambiguous: {} is listed with two sizes",
-                    desc.digest
-                )));
-            } else if let (Some(claimed), Some(found)) = (claimed, outcome.diff_id)
-                && claimed != found
-            {
-                let what =
-                    format!("layer {}: expected diff id {claimed}, found {found}", desc.digest);
+            if desc.size != outcome.was.size {
+                let what = format!("ambiguous: {} is listed with two sizes", desc.digest);
                 errors.push(Error::corrupt(what));
             }
+            errors.extend(outcome.fault(claimed));
         }
         errors
     }
@@ -90,13 +100,7 @@ impl Shipped {
         for tree in trees {
             for (desc, claimed) in tree.node.leaves() {
                 let Some(outcome) = self.outcome.get(&desc.digest) else { continue };
-                let mismatch = || {
-                    let (claimed, found) = (claimed?, outcome.diff_id?);
-                    let what =
-                        format!("layer {}: expected diff id {claimed}, found {found}", desc.digest);
-                    (claimed != found).then(|| Error::corrupt(what))
-                };
-                let Some(error) = outcome.error.clone().or_else(mismatch) else { continue };
+                let Some(error) = outcome.fault(claimed) else { continue };
                 let i = *at.entry(desc.digest).or_insert_with(|| {
                     damage.push(Damage { digest: desc.digest, error, images: Vec::new() });
                     damage.len() - 1
@@ -292,8 +296,8 @@ impl Run<'_> {
                         lock(&self.stop).get_or_insert(error);
                         return;
                     }
-                    let (was, now) = (leaf.desc.clone(), leaf.desc.clone());
-                    (Outcome { now, was, error: Some(error), diff_id: None }, false)
+                    let outcome = Outcome::new(self.from, &leaf.desc, &leaf.desc, None);
+                    (Outcome { error: Some(error), ..outcome }, false)
                 }
             };
             lock(&self.done).push((outcome, stored));
@@ -337,12 +341,7 @@ impl Run<'_> {
 
     /// Delivers a leaf as it is.
     fn carry(&self, leaf: &Leaf, at: usize, encoding: Encoding) -> Result<(Outcome, bool)> {
-        let outcome = |diff_id| Outcome {
-            now: leaf.desc.clone(),
-            was: leaf.desc.clone(),
-            error: None,
-            diff_id,
-        };
+        let outcome = |diff_id| Outcome::new(self.from, &leaf.desc, &leaf.desc, diff_id);
         let proven = self.from.diff_id(&leaf.desc);
         let plain =
             encoding == Encoding::Plain && leaf.desc.digest.algorithm() == Algorithm::Sha256;
@@ -398,11 +397,8 @@ impl Run<'_> {
         encoding: Encoding,
         target: Compression,
     ) -> Result<(Outcome, bool)> {
-        let outcome = |now: &Descriptor, diff_id| Outcome {
-            now: now.clone(),
-            was: leaf.desc.clone(),
-            error: None,
-            diff_id: Some(diff_id),
+        let outcome = |now: &Descriptor, diff_id: DiffId| {
+            Outcome::new(self.from, &leaf.desc, now, Some(diff_id))
         };
         if self.ordered && self.turn.comes_soon(at) {
             let mut diff_id = None;

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::context::Context;
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Error, Result};
+use crate::io::map::Map;
 use crate::io::parts::Extent;
 use crate::io::pump;
 use crate::io::scratch::Scratch;
@@ -46,6 +47,7 @@ pub(super) struct Archive {
     slots: BTreeMap<Box<str>, Slot>,
     input: Option<Extent>,
     shared: Option<Extent>,
+    map: Option<Map>,
     scratch: Option<Arc<Scratch>>,
     path: String,
     hashed: Mutex<BTreeMap<u64, Digest>>,
@@ -102,6 +104,9 @@ impl Archive {
             let file = file_name.parse().unwrap_or_default();
             Ok(Slot::Own { file, size: entry.size, digest })
         })?;
+        if small_size > 0 {
+            archive.map = Some(Map::scratch(&small)?);
+        }
         archive.shared = Some(Extent::whole(small, &scratch.path(&small_name), small_size));
         archive.scratch = Some(scratch);
         Ok(archive)
@@ -112,6 +117,7 @@ impl Archive {
             slots: BTreeMap::new(),
             input: None,
             shared: None,
+            map: None,
             scratch: None,
             path,
             hashed: Mutex::default(),
@@ -322,6 +328,13 @@ impl Archive {
 
 impl layout::Members for Archive {
     fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        // Small members of a stream lie side by side in a file of our own.
+        if let (Some(map), Some(Slot::Bytes { offset, size, shared: true, .. })) =
+            (&self.map, self.resolve(name)?)
+            && *size <= limit
+        {
+            return Ok(map.piece(*offset, *size).map(<[u8]>::to_vec));
+        }
         let Some(extent) = self.extent(name)? else { return Ok(None) };
         if extent.size > limit {
             let (name, size) = (crate::text::escape(name), extent.size);
