@@ -143,6 +143,18 @@ impl Error {
         Self(Arc::new(inner))
     }
 
+    /// Names the document that the place already said lies in; the place itself when none is said.
+    #[must_use]
+    pub fn within(self, document: impl Into<String>) -> Self {
+        let mut inner = Arc::unwrap_or_clone(self.0);
+        let document = document.into();
+        inner.place = Some(match inner.place {
+            Some(place) => format!("{document}, {place}"),
+            None => document,
+        });
+        Self(Arc::new(inner))
+    }
+
     /// Puts `context: ` before what is wrong.
     #[must_use]
     pub fn context(self, context: impl fmt::Display) -> Self {

@@ -153,7 +153,7 @@ impl Look<'_> {
         let doc = match Document::parse(&bytes, &desc.media_type) {
             Ok(doc) => doc,
             Err(_) if what == "blob" => return Ok(()),
-            Err(e) => return Err(e.at(desc.digest.to_string())),
+            Err(e) => return Err(e.within(desc.digest.to_string())),
         };
         let companion = companion || doc.subject.is_some() || desc.is_attestation();
         match doc.kind {
@@ -204,7 +204,7 @@ impl Look<'_> {
             if let Some(bytes) = self.config(config)? {
                 match Config::parse(&bytes) {
                     Ok(config) => parsed = Some(config),
-                    Err(e) if image => return Err(e.at(config.digest.to_string())),
+                    Err(e) if image => return Err(e.within(config.digest.to_string())),
                     Err(_) => {}
                 }
             }

@@ -101,7 +101,7 @@ pub struct Layout {
 /// `Malformed` when they break their format, contradict each other or hold no image.
 pub fn interpret(members: &dyn Members, reading: Reading, ctx: &Context) -> Result<Layout> {
     let manifest_json = match members.read("manifest.json", MAX_DOCUMENT)? {
-        Some(bytes) => docker::table(&bytes).map_err(|e| e.at("manifest.json"))?,
+        Some(bytes) => docker::table(&bytes).map_err(|e| e.within("manifest.json"))?,
         None => None,
     };
     let index_json = members.read("index.json", MAX_DOCUMENT)?;
@@ -118,7 +118,7 @@ pub fn interpret(members: &dyn Members, reading: Reading, ctx: &Context) -> Resu
             if marker.is_none() {
                 layout.warnings.push("index.json without oci-layout".into());
             }
-            oci = entries(members, bytes, &mut layout, ctx).map_err(|e| e.at("index.json"))?;
+            oci = entries(members, bytes, &mut layout, ctx).map_err(|e| e.within("index.json"))?;
         }
         Some(_) => {}
         None if marker.is_some() => layout.warnings.push("oci-layout without index.json".into()),
@@ -146,7 +146,7 @@ pub fn interpret(members: &dyn Members, reading: Reading, ctx: &Context) -> Resu
 }
 
 fn check_marker(bytes: &[u8]) -> Result<()> {
-    let marker = json::object(bytes).map_err(|e| e.at("oci-layout"))?;
+    let marker = json::object(bytes).map_err(|e| e.within("oci-layout"))?;
     match marker.get("imageLayoutVersion").and_then(Value::as_str) {
         None | Some("1.0.0") => Ok(()),
         Some(other) => {

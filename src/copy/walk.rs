@@ -271,7 +271,7 @@ impl Walker<'_> {
             Ok(doc) => doc,
             // An entry of an unknown type need not be a manifest.
             Err(_) if !parent => return Ok(Some(Node::Opaque(desc.clone()))),
-            Err(e) => return Err(e.at(desc.digest.to_string())),
+            Err(e) => return Err(e.within(desc.digest.to_string())),
         };
         let image = doc.is_image();
         match doc.kind {
@@ -383,7 +383,7 @@ impl Walker<'_> {
         };
         if image && let Some(config) = &manifest.config {
             let bytes = self.bytes(config, "config")?;
-            let parsed = Config::parse(&bytes).map_err(|e| e.at(config.digest.to_string()))?;
+            let parsed = Config::parse(&bytes).map_err(|e| e.within(config.digest.to_string()))?;
             manifest.platform = parsed.platform().or(manifest.platform);
             // An artifact for one platform is no image, although its config has an image's type.
             if !parsed.is_only_platform() {

@@ -48,7 +48,9 @@ pub fn images(members: &dyn Members, reading: Reading, layout: &mut Layout) -> R
         ));
     }
     let mut tips = match &table {
-        Some(bytes) => repositories(bytes, reading, layout).map_err(|e| e.at("repositories"))?,
+        Some(bytes) => {
+            repositories(bytes, reading, layout).map_err(|e| e.within("repositories"))?
+        }
         None => BTreeMap::new(),
     };
     let mut loaded: HashMap<String, Layer> = HashMap::new();
@@ -103,7 +105,7 @@ fn repositories(
 fn layer(members: &dyn Members, id: &str) -> Result<Layer> {
     let path = format!("{id}/json");
     let bytes = members.read(&path, MAX_DOCUMENT)?.unwrap_or_default();
-    let json = strict::object(&bytes).map_err(|e| e.at(path))?;
+    let json = strict::object(&bytes).map_err(|e| e.within(path))?;
     let member = format!("{id}/layer.tar");
     let Some(size) = members.size(&member)? else {
         return Err(Error::malformed(format!("layer {member} is missing")));

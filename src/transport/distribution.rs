@@ -89,7 +89,7 @@ impl RegistryFiles {
             .root
             .read(&path, MAX_DOCUMENT)?
             .ok_or_else(|| Error::malformed(format!("{digest} is missing")).at(name.familiar()))?;
-        let doc = Document::parse(&bytes, &"".into()).map_err(|e| e.at(path))?;
+        let doc = Document::parse(&bytes, &"".into()).map_err(|e| e.within(path))?;
         let desc = Descriptor::new(doc.media_type.as_str(), digest, bytes.len() as u64);
         let companion = doc.subject.is_some();
         self.roots.push(Root {

@@ -52,7 +52,7 @@ impl DirSource {
         let bytes = root
             .read("manifest.json", MAX_DOCUMENT)?
             .ok_or_else(|| Error::malformed("manifest.json is missing"))?;
-        let doc = Document::parse(&bytes, &"".into()).map_err(|e| e.at("manifest.json"))?;
+        let doc = Document::parse(&bytes, &"".into()).map_err(|e| e.within("manifest.json"))?;
         let root_desc = Descriptor::of(doc.media_type.as_str(), &bytes);
         let found = Root {
             names: Vec::new(),
