@@ -47,7 +47,9 @@ pub(crate) fn run(args: &CopyArgs, run: &Run) -> Result<u8> {
     }
     if !args.quiet {
         for image in report.published.iter().filter(|i| !i.root.companion) {
-            out::line(&format!("Copied image: {} {}", image.root.title(), image.target.digest))?;
+            let line = format!("Copied image: {} {}", image.root.title(), image.target.digest);
+            // An archive on standard output is followed by nothing.
+            if to.path.as_os_str() == "-" { out::error_line(&line) } else { out::line(&line)? }
         }
     }
     Ok(convert::failures(&report, run))
