@@ -34,6 +34,7 @@ mod table;
 mod tag;
 mod template;
 mod verify;
+mod words;
 
 use args::{Cli, Verb};
 
@@ -43,9 +44,11 @@ pub(crate) fn main() -> ExitCode {
         Ok(command) => command,
         Err(error) => return exit::report(&error, None),
     };
-    let cli = match command.try_get_matches().and_then(|m| Cli::from_arg_matches(&m)) {
+    let typed = words::read(&command, std::env::args_os().collect());
+    let matches = command.try_get_matches_from(&typed);
+    let cli = match matches.and_then(|m| Cli::from_arg_matches(&m)) {
         Ok(cli) => cli,
-        Err(error) => return exit::usage(&error),
+        Err(error) => return exit::usage(&error, &typed),
     };
     let run = match run::Run::start(&cli.global) {
         Ok(run) => run,

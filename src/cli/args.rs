@@ -132,7 +132,6 @@ pub(crate) enum Verb {
     /// Write the flattened file system of an image as a tar
     Export(ExportArgs),
     /// List images of the store
-    #[command(alias = "image")]
     Images(ImagesArgs),
     /// Show what an image or a place holds, as JSON
     Inspect(InspectArgs),
@@ -301,6 +300,12 @@ pub(crate) struct ExportArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  imgpack images
+  imgpack images --digests --no-trunc
+  imgpack images -q --filter reference='registry.local/*'
+  imgpack images --format '{{.Repository}}:{{.Tag}} {{.Size}}'")]
 pub(crate) struct ImagesArgs {
     /// Only this repository, or repository and tag
     #[arg(value_name = "REPOSITORY[:TAG]")]
@@ -339,9 +344,17 @@ pub(crate) struct InspectArgs {
     /// json, or a Go template
     #[arg(short, long, value_name = "FORMAT")]
     pub(crate) format: Option<String>,
+    /// Only images are here; taken for docker's sake
+    #[arg(long = "type", value_name = "TYPE", hide = true, value_parser = ["image"])]
+    pub(crate) _kind: Option<String>,
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  imgpack history nginx:1.27
+  imgpack history --no-trunc nginx.tar
+  imgpack history --format '{{.CreatedBy}}' nginx:1.27")]
 pub(crate) struct HistoryArgs {
     /// An image of the store, or a place that holds one
     #[arg(value_name = "IMAGE|PLACE")]
@@ -361,6 +374,10 @@ pub(crate) struct HistoryArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  imgpack tag nginx:1.27 registry.local/web/nginx:1.27
+  imgpack tag 4f06b0d5c1f7 nginx:stable")]
 pub(crate) struct TagArgs {
     /// An image, by name or ID
     #[arg(value_name = "SOURCE_IMAGE[:TAG]")]
@@ -371,6 +388,11 @@ pub(crate) struct TagArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  imgpack rmi nginx:1.26
+  imgpack rmi -f 4f06b0d5c1f7
+  imgpack rmi $(imgpack images -q --filter dangling=true)")]
 pub(crate) struct RmiArgs {
     /// Images, by name or ID
     #[arg(required = true, value_name = "IMAGE")]
@@ -384,6 +406,11 @@ pub(crate) struct RmiArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  imgpack prune --dry-run
+  imgpack prune
+  imgpack prune -a")]
 pub(crate) struct PruneArgs {
     /// Also remove untagged images
     #[arg(short, long)]
@@ -434,6 +461,14 @@ pub(crate) struct CopyArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  imgpack verify nginx.tar
+  imgpack verify /media/usb/*.tar oci:layout
+  imgpack verify store:
+  imgpack verify --format json nginx.tar      one record for each place
+
+Exit code: 0 sound, 3 damaged; each damaged blob is named with its place and the images that need it.")]
 pub(crate) struct VerifyArgs {
     /// Archives, directories, or store:
     #[arg(required = true, value_name = "PLACE")]
@@ -450,6 +485,13 @@ pub(crate) struct VerifyArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  imgpack ls nginx.tar
+  imgpack ls *.tar oci:layout dir:nginx
+  imgpack ls store:
+  docker save nginx | imgpack ls -
+  imgpack ls --format '{{.Name}} {{.Manifest}}' nginx.tar")]
 pub(crate) struct LsArgs {
     /// Archives, directories, or store:
     #[arg(required = true, value_name = "PLACE")]
@@ -466,6 +508,13 @@ pub(crate) struct LsArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  imgpack diff nginx:1.26 nginx:1.27
+  imgpack diff nginx.tar oci:layout
+  imgpack diff --no-files --format json old.tar new.tar
+
+Exit code: 0 same, 1 different, 2 and more: could not be compared.")]
 pub(crate) struct DiffArgs {
     /// An image of the store, or a place
     #[arg(value_name = "A")]
@@ -485,6 +534,11 @@ pub(crate) struct DiffArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  imgpack completions bash > ~/.local/share/bash-completion/completions/imgpack
+  imgpack completions zsh > ~/.zfunc/_imgpack
+  imgpack completions fish > ~/.config/fish/completions/imgpack.fish")]
 pub(crate) struct CompletionsArgs {
     /// Which shell
     #[arg(value_name = "SHELL")]
@@ -492,6 +546,10 @@ pub(crate) struct CompletionsArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  imgpack man | man -l -
+  imgpack man --dir ~/.local/share/man/man1")]
 pub(crate) struct ManArgs {
     /// Write a page for every verb into DIR instead
     #[arg(long, value_name = "DIR")]

@@ -50,8 +50,11 @@ pub(crate) fn code(result: imgpack::Result<u8>, run: &Run) -> ExitCode {
 }
 
 /// What clap has to say: help on standard output, errors on standard error.
-pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+pub(crate) fn usage(error: &clap::Error, typed: &[std::ffi::OsString]) -> ExitCode {
     // A reader that went away needs no help.
     let _ = error.print();
+    if let Some(hint) = hints::of_usage(error, typed) {
+        super::out::error_line(&format!("hint: {hint}"));
+    }
     ExitCode::from(if error.use_stderr() { 2 } else { 0 })
 }

@@ -2,6 +2,8 @@
 
 use imgpack::{Error, Kind};
 
+const NO_REGISTRY: &str = "this version reads and writes archives and directories, no registries";
+
 /// A hint for an error.
 pub(crate) fn of(error: &Error) -> Option<String> {
     let what = error.what();
@@ -19,15 +21,44 @@ pub(crate) fn of(error: &Error) -> Option<String> {
         Kind::Malformed if what.starts_with("sparse member") => {
             format!("no image archive has any; a root file system: imgpack import {input} NAME")
         }
+        Kind::Malformed if what.contains("`import`") && input == "standard input" => {
+            "imgpack import - NAME".into()
+        }
         Kind::Malformed if what.contains("`import`") => format!("imgpack import {input} NAME"),
-        Kind::Corrupt | Kind::Malformed if error.subject().is_some() => {
-            format!("list all damage with: imgpack verify {input}; then fetch or export it again")
+        Kind::Malformed if what == "holds no images" => {
+            "expected an image archive, an OCI layout, a dir: directory or a registry's storage"
+                .into()
+        }
+        Kind::Malformed if what.contains("truncated") => {
+            "the end is missing: copy or export it again".into()
+        }
+        Kind::Malformed if what.starts_with("the checksum of a tar header") => {
+            match error.place() {
+                Some("offset 0") => "this is no tar archive, plain or compressed".into(),
+                _ => "the archive is damaged: copy or export it again".into(),
+            }
+        }
+        Kind::Corrupt if error.subject().is_some() => damage(input),
+        Kind::Malformed if error.subject().is_some() && what.ends_with("is missing") => {
+            damage(input)
         }
         Kind::Missing if what.starts_with("no such image") => {
             "list what is there with: imgpack images".into()
         }
         Kind::Missing if what == "the store is empty" => {
             "fill it with: imgpack load -i FILE".into()
+        }
+        Kind::Missing if what == "no such file or directory" => match input.split_once(':') {
+            Some(("docker-daemon", image)) => format!("docker save {image} | imgpack load"),
+            Some(("containers-storage", image)) => format!("podman save {image} | imgpack load"),
+            Some(("docker", _)) => NO_REGISTRY.into(),
+            _ if !input.contains(['/', '.']) || input.contains(':') => {
+                format!("an image of the store is written: store:{input}")
+            }
+            _ => return None,
+        },
+        Kind::Usage if what.starts_with("not clear") && input.starts_with("docker:") => {
+            NO_REGISTRY.into()
         }
         Kind::Busy => "wait longer with --wait SECONDS".into(),
         Kind::Io if error.os_error() == Some(28) => {
@@ -40,4 +71,38 @@ pub(crate) fn of(error: &Error) -> Option<String> {
         Kind::Policy if what.contains("--platform") => "for example: --platform linux/amd64".into(),
         _ => return None,
     })
+}
+
+fn damage(input: &str) -> String {
+    format!("list all damage with: imgpack verify {input}; then fetch or export it again")
+}
+
+/// A hint for a command line that was not understood.
+pub(crate) fn of_usage(error: &clap::Error, typed: &[std::ffi::OsString]) -> Option<String> {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(imgpack::text::escape(text).into_owned()),
+        _ => None,
+    };
+    match error.kind() {
+        ErrorKind::UnknownArgument => {
+            let word = text(ContextKind::InvalidArg)?;
+            let load = typed.iter().any(|w| w == "load") && !word.starts_with('-');
+            load.then(|| format!("imgpack load -i {word}"))
+        }
+        ErrorKind::InvalidSubcommand => {
+            Some(match text(ContextKind::InvalidSubcommand)?.as_str() {
+                "pull" | "push" | "login" | "logout" | "search" => NO_REGISTRY.into(),
+                "run" | "ps" | "exec" | "build" | "create" | "start" | "stop" | "rm" => {
+                    "imgpack keeps and converts images; it builds and runs none".into()
+                }
+                "version" => "imgpack --version".into(),
+                "convert" | "cp" => "imgpack copy SRC DST".into(),
+                "check" | "validate" => "imgpack verify PLACE".into(),
+                "list" | "show" => "imgpack ls PLACE, or: imgpack images".into(),
+                _ => return None,
+            })
+        }
+        _ => None,
+    }
 }

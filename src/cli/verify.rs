@@ -108,6 +108,7 @@ impl Source for Doubting<'_> {
 }
 
 fn say(place: &str, report: &Report, quiet: bool) -> Result<()> {
+    let place = place.strip_suffix(':').unwrap_or(place);
     for damage in &report.damage {
         out::error_line(&imgpack::text::escape_long(&format!(
             "imgpack: {}; needed by {}",
