@@ -36,6 +36,8 @@ class Archive:
         return self.tar.extractfile(self.member(name)).read(limit)
 
     def docker(self):
+        if "manifest.json" not in self.members:
+            return
         for item in json.loads(self.read("manifest.json")):
             raw = self.read(item["Config"])
             yield "sha256:" + hashlib.sha256(raw).hexdigest(), item.get("RepoTags") or [], json.loads(raw), item["Layers"]
@@ -134,7 +136,7 @@ def usable(image):
     return (
         image.get("image_id")
         and isinstance(config, dict)
-        and all(isinstance(l, dict) for l in layers)
+        and all(isinstance(l, dict) and "tar" in l.get("mediaType", "tar") for l in layers)
         and config.get("os") in ("linux", "", None)
         and image.get("diff_ids_match", True)
         and all(l.get("present", True) and l.get("digest_ok", True) and l.get("diff_id") for l in layers)

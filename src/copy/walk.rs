@@ -274,6 +274,9 @@ impl Walker<'_> {
             Err(e) => return Err(e.within(desc.digest.to_string())),
         };
         let image = doc.is_image();
+        // An entry of an unknown type that is a manifest all the same goes on under its own type.
+        let known = Descriptor { media_type: doc.media_type.clone(), ..desc.clone() };
+        let desc = if parent { desc } else { &known };
         match doc.kind {
             manifest::Kind::Index(entries) => self.index(desc, bytes, entries, depth, any),
             manifest::Kind::Manifest { config, layers } => {
