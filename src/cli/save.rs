@@ -1,6 +1,6 @@
 //! `save`: images of the store to an archive.
 
-use imgpack::transport::archive::{Halves, Target};
+use imgpack::transport::archive::Halves;
 use imgpack::transport::{Root, Source, table};
 use imgpack::{Error, Kind, Result};
 
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &SaveArgs, run: &Run) -> Result<u8> {
     let halves = halves(args.format);
     let sink = match &args.output {
         Some(path) if !to_stdout => table::file(path, &env, halves)?,
-        _ => table::stream(Target::Stream(Box::new(std::io::stdout())), &env, halves)?,
+        _ => table::stream(&env, halves)?,
     };
     let place = source.place();
     let report = imgpack::copy::copy(&source, sink, &roots, &policy, run.ctx())

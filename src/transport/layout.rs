@@ -40,8 +40,8 @@ impl LayoutSource {
     /// `Missing`, `Malformed`, `Io`.
     pub fn open(path: &Path, reading: Reading, ctx: &Context) -> Result<Self> {
         let root = Arc::new(Dir::open(path)?);
-        // Media that are read-only or cannot lock are read all the same.
-        let lock = root.lock(false, ctx.wait).ok();
+        // Keeps `prune` away while we read; media that cannot lock are read all the same.
+        let lock = root.sub("blobs").and_then(|blobs| blobs.lock(false, ctx.wait)).ok();
         let members = DirMembers { root: root.clone() };
         let layout = interpret(&members, reading, ctx)
             .map_err(|e| e.input_or(path.display().to_string()))?;

@@ -3,6 +3,8 @@
 //! It knows how places are spelled and which transport answers; it reads no image. Spelling as in
 //! skopeo's `containers-transports(5)`.
 
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +12,7 @@ use crate::context::Context;
 use crate::encoding::Encoding;
 use crate::error::{Error, Kind, Result};
 use crate::io::dir::Dir;
-use crate::io::output::Output;
+use crate::io::output::{Named, Output};
 use crate::io::scratch::Scratch;
 use crate::layer::{self, Compression};
 use crate::layout::Reading;
@@ -191,8 +193,7 @@ impl Place {
 
     fn archive(&self, env: &Env, halves: Halves) -> Result<Box<dyn Sink>> {
         if self.path == Path::new("-") {
-            let target = Target::Stream(Box::new(std::io::stdout()));
-            return stream(target, env, halves);
+            return stream(env, halves);
         }
         file(&self.path, env, halves)
     }
@@ -227,11 +228,16 @@ pub fn file(path: &Path, env: &Env, halves: Halves) -> Result<Box<dyn Sink>> {
     Ok(Box::new(sink))
 }
 
-/// An archive on a stream.
+/// An archive on standard output.
 ///
 /// # Errors
 /// `Io`.
-pub fn stream(target: Target, env: &Env, halves: Halves) -> Result<Box<dyn Sink>> {
+pub fn stream(env: &Env, halves: Halves) -> Result<Box<dyn Sink>> {
+    // The descriptor itself: Rust's own handle looks for line ends in what are blobs.
+    let shown = Path::new("standard output");
+    let fd = std::io::stdout().as_fd().try_clone_to_owned();
+    let file = File::from(fd.map_err(|e| Error::io(shown, "opening", &e))?);
+    let target = Target::Stream(Box::new(Named { file, path: shown.to_path_buf() }));
     let scratch = one_scratch(env.temporary.clone());
     let whole = Compression::new(Encoding::Plain);
     let sink = ArchiveSink::create(target, "standard output".into(), halves, whole, scratch)?;
