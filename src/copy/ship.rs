@@ -456,10 +456,11 @@ impl Run<'_> {
         let plain_out = target.encoding == Encoding::Plain;
         let mut tee =
             Hashed::new(Encoder::new(Hashed::new(to, true), target)?, !plain_in && !plain_out);
-        {
-            let mut decoded = layer::decoder(encoding, &mut verified, &self.ctx.limits.stream)?;
-            pump::copy(&mut decoded, &mut tee)?;
-        }
+        // Reading and checking, decoding, and what follows run beside one another.
+        pump::reading_ahead(&mut verified, |input| {
+            let mut decoded = layer::decoder(encoding, input, &self.ctx.limits.stream)?;
+            pump::copy(&mut decoded, &mut tee)
+        })?;
         // The decoder may stop before the last byte; the promise is at the end of the blob.
         std::io::copy(&mut verified, &mut std::io::sink())?;
         let (unpacked, encoder) = tee.finish();
