@@ -1,0 +1,255 @@
+//! What every sink promises: one body of checks over each of them.
+
+mod common;
+mod engine;
+
+use std::io::Read;
+use std::path::Path;
+
+use common::image::Image as Made;
+use engine::{KINDS, Spot, content, context, file, seed, transfer, verify};
+use imgpack::copy::Policy;
+use imgpack::descriptor::Descriptor;
+use imgpack::digest::Digest;
+use imgpack::io::parts::Extent;
+use imgpack::reference::Reference;
+use imgpack::transport::{Blob, Checked, Image, Origin, Root, Sealed, Sink, Source};
+use imgpack::{Context, Error, Kind, Result};
+
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// A source whose every blob is the same bytes, whatever was asked for.
+struct Liar(Vec<u8>);
+
+impl Source for Liar {
+    fn place(&self) -> String {
+        "liar".into()
+    }
+
+    fn roots(&self) -> &[Root] {
+        &[]
+    }
+
+    fn open(&self, _: &Descriptor, _: &Checked) -> Result<Box<dyn Read + Send + '_>> {
+        Ok(Box::new(self.0.as_slice()))
+    }
+
+    fn extent(&self, _: &Descriptor) -> Option<Extent> {
+        None
+    }
+
+    fn has(&self, _: &Descriptor) -> Result<bool> {
+        Ok(true)
+    }
+}
+
+/// An image as blobs to put: config, layer, manifest; and what to publish.
+fn parts() -> (Vec<(Descriptor, Vec<u8>)>, Sealed) {
+    let made = Made::new("contract", 1);
+    let layer = Descriptor::of(LAYER, &made.layers[0]);
+    let config = Descriptor::of(CONFIG, &made.config);
+    let text = serde_json::json!({"schemaVersion": 2, "mediaType": MANIFEST,
+        "config": config.to_value(), "layers": [layer.to_value()]});
+    let bytes = common::image::text(&text);
+    let manifest = Descriptor::of(MANIFEST, &bytes);
+    let root = Root {
+        names: vec!["docker.io/fx/contract:1".parse().unwrap()],
+        label: None,
+        desc: manifest.clone(),
+        origin: Origin::Recorded,
+        companion: false,
+    };
+    let image = Image {
+        manifest: manifest.clone(),
+        config: config.clone(),
+        layers: vec![layer.clone()],
+        diff_ids: vec![made.diff_ids()[0].parse().unwrap()],
+        platform: Some("linux/amd64".parse().unwrap()),
+    };
+    let blobs = vec![config.clone(), layer.clone(), manifest.clone()];
+    let sealed = Sealed { root, images: vec![image], blobs };
+    let all = vec![(config, made.config), (layer, made.layers[0].clone()), (manifest, bytes)];
+    (all, sealed)
+}
+
+/// Runs a check with a fresh sink of each kind.
+fn each(check: impl Fn(&'static str, &Spot, Box<dyn Sink>, &Context)) {
+    for kind in KINDS {
+        let dir = tempfile::tempdir().unwrap();
+        let ctx = context(8);
+        let spot = Spot::new(kind, &dir.path().join("spot"));
+        let sink = spot.sink(&ctx);
+        check(kind, &spot, sink, &ctx);
+    }
+}
+
+fn put(sink: &dyn Sink, desc: &Descriptor, bytes: &[u8], ctx: &Context) -> Result<()> {
+    sink.put(&Blob::memory(bytes, desc.clone(), ctx))
+}
+
+#[test]
+fn c1_an_empty_sink_reuses_nothing() {
+    each(|kind, _, sink, _| {
+        for (desc, _) in parts().0 {
+            assert!(!sink.reuse(&desc).unwrap(), "{kind}: {}", desc.digest);
+        }
+    });
+}
+
+#[test]
+fn c2_bytes_that_do_not_match_are_refused_and_leave_nothing() {
+    let (blobs, _) = parts();
+    let (desc, bytes) = &blobs[1];
+    let mut flipped = bytes.clone();
+    flipped[700] ^= 1;
+    let longer = [bytes.as_slice(), b"x"].concat();
+    for wrong in [flipped, bytes[..bytes.len() - 1].to_vec(), longer] {
+        each(|kind, spot, sink, ctx| {
+            let liar = Liar(wrong.clone());
+            let error = sink.put(&Blob::new(&liar, desc.clone(), ctx)).unwrap_err();
+            assert_eq!(error.kind(), Kind::Corrupt, "{kind}: {error}");
+            assert!(!sink.reuse(desc).unwrap(), "{kind}: it is kept");
+            drop(sink);
+            let kept = spot.files().values().any(|b| b.windows(600).any(|w| w == &bytes[..600]));
+            assert!(!kept, "{kind}: {:?}", spot.files().keys());
+        });
+    }
+}
+
+#[test]
+fn c3_putting_twice_is_fine_and_c4_what_was_put_reads_back() {
+    each(|kind, spot, sink, ctx| {
+        let (blobs, sealed) = parts();
+        for _ in 0..2 {
+            for (desc, bytes) in &blobs {
+                put(sink.as_ref(), desc, bytes, ctx).unwrap();
+            }
+        }
+        sink.publish(sealed).unwrap();
+        sink.finish().unwrap();
+        assert_eq!(verify(spot, ctx), 1, "{kind}");
+        let source = spot.source(ctx).unwrap();
+        let found = content(source.as_ref(), &source.roots()[0], ctx);
+        for (desc, bytes) in blobs.iter().filter(|(d, _)| d.media_type.as_str() != MANIFEST) {
+            assert!(found.get(&desc.digest.to_string()) == Some(bytes), "{kind}: {}", desc.digest);
+        }
+    });
+}
+
+#[test]
+fn c5_any_number_of_threads_may_put_at_once() {
+    each(|kind, spot, sink, ctx| {
+        let (blobs, sealed) = parts();
+        let many: Vec<Vec<u8>> =
+            (0..40).map(|i| format!("blob {}", i % 20).repeat(50).into()).collect();
+        std::thread::scope(|scope| {
+            for part in many.chunks(5) {
+                let sink = sink.as_ref();
+                scope.spawn(move || {
+                    for bytes in part {
+                        put(sink, &Descriptor::of(LAYER, bytes), bytes, ctx).unwrap();
+                    }
+                });
+            }
+        });
+        for bytes in &many {
+            assert!(sink.reuse(&Descriptor::of(LAYER, bytes)).unwrap(), "{kind}: one is lost");
+        }
+        for (desc, bytes) in &blobs {
+            put(sink.as_ref(), desc, bytes, ctx).unwrap();
+        }
+        sink.publish(sealed).unwrap();
+        sink.finish().unwrap();
+        assert_eq!(verify(spot, ctx), 1, "{kind}");
+    });
+}
+
+#[test]
+fn c6_a_manifest_that_is_there_does_not_hide_a_missing_layer() {
+    let ctx = context(2);
+    for kind in KINDS.into_iter().filter(|k| !file(k)) {
+        let dir = tempfile::tempdir().unwrap();
+        let source = seed("oci", dir.path());
+        let target = Spot::new(kind, &dir.path().join("target"));
+        transfer(&source, &target, &Policy::default(), &ctx).unwrap();
+        let images = verify(&target, &ctx);
+        let files = target.files();
+        let (path, _) = files.iter().find(|(_, b)| b.starts_with(b"\x1f\x8b")).unwrap();
+        let path = target.path().parent().unwrap().join(path);
+        std::fs::remove_file(&path).unwrap();
+        let report = transfer(&source, &target, &Policy::default(), &ctx).unwrap();
+        assert_eq!(report.stored, 1, "{kind}");
+        assert_eq!(verify(&target, &ctx), images, "{kind}");
+        // A file of the right name and the wrong size is no blob either.
+        std::fs::write(&path, b"cut").unwrap();
+        transfer(&source, &target, &Policy::default(), &ctx).unwrap();
+        assert_eq!(verify(&target, &ctx), images, "{kind}");
+    }
+}
+
+#[test]
+fn c7_a_stream_that_failed_in_the_middle_is_never_completed() {
+    let (blobs, sealed) = parts();
+    for kind in KINDS.into_iter().filter(|k| file(k)) {
+        let dir = tempfile::tempdir().unwrap();
+        let (ctx, spot) = (context(1), Spot::new(kind, &dir.path().join("spot")));
+        let sink = spot.sink(&ctx);
+        assert_eq!(sink.accepts().lanes, 1, "{kind}");
+        let mut wrong = blobs[1].1.clone();
+        wrong[0] ^= 1;
+        sink.put(&Blob::new(&Liar(wrong), blobs[1].0.clone(), &ctx)).unwrap_err();
+        put(sink.as_ref(), &blobs[0].0, &blobs[0].1, &ctx).unwrap_err();
+        let again = sink.publish(Sealed {
+            blobs: Vec::new(),
+            images: Vec::new(),
+            root: sealed.root.clone(),
+        });
+        assert!(again.and_then(|()| sink.finish()).is_err(), "{kind}: it was completed");
+        assert_eq!(spot.files().len(), 0, "{kind}: {:?}", spot.files().keys());
+    }
+}
+
+#[test]
+fn c8_dropped_before_the_end_nothing_shows() {
+    each(|kind, spot, sink, ctx| {
+        let (blobs, sealed) = parts();
+        for (desc, bytes) in &blobs {
+            put(sink.as_ref(), desc, bytes, ctx).unwrap();
+        }
+        sink.publish(sealed).unwrap();
+        drop(sink);
+        let left = spot.files();
+        assert!(left.is_empty(), "{kind}: {:?}", left.keys());
+        assert!(
+            spot.source(ctx).is_err() || spot.source(ctx).unwrap().roots().is_empty(),
+            "{kind}"
+        );
+    });
+}
+
+#[test]
+fn c9_names_that_lead_elsewhere_cannot_be_spelled() {
+    let hex = "ab".repeat(32);
+    for digest in [
+        "sha256:../../etc/passwd".to_owned(),
+        format!("sha256:{}", hex.to_uppercase()),
+        format!("sha256:{hex}/"),
+        format!("sha256:{}", &hex[1..]),
+        format!("../sha256:{hex}"),
+        format!("sha256:{hex}\0"),
+        format!("/sha256:{hex}"),
+    ] {
+        assert!(digest.parse::<Digest>().is_err(), "{digest:?}");
+        let desc = serde_json::json!({"mediaType": LAYER, "digest": digest, "size": 1});
+        let error: Error = Descriptor::from_value(&desc).unwrap_err();
+        assert_eq!(error.kind(), Kind::Malformed, "{digest:?}");
+    }
+    for name in ["../a:1", "a/../b:1", "/a:1", "a//b:1", "a:1\n", "a\x1b[0m:1", "a:../x", "a\0:1"] {
+        assert!(name.parse::<Reference>().is_err(), "{name:?}");
+    }
+    assert!(
+        Path::new(&format!("sha256:{hex}").parse::<Digest>().unwrap().blob_path()).is_relative()
+    );
+}

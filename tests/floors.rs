@@ -1,0 +1,332 @@
+//! The shape of the source: who may know of whom, and what the library must not do.
+//!
+//! It reads `src/**/*.rs` as text. A module may use modules of its own floor and below; a failure says
+//! which line breaks the rule, to be moved, or argued for in `docs/ARCHITECTURE.md` and in the table.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The floor of each module; the longest matching entry counts.
+const FLOORS: &[(&str, u32)] = &[
+    // 0 ground
+    ("error", 0),
+    ("progress", 0),
+    ("text", 0),
+    // 1 words: no I/O
+    ("digest", 1),
+    ("encoding", 1),
+    ("json", 1),
+    ("media_type", 1),
+    ("platform", 1),
+    ("reference", 1),
+    ("descriptor", 1),
+    ("manifest", 1),
+    ("config", 1),
+    // 2 bytes: no names of images
+    ("io", 2),
+    ("layer", 2),
+    ("context", 2),
+    ("verify", 2),
+    ("flatten", 2),
+    ("import", 2),
+    ("diff_files", 2),
+    // 3 the pair
+    ("transport", 3),
+    // 4 places
+    ("blobs", 4),
+    ("layout", 4),
+    ("transport::archive", 4),
+    ("transport::discard", 4),
+    ("transport::distribution", 4),
+    ("transport::layout", 4),
+    ("transport::rootfs", 4),
+    ("transport::skopeo_dir", 4),
+    ("transport::store", 4),
+    ("transport::table", 4),
+    // 5 the engine
+    ("copy", 5),
+    // 6 jobs
+    ("images", 6),
+    ("inspect", 6),
+    // 7 the command line, a crate of its own
+    ("cli", 7),
+    ("main", 7),
+];
+
+/// What one transport knows of another, with the reason.
+const BETWEEN_TRANSPORTS: &[(&str, &str, &str)] = &[
+    ("transport::archive", "transport::layout", "the same check of a blob's size"),
+    ("transport::skopeo_dir", "transport::layout", "the same check of a blob's size"),
+    ("transport::distribution", "transport::layout", "a registry root is a tree of layouts"),
+    ("transport::store", "transport::layout", "the store is a layout with a memory"),
+    ("transport::layout", "transport::store", "the sink tells the store what it proved"),
+];
+
+/// One source file.
+struct Source {
+    path: PathBuf,
+    module: String,
+    text: String,
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    let mut open = vec![root.clone()];
+    while let Some(dir) = open.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let below = path.strip_prefix(&root).unwrap().with_extension("");
+                let module = below.to_str().unwrap().replace('/', "::");
+                let text = std::fs::read_to_string(&path).unwrap();
+                found.push(Source { path, module, text });
+            }
+        }
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    assert!(found.len() > 40, "only {} files found", found.len());
+    found
+}
+
+impl Source {
+    /// Its code without comments and without what comes after `#[cfg(test)]`.
+    fn code(&self) -> String {
+        let body = self.text.split("#[cfg(test)]").next().unwrap_or_default();
+        let line = |line: &str| line.split("//").next().unwrap_or_default().to_owned();
+        body.lines().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Every path of modules that its code names, from the root of the crate.
+    fn mentions(&self) -> Vec<String> {
+        let code = self.code();
+        let mut all = mentions(&code);
+        let parent = self.module.rsplit_once("::").map_or("", |(parent, _)| parent);
+        for (at, _) in code.match_indices("super::") {
+            let stem = if parent.is_empty() { String::new() } else { format!("{parent}::") };
+            expand(&stem, &code[at + "super::".len()..], &mut all);
+        }
+        all
+    }
+
+    fn library(&self) -> bool {
+        !self.module.starts_with("cli") && self.module != "main"
+    }
+
+    fn is_test(&self) -> bool {
+        self.module.ends_with("tests")
+    }
+}
+
+/// The entry of the table that a path of modules falls under.
+fn entry(path: &str) -> Option<(&'static str, u32)> {
+    FLOORS
+        .iter()
+        .filter(|(name, _)| path == *name || path.starts_with(&format!("{name}::")))
+        .max_by_key(|(name, _)| name.len())
+        .copied()
+}
+
+/// Every `crate::…` path in a piece of code, `{…}` lists opened up.
+fn mentions(code: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        expand("", &code[at + "crate::".len()..], &mut all);
+    }
+    all
+}
+
+/// Adds the path that `rest` begins with, beneath `stem`.
+fn expand(stem: &str, rest: &str, all: &mut Vec<String>) {
+    let end = rest.find(|c: char| !c.is_alphanumeric() && !"_:".contains(c)).unwrap_or(rest.len());
+    let (path, after) = rest.split_at(end);
+    match after.strip_prefix('{').filter(|_| path.is_empty() || path.ends_with("::")) {
+        None => all.push(format!("{stem}{path}")),
+        Some(list) => {
+            let stem = format!("{stem}{path}");
+            let (mut depth, mut start) = (0, 0);
+            for (at, c) in list.char_indices() {
+                match c {
+                    '{' => depth += 1,
+                    ',' | '}' if depth == 0 => {
+                        let item = list[start..at].trim();
+                        if !item.is_empty() {
+                            expand(&stem, item, all);
+                        }
+                        if c == '}' {
+                            return;
+                        }
+                        start = at + 1;
+                    }
+                    '}' => depth -= 1,
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn paths_are_found_in_lists_too() {
+    let code =
+        "use crate::{a::B, c::{d, e::F}};\nuse crate::g::{self, H};\nlet x = crate::i::j(1);";
+    let found = mentions(code);
+    assert_eq!(found, ["a::B", "c::d", "c::e::F", "g::self", "g::H", "i::j"]);
+    assert_eq!(entry("transport::layout::index"), Some(("transport::layout", 4)));
+    assert_eq!(entry("transport::Blob"), Some(("transport", 3)));
+    assert_eq!(entry("layouts"), None);
+}
+
+#[test]
+fn every_module_has_a_floor() {
+    for source in sources() {
+        if source.module != "lib" {
+            let module = &source.module;
+            assert!(entry(module).is_some(), "{module} is in no floor; add it to the table");
+        }
+    }
+}
+
+#[test]
+fn modules_look_down_only() {
+    let mut wrong = Vec::new();
+    for source in sources().iter().filter(|s| s.library() && s.module != "lib" && !s.is_test()) {
+        let (own, floor) = entry(&source.module).unwrap();
+        for path in source.mentions() {
+            let Some((other, above)) = entry(&path) else { continue };
+            if above > floor {
+                wrong.push(format!(
+                    "{own} (floor {floor}) must not know of {other} (floor {above})"
+                ));
+            }
+        }
+    }
+    wrong.dedup();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn transports_do_not_know_one_another() {
+    let mut wrong = Vec::new();
+    let mut used = vec![false; BETWEEN_TRANSPORTS.len()];
+    for source in sources().iter().filter(|s| s.module.starts_with("transport::") && !s.is_test()) {
+        let (own, _) = entry(&source.module).unwrap();
+        if own == "transport::table" {
+            continue;
+        }
+        for path in source.mentions() {
+            let Some((other, _)) = entry(&path).filter(|(o, _)| o.starts_with("transport::"))
+            else {
+                continue;
+            };
+            let rule = BETWEEN_TRANSPORTS.iter().position(|(f, t, _)| *f == own && *t == other);
+            match rule {
+                _ if other == own => {}
+                Some(at) => used[at] = true,
+                None => wrong.push(format!("{} must not know of {other}", source.module)),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for ((from, to, _), used) in BETWEEN_TRANSPORTS.iter().zip(used) {
+        assert!(used, "{from} no longer uses {to}; take the exception out");
+    }
+}
+
+#[test]
+fn modules_of_one_floor_do_not_know_one_another_both_ways() {
+    let mut uses: BTreeMap<(&str, &str), ()> = BTreeMap::new();
+    for source in sources().iter().filter(|s| s.library() && s.module != "lib" && !s.is_test()) {
+        let (own, _) = entry(&source.module).unwrap();
+        for path in source.mentions() {
+            if let Some((other, _)) = entry(&path).filter(|(other, _)| *other != own) {
+                uses.insert((own, other), ());
+            }
+        }
+    }
+    let declared =
+        |a: &str, b: &str| BETWEEN_TRANSPORTS.iter().any(|(from, to, _)| (*from, *to) == (a, b));
+    let both: Vec<String> = uses
+        .keys()
+        .filter(|(a, b)| a < b && uses.contains_key(&(*b, *a)) && !declared(a, b))
+        .map(|(a, b)| format!("{a} and {b} know one another"))
+        .collect();
+    assert!(both.is_empty(), "{}", both.join("\n"));
+}
+
+#[test]
+fn only_a_blob_opens_a_source() {
+    let mut makers = Vec::new();
+    for source in sources() {
+        for line in source.code().lines().filter(|l| l.contains("Checked(()")) {
+            makers.push((source.module.clone(), line.trim().to_owned()));
+        }
+    }
+    let elsewhere: Vec<_> = makers.iter().filter(|(module, _)| module != "transport").collect();
+    assert!(elsewhere.is_empty(), "{elsewhere:?}");
+    // Its definition, and the two ways a blob opens.
+    assert_eq!(makers.len(), 3, "{makers:?}");
+    let text = sources().into_iter().find(|s| s.module == "transport").unwrap().text;
+    assert!(text.contains("pub struct Checked(());"), "the token's field must stay private");
+}
+
+#[test]
+fn the_library_neither_prints_nor_exits_nor_reads_the_environment() {
+    let banned = [
+        "println!",
+        "eprintln!",
+        "print!(",
+        "dbg!",
+        "process::exit",
+        "std::env::var",
+        "env::args",
+        "env::current_dir",
+        "env::temp_dir",
+        "std::io::stderr",
+        "SystemTime::now",
+        "panic = ",
+        "clap::",
+        "indicatif::",
+    ];
+    let mut wrong = Vec::new();
+    for source in sources().iter().filter(|s| s.library() && !s.is_test()) {
+        for line in source.code().lines() {
+            for word in banned.iter().filter(|word| line.contains(**word)) {
+                wrong.push(format!("{}: {word} in: {}", source.module, line.trim()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn words_do_no_io() {
+    let banned = ["std::fs", "std::net", "std::thread", "std::process", "rayon", "File::"];
+    for source in sources().iter().filter(|s| entry(&s.module).is_some_and(|(_, f)| f <= 1)) {
+        for word in banned {
+            assert!(!source.code().contains(word), "{} uses {word}", source.module);
+        }
+    }
+}
+
+#[test]
+fn every_file_says_what_it_is() {
+    for source in sources() {
+        let first = source.text.lines().next().unwrap_or_default();
+        assert!(first.starts_with("//! "), "{} has no header", source.path.display());
+    }
+}
+
+#[test]
+fn long_files_are_argued_for() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/ARCHITECTURE.md");
+    let docs = std::fs::read_to_string(docs).unwrap_or_default();
+    for source in sources().iter().filter(|s| !s.is_test()) {
+        let lines = source.text.split("#[cfg(test)]").next().unwrap_or_default().lines().count();
+        let below = source.path.to_str().unwrap().split("/src/").last().unwrap();
+        let argued = docs.contains(&format!("src/{below}"));
+        assert!(lines <= 600 || argued, "src/{below} has {lines} lines without its tests");
+    }
+}
