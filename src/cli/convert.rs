@@ -24,7 +24,7 @@ pub(crate) fn roots_of(
         None => Ok(source.roots().to_vec()),
         Some(image) => {
             let chosen = match select(source.roots(), image) {
-                Ok(found) => found.into_iter().cloned().collect(),
+                Ok(found) => found.into_iter().map(|r| named_only(r, image)).collect(),
                 Err(e) if e.kind() == Kind::Missing => {
                     imgpack::images::find(source, image, ctx).map_err(|_| e)?
                 }
@@ -33,6 +33,17 @@ pub(crate) fn roots_of(
             Ok(with_companions(source, chosen, ctx))
         }
     }
+}
+
+/// A root chosen by one of its names goes under that name alone.
+fn named_only(root: &Root, image: &str) -> Root {
+    let mut root = root.clone();
+    if let Ok(name) = image.parse::<Reference>().map(Reference::or_latest)
+        && root.names.contains(&name)
+    {
+        root.names = vec![name];
+    }
+    root
 }
 
 /// Adds the signatures and attestations that refer to the chosen roots.
