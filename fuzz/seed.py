@@ -1,0 +1,58 @@
+#!/usr/bin/env python3
+"""Writes small valid inputs as first seeds: fuzz/seed.py [CORPUS-DIRECTORY]"""
+import bz2, gzip, hashlib, io, json, lzma, pathlib, sys, tarfile
+
+base = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parent / "corpus")
+
+
+def put(target, name, data):
+    folder = base / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data if isinstance(data, bytes) else data.encode())
+
+
+def tar(members, form=tarfile.USTAR_FORMAT):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=form) as archive:
+        for name, body in members:
+            info = tarfile.TarInfo(name)
+            if body is None:
+                info.type, info.linkname = tarfile.SYMTYPE, "target"
+            info.size = len(body or b"")
+            archive.addfile(info, io.BytesIO(body or b""))
+    return out.getvalue()[:10240]
+
+
+sha = lambda data: "sha256:" + hashlib.sha256(data).hexdigest()
+layer = tar([("etc/", b""), ("etc/text", b"text")])[:2048]
+config = json.dumps({"os": "linux", "architecture": "amd64", "created": "1970-01-01T00:00:00Z",
+                     "config": {"Labels": {"a": "b"}}, "history": [{"created_by": "x", "empty_layer": True}],
+                     "rootfs": {"type": "layers", "diff_ids": [sha(layer)]}}).encode()
+desc = lambda kind, data: {"mediaType": kind, "digest": sha(data), "size": len(data)}
+OCI = "application/vnd.oci.image."
+manifest = json.dumps({"schemaVersion": 2, "mediaType": OCI + "manifest.v1+json", "config": desc(OCI + "config.v1+json", config),
+                       "layers": [desc(OCI + "layer.v1.tar", layer)]}).encode()
+index = json.dumps({"schemaVersion": 2, "mediaType": OCI + "index.v1+json",
+                    "manifests": [desc(OCI + "manifest.v1+json", manifest)
+                                  | {"annotations": {"org.opencontainers.image.ref.name": "a:1"}}]}).encode()
+table = json.dumps([{"Config": "c.json", "RepoTags": ["a:1"], "Layers": ["l/layer.tar"]}]).encode()
+docker = [("l/layer.tar", layer), ("c.json", config), ("manifest.json", table)]
+blob = lambda data: ("blobs/sha256/" + sha(data)[7:], data)
+oci = [blob(layer), blob(config), blob(manifest), ("oci-layout", b'{"imageLayoutVersion":"1.0.0"}'), ("index.json", index)]
+
+put("tar_index", "docker", tar(docker))
+put("tar_index", "oci", tar(oci))
+put("tar_index", "links", tar(docker + [("link", None)]))
+put("tar_index", "gnu", tar([("long/" * 40 + "x", b"x")], tarfile.GNU_FORMAT))
+put("tar_index", "pax", tar([("long/" * 40 + "é", b"x")], tarfile.PAX_FORMAT))
+put("tar_index", "legacy", tar([("repositories", b'{"a":{"1":"' + b"0" * 64 + b'"}}'), ("0" * 64 + "/json", b"{}"),
+                                ("0" * 64 + "/layer.tar", layer)]))
+for name, data in [("config", config), ("manifest", manifest), ("index", index), ("table", table)]:
+    put("json_documents", name, data)
+for i, text in enumerate(["nginx", "nginx:1.27", "docker.io/library/a:1", "localhost:5000/a/b:c", "a@" + sha(b""),
+                          "[::1]:5000/a:1", sha(b"x"), "sha512:" + hashlib.sha512(b"").hexdigest(), "linux/arm64/v8",
+                          "./a/b//c", "a/../b"]):
+    put("references_and_digests", str(i), text)
+for name, data in [("gzip", gzip.compress(layer)), ("gzip2", gzip.compress(b"a") + gzip.compress(b"b")), ("bzip2", bz2.compress(layer)),
+                   ("xz", lzma.compress(layer)), ("zstd", bytes.fromhex("28b52ffd200161000061"))]:
+    put("decoders", name, data)
