@@ -266,6 +266,9 @@ fn recompressed_layers_are_announced_and_keep_the_image_id() {
     sandbox.run(&args).ok();
     let read = |name: &str| std::fs::read(sandbox.path(name)).unwrap();
     assert!(read("gz.tar") == read("gz1.tar"), "the bytes depend on --jobs");
+    let args = ["copy", "--jobs", "1", "--compress", "zstd", "gz.tar", "oci:zst"];
+    sandbox.run(&args).ok();
+    sandbox.run(&["verify", "oci:zst"]).ok();
 }
 
 #[test]
