@@ -57,12 +57,13 @@ struct Inner {
     input: Option<String>,
     place: Option<String>,
     os: Option<i32>,
+    unreadable: bool,
 }
 
 impl Error {
     /// A new error; `what` is a lower-case fragment without a full stop.
     pub fn new(kind: Kind, what: impl Into<String>) -> Self {
-        Self(Arc::new(Inner { kind, what: what.into(), input: None, place: None, os: None }))
+        Self(Arc::new(Inner { kind, what: what.into(), input: None, place: None, os: None, unreadable: false }))
     }
 
     /// Bytes that do not match what names them.
@@ -101,8 +102,15 @@ impl Error {
         Self::from_parts(Kind::Io, what.into(), Some(rustix::io::Errno::NOSPC.raw_os_error()))
     }
 
+    /// A part of the input that the medium does not give back.
+    pub fn unreadable(path: &Path, err: &io::Error) -> Self {
+        let mut inner = Arc::unwrap_or_clone(Self::io(path, "reading", err).0);
+        inner.unreadable = inner.kind == Kind::Io;
+        Self(Arc::new(inner))
+    }
+
     fn from_parts(kind: Kind, what: String, os: Option<i32>) -> Self {
-        Self(Arc::new(Inner { kind, what, input: None, place: None, os }))
+        Self(Arc::new(Inner { kind, what, input: None, place: None, os, unreadable: false }))
     }
 
     /// Takes our own error back out of an `io::Error`, or wraps a foreign one.
@@ -161,6 +169,19 @@ impl Error {
         let mut inner = Arc::unwrap_or_clone(self.0);
         inner.what = format!("{context}: {}", inner.what);
         Self(Arc::new(inner))
+    }
+
+    /// Puts `; note` behind what is wrong.
+    #[must_use]
+    pub fn note(self, note: impl fmt::Display) -> Self {
+        let mut inner = Arc::unwrap_or_clone(self.0);
+        inner.what = format!("{}; {note}", inner.what);
+        Self(Arc::new(inner))
+    }
+
+    /// Whether it is the input that cannot be read: other parts of it may be.
+    pub fn is_unreadable(&self) -> bool {
+        self.0.unreadable
     }
 
     /// The same error with another kind.

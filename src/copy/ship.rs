@@ -187,6 +187,7 @@ pub(super) fn ship(
     let run = Run {
         from,
         to,
+        trees,
         policy,
         ctx,
         next: AtomicUsize::new(0),
@@ -261,6 +262,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 struct Run<'a> {
     from: &'a dyn Source,
     to: &'a dyn Sink,
+    trees: &'a [&'a Tree],
     policy: &'a Policy,
     ctx: &'a Context,
     next: AtomicUsize,
@@ -287,9 +289,11 @@ impl Run<'_> {
                     let input_fault = matches!(
                         error.kind(),
                         Kind::Corrupt | Kind::Malformed | Kind::Missing | Kind::Unsupported
-                    ) || (error.kind() == Kind::Io && self.policy.survey);
+                    ) || (error.kind() == Kind::Io && self.policy.survey)
+                        || error.is_unreadable();
                     let error = match error.kind() {
                         Kind::Missing => error.kind_as(Kind::Malformed),
+                        Kind::Io if error.is_unreadable() => self.explained(error, leaf),
                         _ => error,
                     };
                     if !tolerant || !input_fault || stops(&error) {
@@ -302,6 +306,18 @@ impl Run<'_> {
             };
             lock(&self.done).push((outcome, stored));
         }
+    }
+
+    /// A bad sector says nothing to anybody; the blob and its images do.
+    fn explained(&self, error: Error, leaf: &Leaf) -> Error {
+        let digest = leaf.desc.digest;
+        let error = error.context(digest);
+        if self.policy.survey {
+            return error;
+        }
+        let needs = |tree: &&&Tree| tree.node.leaves().iter().any(|(d, _)| d.digest == digest);
+        let images: Vec<String> = self.trees.iter().filter(needs).map(|t| t.root.title()).collect();
+        error.note(format!("needed by {}", images.join(", ")))
     }
 
     fn deliver(&self, leaf: &Leaf, at: usize) -> Result<(Outcome, bool)> {

@@ -194,6 +194,19 @@ impl Dir {
         }
     }
 
+    /// Whether `name` still is the open file or directory `what`.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn holds(&self, name: &str, what: impl AsFd) -> Result<bool> {
+        let held = fs::fstat(what).map_err(|e| os(&self.join(name), "looking at", e))?;
+        match fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(found) => Ok((found.st_dev, found.st_ino) == (held.st_dev, held.st_ino)),
+            Err(Errno::NOENT) => Ok(false),
+            Err(e) => Err(os(&self.join(name), "looking at", e)),
+        }
+    }
+
     /// Names directly beneath, in no order.
     ///
     /// # Errors
@@ -235,12 +248,13 @@ impl Dir {
         Ok(File::from(fd))
     }
 
-    /// Replaces a file whole: written beside, flushed, renamed. `name` is one component.
+    /// Replaces a file whole: written beside, flushed, renamed. `name` is one component. Only one
+    /// process may do so at a time; what a killed one left is written over by the next.
     ///
     /// # Errors
     /// `Io`; the old file is then still there.
     pub fn replace(&self, name: &str, bytes: &[u8], sync: bool) -> Result<()> {
-        let temporary = format!(".{name}.{}.part", std::process::id());
+        let temporary = format!(".imgpack-{name}.part");
         let path = self.join(name);
         let _ = self.remove_file(&temporary);
         let result = (|| {

@@ -59,9 +59,7 @@ impl Output {
         }
         sweep(&dir, name);
         let temporary = format!("{}{}.part", prefix(name), std::process::id());
-        let file = dir.create_file(&temporary)?;
-        // Held while we live, so that a later run can tell our file from a dead one's.
-        let _ = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
+        let file = claim(&dir, &temporary)?;
         let (target, name) = (target.to_path_buf(), name.to_string());
         let (written, started) = (0, 0);
         Ok(Self { dir, file: Some(file), temporary, target, name, force, sync, written, started })
@@ -215,6 +213,22 @@ impl Write for Named {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Makes the temporary file and locks it while we live, so that a later run can tell it from a dead
+/// one's. Between the two another run may sweep it; then it is made again.
+fn claim(dir: &Dir, temporary: &str) -> Result<File> {
+    for _ in 0..100 {
+        let file = dir.create_file(temporary)?;
+        let locked = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
+        if locked == Err(rustix::io::Errno::WOULDBLOCK) {
+            let _ = dir.remove_file(temporary);
+        } else if dir.holds(temporary, &file)? {
+            return Ok(file);
+        }
+    }
+    let shown = dir.join(temporary).display().to_string();
+    Err(Error::new(Kind::Busy, "other runs keep removing the temporary file").input(shown))
 }
 
 fn prefix(name: &str) -> String {

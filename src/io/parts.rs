@@ -76,7 +76,7 @@ impl Read for ExtentReader {
             match self.extent.file.read_at(&mut buf[..want], at) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => {
-                    let err = Error::io(&self.extent.path, "reading", &e);
+                    let err = Error::unreadable(&self.extent.path, &e);
                     return Err(err.at(format!("offset {at}")).into());
                 }
                 Ok(got) => break got,

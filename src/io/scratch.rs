@@ -7,10 +7,11 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::io::dir::{Dir, Lock};
 
 const PREFIX: &str = ".imgpack-";
+const TRIES: usize = 100;
 
 /// A private directory beneath another one.
 pub struct Scratch {
@@ -32,9 +33,33 @@ impl Scratch {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{PREFIX}{}-{count}", std::process::id());
         parent.remove_flat(&name)?;
-        let dir = parent.sub_create(&name)?;
-        let lock = dir.lock(true, 0).ok();
-        Ok(Self { parent, dir, name, next: AtomicU64::new(0), _lock: lock })
+        // Between its making and its locking another run may take it for a dead one's and sweep it.
+        for _ in 0..TRIES {
+            if let Some((dir, lock)) = Self::claim(&parent, &name)? {
+                return Ok(Self { parent, dir, name, next: AtomicU64::new(0), _lock: lock });
+            }
+        }
+        Err(Error::new(Kind::Busy, "other runs keep removing the scratch directory")
+            .input(parent.join(&name).display().to_string()))
+    }
+
+    /// Makes the directory and locks it; nothing when it was swept meanwhile.
+    fn claim(parent: &Dir, name: &str) -> Result<Option<(Dir, Option<Lock>)>> {
+        let dir = match parent.sub_create(name) {
+            Ok(dir) => dir,
+            Err(e) if e.kind() == Kind::Missing => return Ok(None),
+            Err(e) => {
+                let _ = parent.remove_flat(name);
+                return Err(e);
+            }
+        };
+        // Where locks do not work nobody can sweep either.
+        let lock = match dir.lock(true, 0) {
+            Ok(lock) => Some(lock),
+            Err(e) if e.kind() == Kind::Busy => return Ok(None),
+            Err(_) => None,
+        };
+        Ok(parent.holds(name, &dir)?.then_some((dir, lock)))
     }
 
     /// A new empty file and its name here.

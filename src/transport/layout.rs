@@ -220,9 +220,11 @@ impl LayoutSink {
         let made = (!path.exists()).then(|| Made(path.to_path_buf()));
         let root = Arc::new(Dir::create(path)?);
         if root.stat("index.json")?.is_none() && root.stat("oci-layout")?.is_none() {
-            let foreign =
-                root.names()?.into_iter().any(|n| n != b"blobs" && !n.starts_with(b".imgpack-"));
-            if foreign {
+            // A run that was killed before it wrote a table left these.
+            let ours = |n: &Vec<u8>| {
+                n == b"blobs" || n.starts_with(b".imgpack-") || n == super::store::PROOFS.as_bytes()
+            };
+            if !root.names()?.iter().all(ours) {
                 let shown = path.display().to_string();
                 let what = "directory is not empty and no OCI layout";
                 return Err(Error::new(crate::error::Kind::Conflict, what).input(shown));

@@ -23,7 +23,7 @@ use crate::transport::layout::index::{self, Change, Index};
 use crate::transport::layout::{LayoutSink, LayoutSource, Rules};
 use crate::transport::{Origin, Root};
 
-const PROOFS: &str = "diff-ids";
+pub(crate) const PROOFS: &str = "diff-ids";
 const MAX_PROOFS: u64 = 64 << 20;
 
 /// A store on disk.
