@@ -7,7 +7,7 @@ import_agrees() { # ROOTFS.tar CHANGE…
     for change; do changes+=(-c "$change"); done
     rm -rf "$RIG/store"
     docker_at gd import -m "from a test" "${changes[@]}" "$tar" imported:1 || return 1
-    docker_at gd save -f -o "$RIG/docker.tar" imported:1 || return 1
+    docker_at gd save -o "$RIG/docker.tar" imported:1 || return 1
     "$IMGPACK" --store "$RIG/store" import -m "from a test" "${changes[@]}" "$tar" imported:1 || return 1
     "$IMGPACK" --store "$RIG/store" save -f -o "$RIG/imgpack.tar" imported:1 || return 1
     archive config "$RIG/docker.tar" >"$RIG/docker.json"
@@ -19,7 +19,7 @@ export_agrees() { # IMAGE.tar NAME
     local container
     docker_at gd load -q -i "$1" >/dev/null || return 1
     container=$(docker_at gd create "$2" true) || return 1
-    docker_at gd export -f -o "$RIG/docker.tar" "$container" || return 1
+    docker_at gd export -o "$RIG/docker.tar" "$container" || return 1
     docker_at gd rm "$container" >/dev/null
     "$IMGPACK" export -f -o "$RIG/imgpack.tar" "$1" || return 1
     archive trees "$RIG/docker.tar" "$RIG/imgpack.tar"
