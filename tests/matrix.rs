@@ -78,7 +78,7 @@ impl Loaded {
 
     /// It must be just this image, without a name, and say so.
     #[track_caller]
-    fn is_untagged(self, image: &Image) -> Self {
+    fn untagged(self, image: &Image) -> Self {
         assert_eq!(self.images, [(image.id(), Vec::new())]);
         assert_eq!(self.ran.out(), format!("Loaded image ID: {}\n", image.id()));
         self

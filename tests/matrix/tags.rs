@@ -15,11 +15,11 @@ fn tagged(tags: Value) -> (Image, Docker) {
 fn no_tags_mean_an_untagged_image() {
     for tags in [Value::Null, json!([])] {
         let (image, docker) = tagged(tags);
-        takes(&docker.tar()).is_untagged(&image);
+        takes(&docker.tar()).untagged(&image);
     }
     let (image, mut docker) = tagged(Value::Null);
     docker.items[0].as_object_mut().unwrap().remove("RepoTags");
-    takes(&docker.tar()).is_untagged(&image);
+    takes(&docker.tar()).untagged(&image);
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn a_name_without_a_tag_is_latest() {
 fn a_digest_reference_is_dropped_with_a_warning() {
     let digest = format!("fx/a@sha256:{}", "ab".repeat(32));
     let (image, docker) = tagged(json!([digest]));
-    takes(&docker.tar()).warns("digest").is_untagged(&image);
+    takes(&docker.tar()).warns("digest").untagged(&image);
     let (image, docker) = tagged(json!([digest, TAG]));
     takes(&docker.tar()).warns("digest").is(&image, NAME);
 }
@@ -49,7 +49,7 @@ fn a_bad_name_refuses_the_archive_unless_bad_names_are_ignored() {
     for bad in ["", "<none>:<none>", "Upper/Case:1", "a:b:c", "x/../y:1", "a b:1", "fx/a:-1"] {
         let (image, docker) = tagged(json!([bad]));
         refuses(&docker.tar(), "reference");
-        takes_with(&docker.tar(), &["--ignore-bad-tags"]).is_untagged(&image);
+        takes_with(&docker.tar(), &["--ignore-bad-tags"]).untagged(&image);
         let (image, docker) = tagged(json!([bad, TAG]));
         takes_with(&docker.tar(), &["--ignore-bad-tags"]).is(&image, NAME);
     }
