@@ -38,7 +38,9 @@ impl Reference {
 
     /// Repository as docker prints it: `nginx`, `localhost:5000/app`.
     pub fn familiar_repository(&self) -> String {
-        if self.domain == DEFAULT_DOMAIN {
+        // A first component that looks like a host would be read as one without docker.io before it.
+        let hides_host = self.path.split_once('/').is_some_and(|(first, _)| looks_like_host(first));
+        if self.domain == DEFAULT_DOMAIN && !hides_host {
             match self.path.strip_prefix("library/") {
                 Some(rest) if !rest.contains('/') => rest.to_string(),
                 _ => self.path.clone(),
@@ -144,6 +146,11 @@ fn is_domain(text: &str) -> bool {
     port_ok && (text.starts_with('[') || host.split('.').all(label))
 }
 
+/// As docker: the first part of a name is a host when it could not be a repository of the hub.
+fn looks_like_host(first: &str) -> bool {
+    first.contains(['.', ':']) || first == "localhost" || first != first.to_lowercase()
+}
+
 fn bad(text: &str, why: &str) -> Error {
     Error::malformed(format!("invalid reference {:?}: {why}", crate::text::escape(text)))
 }
@@ -172,14 +179,7 @@ impl FromStr for Reference {
             return Err(bad(text, "it has no repository"));
         }
         let (domain, path) = match name.split_once('/') {
-            // As docker: the first part is a host when it could not be a repository of the hub.
-            Some((first, rest))
-                if first.contains(['.', ':'])
-                    || first == "localhost"
-                    || first != first.to_lowercase() =>
-            {
-                (first, rest.to_string())
-            }
+            Some((first, rest)) if looks_like_host(first) => (first, rest.to_string()),
             _ => (DEFAULT_DOMAIN, name.to_string()),
         };
         let domain = if domain == "index.docker.io" { DEFAULT_DOMAIN } else { domain };
@@ -225,6 +225,7 @@ mod tests {
             ("index.docker.io/nginx:1", "docker.io/library/nginx:1", "nginx:1"),
             ("docker.io/library/a/b:1", "docker.io/library/a/b:1", "library/a/b:1"),
             ("me/app", "docker.io/me/app", "me/app"),
+            ("docker.io/a.b/c:1", "docker.io/a.b/c:1", "docker.io/a.b/c:1"),
             ("localhost/app:v", "localhost/app:v", "localhost/app:v"),
             ("localhost:5000/t/app", "localhost:5000/t/app", "localhost:5000/t/app"),
             ("[::1]:5000/a", "[::1]:5000/a", "[::1]:5000/a"),
