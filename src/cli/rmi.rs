@@ -1,5 +1,7 @@
 //! `rmi`: remove names, and images that lose their last one.
 
+use imgpack::digest::Digest;
+use imgpack::images::Described;
 use imgpack::reference::Reference;
 use imgpack::transport::{Root, Source};
 use imgpack::{Error, Kind, Result};
@@ -34,8 +36,9 @@ fn remove(wanted: &str, args: &RmiArgs, run: &Run) -> Result<()> {
     if let Ok(reference) = wanted.parse::<Reference>() {
         let full = reference.or_latest();
         if let Some(root) = source.roots().iter().find(|r| r.names.contains(&full)).cloned() {
+            let id = id_of(&source, &root, run);
             drop(source);
-            return untag(&root, &full, run);
+            return untag(&root, &full, id, run);
         }
     }
     let root: Root = imgpack::images::find(&source, wanted, run.ctx())?
@@ -45,6 +48,7 @@ fn remove(wanted: &str, args: &RmiArgs, run: &Run) -> Result<()> {
             source.roots().iter().find(|r| r.desc.digest == found.desc.digest).cloned()
         })
         .ok_or_else(missing)?;
+    let id = id_of(&source, &root, run);
     drop(source);
     if root.names.len() > 1 && !args.force {
         let what = format!(
@@ -57,10 +61,15 @@ fn remove(wanted: &str, args: &RmiArgs, run: &Run) -> Result<()> {
         out::line(&format!("Untagged: {}", name.familiar()))?;
     }
     store.remove(&[root.desc.digest])?;
-    out::line(&format!("Deleted: {}", root.desc.digest))
+    out::line(&format!("Deleted: {id}"))
 }
 
-fn untag(root: &Root, name: &Reference, run: &Run) -> Result<()> {
+/// The ID that `images` shows; of a damaged image its digest.
+fn id_of(source: &dyn Source, root: &Root, run: &Run) -> Digest {
+    Described::new(source, root, run.ctx()).map_or(root.desc.digest, |image| image.id)
+}
+
+fn untag(root: &Root, name: &Reference, id: Digest, run: &Run) -> Result<()> {
     let store = run.store();
     if root.names.len() > 1 {
         store.untag(name)?;
@@ -68,5 +77,5 @@ fn untag(root: &Root, name: &Reference, run: &Run) -> Result<()> {
     }
     store.remove(&[root.desc.digest])?;
     out::line(&format!("Untagged: {}", name.familiar()))?;
-    out::line(&format!("Deleted: {}", root.desc.digest))
+    out::line(&format!("Deleted: {id}"))
 }

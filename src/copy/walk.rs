@@ -3,7 +3,7 @@
 //! It reads small documents only, verified, each once. It prunes platforms, finds what is absent and
 //! checks what can be checked without reading a layer: counts, kinds, nesting.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -170,12 +170,20 @@ fn one(
     policy: &Policy,
     ctx: &Context,
 ) -> Result<Tree> {
-    let mut walker = Walker { from, policy, ctx, known: HashMap::new(), missing: Vec::new() };
+    let mut walker = Walker {
+        from,
+        policy,
+        ctx,
+        known: HashMap::new(),
+        missing: Vec::new(),
+        passed: BTreeSet::new(),
+    };
     let node = walker.node(&root.desc, 0, root.companion)?;
     let Some(node) = node else {
         let wanted: Vec<String> = policy.platforms.iter().map(ToString::to_string).collect();
-        let what = format!("{} has no image for {}", root.title(), wanted.join(", "));
-        return Err(Error::missing(what));
+        let have: Vec<String> = walker.passed.iter().map(ToString::to_string).collect();
+        let (title, wanted, have) = (root.title(), wanted.join(", "), have.join(", "));
+        return Err(Error::missing(format!("{title} has no image for {wanted}, only for {have}")));
     };
     if node.manifests().is_empty() && !walker.missing.is_empty() {
         let title = root.title();
@@ -238,6 +246,8 @@ struct Walker<'a> {
     ctx: &'a Context,
     known: HashMap<Digest, Option<Arc<Node>>>,
     missing: Vec<Missing>,
+    /// Platforms that are there and were not wanted.
+    passed: BTreeSet<Platform>,
 }
 
 impl Walker<'_> {
@@ -287,9 +297,13 @@ impl Walker<'_> {
         }
     }
 
-    fn wants(&self, platform: Option<&Platform>) -> bool {
+    fn wants(&mut self, platform: Option<&Platform>) -> bool {
         let wanted = &self.policy.platforms;
-        wanted.is_empty() || platform.is_some_and(|p| wanted.iter().any(|w| p.satisfies(w)))
+        if wanted.is_empty() || platform.is_some_and(|p| wanted.iter().any(|w| p.satisfies(w))) {
+            return true;
+        }
+        self.passed.extend(platform.cloned());
+        false
     }
 
     fn index(
