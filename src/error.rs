@@ -63,7 +63,14 @@ struct Inner {
 impl Error {
     /// A new error; `what` is a lower-case fragment without a full stop.
     pub fn new(kind: Kind, what: impl Into<String>) -> Self {
-        Self(Arc::new(Inner { kind, what: what.into(), input: None, place: None, os: None, unreadable: false }))
+        Self(Arc::new(Inner {
+            kind,
+            what: what.into(),
+            input: None,
+            place: None,
+            os: None,
+            unreadable: false,
+        }))
     }
 
     /// Bytes that do not match what names them.
