@@ -169,6 +169,7 @@ fn entries(
     };
     let mut roots: Vec<Root> = Vec::new();
     let mut by_digest: HashMap<Digest, usize> = HashMap::new();
+    let mut listed: HashSet<(usize, Reference)> = HashSet::new();
     for desc in descs {
         if roots.len() >= ctx.limits.images {
             let most = ctx.limits.images;
@@ -199,7 +200,7 @@ fn entries(
             return Err(Error::malformed(what));
         }
         if let Some(name) = name
-            && !roots[at].names.contains(&name)
+            && listed.insert((at, name.clone()))
         {
             roots[at].names.push(name);
         }

@@ -1,5 +1,6 @@
 //! `load`: images from an archive into the store.
 
+use std::collections::HashMap;
 use std::io::IsTerminal;
 use std::sync::Arc;
 
@@ -49,11 +50,11 @@ fn names(run: &Run) -> Result<Vec<Root>> {
 
 /// Docker's lines: what was loaded, and which name was taken from whom.
 fn say(report: &Report, before: &[Root]) -> Result<()> {
+    let owners: HashMap<&Reference, &Root> =
+        before.iter().flat_map(|r| r.names.iter().map(move |n| (n, r))).collect();
     for image in report.published.iter().filter(|i| !i.root.companion) {
         for name in &image.root.names {
-            let loser = before
-                .iter()
-                .find(|r| r.names.contains(name) && r.desc.digest != image.target.digest);
+            let loser = owners.get(name).filter(|r| r.desc.digest != image.target.digest);
             if let Some(loser) = loser {
                 out::line(&format!(
                     "The image {} already exists, renaming the old one with ID {} to empty string",

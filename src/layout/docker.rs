@@ -4,7 +4,7 @@
 //! archive lacks is made here, byte for byte as containerd makes it. Image ID = digest of the config
 //! bytes, whatever the member is called. Docker image spec 1.2; key case as Go decodes it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rayon::prelude::*;
 use serde_json::{Map, Value};
@@ -118,6 +118,7 @@ pub fn names(
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Reference>> {
     let mut names = Vec::new();
+    let mut seen = HashSet::new();
     for tag in tags {
         match tag.parse::<Reference>() {
             Ok(name) if name.digest().is_some() => {
@@ -126,7 +127,7 @@ pub fn names(
             }
             Ok(name) => {
                 let name = name.or_latest();
-                if !names.contains(&name) {
+                if seen.insert(name.clone()) {
                     names.push(name);
                 }
             }

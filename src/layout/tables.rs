@@ -4,7 +4,7 @@
 //! reads: one index entry for each tag with its full name, one unannotated entry for each untagged
 //! image, and one manifest.json item for each image.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
 
@@ -69,6 +69,7 @@ pub fn manifest_json(published: &[Sealed]) -> Option<Vec<u8>> {
     }
     let mut items: Vec<Item<'_>> = Vec::new();
     let mut by_config: HashMap<Digest, usize> = HashMap::new();
+    let mut seen = HashSet::new();
     for sealed in published.iter().filter(|s| !s.root.companion) {
         let Some(image) = for_this_machine(&sealed.images) else { continue };
         let tags: Vec<String> = sealed.root.names.iter().map(Reference::familiar).collect();
@@ -77,7 +78,7 @@ pub fn manifest_json(published: &[Sealed]) -> Option<Vec<u8>> {
             items.len() - 1
         });
         for tag in tags {
-            if !items[at].tags.contains(&tag) {
+            if seen.insert((at, tag.clone())) {
                 items[at].tags.push(tag);
             }
         }

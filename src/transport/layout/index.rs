@@ -4,7 +4,7 @@
 //! flushed journal beside it first and is folded in later; a small one is rewritten at once, so that
 //! other tools always read the truth.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
 
 use serde_json::{Map, Value, json};
@@ -47,7 +47,9 @@ pub struct Index {
     entries: Vec<Option<Descriptor>>,
     by_name: HashMap<Reference, usize>,
     by_label: HashMap<String, usize>,
-    by_digest: HashMap<Digest, Vec<usize>>,
+    by_digest: HashMap<Digest, BTreeSet<usize>>,
+    /// Entries without a name and without a label.
+    bare: HashMap<Digest, BTreeSet<usize>>,
     rest: Map<String, Value>,
     bytes: usize,
     journal: usize,
@@ -109,8 +111,10 @@ impl Index {
             self.by_name.insert(name, at);
         } else if let Some(label) = label {
             self.by_label.insert(label, at);
+        } else {
+            self.bare.entry(desc.digest).or_default().insert(at);
         }
-        self.by_digest.entry(desc.digest).or_default().push(at);
+        self.by_digest.entry(desc.digest).or_default().insert(at);
         self.entries.push(Some(desc));
     }
 
@@ -127,8 +131,10 @@ impl Index {
         {
             self.by_label.remove(&label);
         }
-        if let Some(list) = self.by_digest.get_mut(&desc.digest) {
-            list.retain(|&i| i != at);
+        for set in [&mut self.by_digest, &mut self.bare] {
+            if let Some(positions) = set.get_mut(&desc.digest) {
+                positions.remove(&at);
+            }
         }
         Some(desc)
     }
@@ -159,14 +165,8 @@ impl Index {
                     }
                 }
                 // A name replaces the unnamed entry of the same image.
-                let unnamed: Vec<usize> =
-                    self.by_digest.get(&entry.digest).cloned().unwrap_or_default();
-                for at in unnamed {
-                    let bare =
-                        self.entries[at].as_ref().is_some_and(|d| name_of(d) == (None, None));
-                    if bare {
-                        self.take(at);
-                    }
+                for at in self.bare.get(&entry.digest).cloned().unwrap_or_default() {
+                    self.take(at);
                 }
                 self.push(entry);
             }
