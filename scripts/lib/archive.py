@@ -87,7 +87,9 @@ def plain(value):
 
 def config(path):
     _, _, c, _ = next(Archive(path).docker())
-    for key in ("created", "container", "container_config", "docker_version", "id", "parent"):
+    # Docker's own stores differ in these: the classic one repeats the message as `comment`, the
+    # containerd one, whose document imgpack writes, has it in the history alone.
+    for key in ("created", "container", "container_config", "docker_version", "id", "parent", "comment"):
         c.pop(key, None)
     inner = c.get("config") or {}
     for key in ("Hostname", "Image"):
@@ -121,6 +123,10 @@ def tree(path):
 
 def trees(a, b):
     (left, left_links), (right, right_links) = tree(a), tree(b)
+    # What docker adds lies in etc, which it makes when the image has none.
+    for name in ("etc", "run"):
+        if (name in left) != (name in right) and not any(n.startswith(name + "/") for n in left | right):
+            left.pop(name, None), right.pop(name, None)
     lines = [f"only in {a}: {n}" for n in sorted(left.keys() - right.keys())]
     lines += [f"only in {b}: {n}" for n in sorted(right.keys() - left.keys())]
     lines += [f"{n}: {left[n]} {right[n]}" for n in sorted(left.keys() & right.keys()) if left[n] != right[n]]
