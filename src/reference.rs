@@ -146,11 +146,12 @@ fn is_domain(text: &str) -> bool {
     port_ok && (text.starts_with('[') || host.split('.').all(label))
 }
 
-/// As docker: the first part of a name is a host when it could not be a repository of the hub.
+/// A bare name of 64 hexadecimal digits would be an image ID.
 fn is_image_id(name: &str) -> bool {
     name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
+/// As docker: the first part of a name is a host when it could not be a repository of the hub.
 fn looks_like_host(first: &str) -> bool {
     first.contains(['.', ':']) || first == "localhost" || first != first.to_lowercase()
 }
