@@ -42,7 +42,7 @@ impl Reference {
         let hides_host = self.path.split_once('/').is_some_and(|(first, _)| looks_like_host(first));
         if self.domain == DEFAULT_DOMAIN && !hides_host {
             match self.path.strip_prefix("library/") {
-                Some(rest) if !rest.contains('/') => rest.to_string(),
+                Some(rest) if !rest.contains('/') && !is_image_id(rest) => rest.to_string(),
                 _ => self.path.clone(),
             }
         } else {
@@ -146,6 +146,11 @@ fn is_domain(text: &str) -> bool {
     port_ok && (text.starts_with('[') || host.split('.').all(label))
 }
 
+/// A bare name of 64 hexadecimal digits would be an image ID.
+fn is_image_id(name: &str) -> bool {
+    name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
 /// As docker: the first part of a name is a host when it could not be a repository of the hub.
 fn looks_like_host(first: &str) -> bool {
     first.contains(['.', ':']) || first == "localhost" || first != first.to_lowercase()
@@ -197,7 +202,7 @@ impl FromStr for Reference {
         if !path.split('/').all(is_component) {
             return Err(bad(text, "its repository is not valid"));
         }
-        if name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit()) {
+        if is_image_id(name) {
             return Err(bad(text, "it looks like an image ID"));
         }
         if domain.len() + 1 + path.len() > 255 {

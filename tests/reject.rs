@@ -1,6 +1,8 @@
 //! The reject contract: whatever is wrong with an input, imgpack says so in one line, with the right
 //! exit status, in bounded memory and time, and leaves the world as it was.
 
+#![allow(missing_docs, unreachable_pub)]
+
 mod hostile;
 
 #[path = "reject/accept.rs"]

@@ -370,6 +370,7 @@ pub fn command(program: impl AsRef<OsStr>, sandbox: &Sandbox) -> Command {
 }
 
 /// Runs a command to its end or its time limit; peak memory is the kernel's own count.
+#[allow(clippy::zombie_processes)] // `reap` waits for the child, and `cat` ends with its pipe
 pub fn run(mut cmd: Command, input: Option<PathBuf>, limit: Duration) -> Outcome {
     if let Some(input) = input {
         // A pipe, never the file itself: what arrives cannot be read twice.
