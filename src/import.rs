@@ -59,6 +59,8 @@ pub struct RootfsSummary {
     pub bytes: u64,
     /// Members whose name, or hard link target, leads outside; refused unless allowed.
     pub unsafe_names: u64,
+    /// Whether it holds the tables of an image archive, which is loaded rather than imported.
+    pub image_archive: bool,
     /// What followed the last member; a stream without end marker may have been cut.
     pub ending: Ending,
 }
@@ -82,7 +84,7 @@ pub fn check_rootfs(
         bytes: 0,
     };
     let mut tar = TarReader::new(tee);
-    let (mut members, mut unsafe_names) = (0, 0);
+    let (mut members, mut unsafe_names, mut image_archive) = (0, 0, false);
     while let Some(entry) = tar.next()? {
         members += 1;
         // A hard link's target counts from the root with or without a leading slash.
@@ -94,12 +96,13 @@ pub fn check_rootfs(
             return Err(Error::malformed(what).at(entry.place()));
         }
         unsafe_names += u64::from(climbs);
+        image_archive |= matches!(entry.name.as_slice(), b"manifest.json" | b"oci-layout");
     }
     let ending = tar.ending();
     let mut tee = tar.into_source().into_inner();
     io::copy(&mut tee, &mut io::sink())?;
     tee.to.flush()?;
-    Ok(RootfsSummary { members, bytes: tee.bytes, unsafe_names, ending })
+    Ok(RootfsSummary { members, bytes: tee.bytes, unsafe_names, image_archive, ending })
 }
 
 const BUFFER: usize = 256 * 1024;

@@ -365,17 +365,21 @@ fn unite(
     // Where index.json lists no image at all, manifest.json alone counts.
     let docker_alone = oci.iter().all(|r| r.companion);
     let named: HashSet<Reference> = oci.iter().flat_map(|r| r.names.iter().cloned()).collect();
+    let mut by_config: HashMap<Digest, Vec<usize>> = HashMap::new();
+    for (at, reach) in reaches.iter().enumerate() {
+        for config in &reach.configs {
+            by_config.entry(*config).or_default().push(at);
+        }
+    }
     for image in docker {
+        let names: HashSet<&Reference> = image.root.names.iter().collect();
         let matches = |at: &usize| {
-            let (root, reach) = (&oci[*at], &reaches[*at]);
-            reach.configs.contains(&image.config)
-                && (image.root.names.is_empty()
-                    || root.names.is_empty()
-                    || root.names.iter().any(|n| image.root.names.contains(n)))
+            let known = &oci[*at].names;
+            names.is_empty() || known.is_empty() || known.iter().any(|n| names.contains(n))
         };
-        let found: Vec<usize> = (0..oci.len()).filter(matches).collect();
-        match found.first() {
-            Some(&at) if reaches[at].shuffled => {
+        let candidates = by_config.get(&image.config).map(Vec::as_slice).unwrap_or_default();
+        match candidates.iter().copied().find(matches) {
+            Some(at) if reaches[at].shuffled => {
                 // Only manifest.json has the right order; its image takes the entry's place.
                 let title = image.root.title();
                 layout.warnings.push(format!(
@@ -389,7 +393,7 @@ fn unite(
                     }
                 }
             }
-            Some(&at) => {
+            Some(at) => {
                 for name in image.root.names {
                     if named.contains(&name) {
                         continue;

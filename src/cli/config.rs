@@ -37,6 +37,8 @@ pub(crate) fn command() -> Result<Command> {
     };
     let command = Cli::command().mut_args(|arg| adapt(arg, None)).mut_subcommands(|sub| {
         let name = sub.get_name().to_owned();
+        // A flag that is given twice counts as given last, so that an alias can be overridden.
+        let sub = sub.args_override_self(true);
         sub.mut_args(|arg| adapt(arg, Some(&name)))
     });
     for (key, value) in &settings {

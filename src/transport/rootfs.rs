@@ -135,6 +135,9 @@ fn ingest(from: impl Read + Send, to: Named, facts: &Facts, ctx: &Context) -> Re
         }
         Ending::Unknown | Ending::Clean | Ending::ZeroPadded => {}
     }
+    if summary.image_archive {
+        warnings.push("this is an image archive; `imgpack load -i` makes its images".into());
+    }
     if summary.unsafe_names > 0 {
         warnings.push(format!("{} names are absolute or lead upwards", summary.unsafe_names));
     }
