@@ -2,6 +2,8 @@
 //!
 //! It prints nothing. It opens up roots of any source far enough to say what they are.
 
+use std::collections::HashMap;
+
 use crate::config::Config;
 use crate::context::Context;
 use crate::copy::{Manifest, Tree, walk};
@@ -167,46 +169,54 @@ pub fn typed_name(text: &str) -> Result<Reference> {
     })
 }
 
+/// Most companions of one image.
+const MAX_COMPANIONS: usize = 1_000;
+
 /// Roots of the source that refer to any of `roots` or to an image beneath them.
-pub fn companions(source: &dyn Source, roots: &[Root], ctx: &Context) -> Vec<Root> {
+///
+/// # Errors
+/// `Malformed` when one image has more than 1 000 of them.
+pub fn companions(source: &dyn Source, roots: &[Root], ctx: &Context) -> Result<Vec<Root>> {
     let candidates: Vec<&Root> = source
         .roots()
         .iter()
         .filter(|r| r.companion && roots.iter().all(|chosen| chosen.desc.digest != r.desc.digest))
         .collect();
     if candidates.is_empty() {
-        return Vec::new();
+        return Ok(Vec::new());
     }
-    let mut subjects: std::collections::HashSet<Digest> = std::collections::HashSet::new();
+    // How many companions each subject has so far.
+    let mut subjects: HashMap<Digest, usize> = HashMap::new();
     for root in roots {
-        subjects.insert(root.desc.digest);
+        subjects.insert(root.desc.digest, 0);
         if let Ok(tree) = walk(source, root, ctx) {
-            subjects.extend(tree.node.manifests().iter().map(|m| m.desc.digest));
+            subjects.extend(tree.node.manifests().iter().map(|m| (m.desc.digest, 0)));
         }
     }
-    candidates.into_iter().filter(|r| refers_to(source, r, &subjects, ctx)).cloned().collect()
+    let mut found = Vec::new();
+    for root in candidates {
+        let Some(subject) = subject_of(source, root, ctx) else { continue };
+        let Some(count) = subjects.get_mut(&subject) else { continue };
+        *count += 1;
+        if *count > MAX_COMPANIONS {
+            let what = format!("more referrers of {subject} than the limit of {MAX_COMPANIONS}");
+            return Err(Error::malformed(what));
+        }
+        found.push(root.clone());
+    }
+    Ok(found)
 }
 
-fn refers_to(
-    source: &dyn Source,
-    root: &Root,
-    subjects: &std::collections::HashSet<Digest>,
-    ctx: &Context,
-) -> bool {
-    let annotated = root
-        .desc
-        .annotation(crate::descriptor::ANNOTATION_SUBJECT)
-        .and_then(|text| text.parse().ok());
-    // cosign's tags: sha256-<hex>.sig
-    let sidecar = root.label.as_deref().and_then(|label| {
-        let stem = label.rsplit(['/', ':']).next()?.strip_prefix("sha256-")?;
-        Digest::from_hex(stem.get(..64)?).ok()
-    });
-    if annotated.or(sidecar).is_some_and(|d| subjects.contains(&d)) {
-        return true;
+/// What a companion refers to, by its annotation, its cosign tag or its own `subject`.
+fn subject_of(source: &dyn Source, root: &Root, ctx: &Context) -> Option<Digest> {
+    if let Some(text) = root.desc.annotation(crate::descriptor::ANNOTATION_SUBJECT) {
+        return text.parse().ok();
+    }
+    if let Some(subject) = root.label.as_deref().and_then(crate::layout::sidecar_of) {
+        return Some(subject);
     }
     let blob = crate::transport::Blob::new(source, root.desc.clone(), ctx);
-    let Ok(bytes) = blob.bytes(crate::manifest::MAX_DOCUMENT) else { return false };
-    crate::manifest::Document::parse(&bytes, &root.desc.media_type)
-        .is_ok_and(|doc| doc.subject.is_some_and(|s| subjects.contains(&s.digest)))
+    let bytes = blob.bytes(crate::manifest::MAX_DOCUMENT).ok()?;
+    let doc = crate::manifest::Document::parse(&bytes, &root.desc.media_type).ok()?;
+    Some(doc.subject?.digest)
 }

@@ -236,17 +236,17 @@ pub fn name_of(desc: &Descriptor) -> (Option<Reference>, Option<String>) {
     (name, label)
 }
 
+/// The image that a cosign tag (`sha256-<hex>.sig`) is about.
+pub fn sidecar_of(label: &str) -> Option<Digest> {
+    let stem = label.rsplit(['/', ':']).next()?.strip_prefix("sha256-")?;
+    Digest::from_hex(stem.get(..64)?).ok()
+}
+
 /// Whether an entry is a signature, an attestation or another companion of an image.
 fn is_companion(members: &dyn Members, desc: &Descriptor, label: Option<&str>) -> bool {
-    let sidecar = |label: &str| {
-        let stem = label.rsplit(['/', ':']).next().unwrap_or_default();
-        stem.strip_prefix("sha256-").is_some_and(|rest| {
-            rest.len() >= 64 && rest.bytes().take(64).all(|b| b.is_ascii_hexdigit())
-        })
-    };
     if desc.annotation(descriptor::ANNOTATION_SUBJECT).is_some()
         || desc.is_attestation()
-        || label.is_some_and(sidecar)
+        || label.is_some_and(|label| sidecar_of(label).is_some())
     {
         return true;
     }

@@ -504,7 +504,13 @@ def power_of(name, outer):
                         pass
                 time.sleep(0.002)
             ended = p.poll()
-            sh("cp", "--sparse=always", str(disk), str(snap))
+            # A crash is one moment; a copy takes several. One during which the kernel wrote is no crash.
+            for _ in range(50):
+                before = disk.stat().st_mtime_ns
+                sh("cp", "--sparse=always", str(disk), str(snap))
+                if disk.stat().st_mtime_ns == before:
+                    break
+                time.sleep(0.05)
             if ended is None:
                 try:
                     os.kill(child, signal.SIGKILL)

@@ -30,7 +30,7 @@ pub(crate) fn roots_of(
                 }
                 Err(e) => return Err(e),
             };
-            Ok(with_companions(source, chosen, ctx))
+            with_companions(source, chosen, ctx)
         }
     }
 }
@@ -47,14 +47,16 @@ fn named_only(root: &Root, image: &str) -> Root {
 }
 
 /// Adds the signatures and attestations that refer to the chosen roots.
+///
+/// # Errors
+/// `Malformed` when there are too many.
 pub(crate) fn with_companions(
     source: &dyn Source,
     mut roots: Vec<Root>,
     ctx: &Context,
-) -> Vec<Root> {
-    let more = imgpack::images::companions(source, &roots, ctx);
-    roots.extend(more);
-    roots
+) -> Result<Vec<Root>> {
+    roots.extend(imgpack::images::companions(source, &roots, ctx)?);
+    Ok(roots)
 }
 
 /// Says what changed on the way: layers that were recoded, roots with a new digest.

@@ -63,7 +63,7 @@ fn chosen(source: &dyn Source, from: &Place, run: &Run) -> Result<Vec<Root>> {
         None => Ok(source.roots().to_vec()),
         Some(image) => {
             let found = imgpack::images::find(source, image, run.ctx())?;
-            Ok(convert::with_companions(source, found, run.ctx()))
+            convert::with_companions(source, found, run.ctx())
         }
     }
 }

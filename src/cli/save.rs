@@ -42,7 +42,7 @@ pub(crate) fn run(args: &SaveArgs, run: &Run) -> Result<u8> {
             }
         }
     }
-    let mut roots = convert::with_companions(&source, roots, run.ctx());
+    let mut roots = convert::with_companions(&source, roots, run.ctx())?;
     if let Some(consumer) = args.consumer {
         convert::adapt(consumer, &source, &mut roots, &mut policy, run.ctx())?;
     }

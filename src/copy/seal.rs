@@ -8,10 +8,10 @@ use crate::context::Context;
 use crate::copy::Renamed;
 use crate::copy::ship::Shipped;
 use crate::copy::walk::{Child, Manifest, Node, Tree};
-use crate::descriptor::Descriptor;
+use crate::descriptor::{ANNOTATION_SUBJECT, Descriptor};
 use crate::digest::{Digest, Hasher};
 use crate::error::Result;
-use crate::manifest;
+use crate::manifest::{self, Document};
 use crate::transport::{Blob, Image, Sealed, Sink, Source};
 
 /// Stores the parents of one tree and says what it became.
@@ -41,7 +41,25 @@ pub(super) fn seal(
         root.desc.rest.shift_remove("platform");
         root.desc.rest.shift_remove("artifactType");
     }
+    if root.companion {
+        say_subject(&mut root.desc, &tree.node);
+    }
     Ok(Sealed { root, images: sealer.images, blobs: sealer.blobs })
+}
+
+/// Notes beside a companion what it refers to, as Docker 29 does, so that a list of roots tells
+/// companions from images without opening them.
+fn say_subject(desc: &mut Descriptor, node: &Node) {
+    let bytes = match node {
+        Node::Manifest(m) => &m.bytes,
+        Node::Index { bytes, .. } => bytes,
+        Node::Opaque(_) => return,
+    };
+    if let Ok(Document { subject: Some(subject), .. }) = Document::parse(bytes, &desc.media_type)
+        && desc.annotation(ANNOTATION_SUBJECT).is_none()
+    {
+        desc.annotate(ANNOTATION_SUBJECT, &subject.digest.to_string());
+    }
 }
 
 struct Sealer<'a> {

@@ -259,8 +259,8 @@ impl LayoutSink {
                 changes.push(Change::Set { entry, replace: self.rules.replace });
                 continue;
             }
-            if self.rules.remember {
-                // In the store a bare tag names nothing.
+            if self.rules.remember && !root.companion {
+                // In the store a bare tag names nothing; a signature's tag says whose it is.
                 root.label = None;
             }
             for entry in tables::entries(&root, RefName::Full) {

@@ -159,15 +159,17 @@ fn roots(index: &Index) -> Vec<Root> {
     let mut roots: Vec<Root> = Vec::new();
     let mut at: HashMap<Digest, usize> = HashMap::new();
     for entry in index.entries() {
-        let (name, _) = name_of(entry);
+        let (name, label) = name_of(entry);
+        let sidecar = label.filter(|l| crate::layout::sidecar_of(l).is_some());
         let i = *at.entry(entry.digest).or_insert_with(|| {
             let mut desc = entry.clone();
             desc.unannotate(crate::descriptor::ANNOTATION_NAME);
             desc.unannotate(crate::descriptor::ANNOTATION_REF);
-            let companion = desc.annotation(crate::descriptor::ANNOTATION_SUBJECT).is_some();
+            let companion = desc.annotation(crate::descriptor::ANNOTATION_SUBJECT).is_some()
+                || sidecar.is_some();
             roots.push(Root {
                 names: Vec::new(),
-                label: None,
+                label: sidecar,
                 desc,
                 origin: Origin::Recorded,
                 companion,
