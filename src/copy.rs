@@ -20,7 +20,7 @@ mod walk;
 
 pub use policy::Policy;
 pub use report::{Changed, Damage, Failed, Published, Report};
-pub use walk::{Manifest, Missing, Node, Tree, walk};
+pub use walk::{Manifest, Missing, Node, Tree, glance, walk};
 
 /// Copies roots from a source to a sink and completes the sink.
 ///
@@ -77,6 +77,7 @@ fn transfer(
     for damage in shipped.damage(&present) {
         report.damage.push(damage);
     }
+    let renamed = shipped.renamed();
     for tree in &present {
         let errors = shipped.errors_of(tree);
         if let Some(error) = errors.first() {
@@ -86,7 +87,7 @@ fn transfer(
             report.failed.push(Failed { title: tree.root.title(), errors });
             continue;
         }
-        let sealed = seal::seal(from, to, tree, &shipped, ctx)?;
+        let sealed = seal::seal(to, tree, &renamed, ctx)?;
         report.seal(tree, sealed, to, ctx)?;
     }
     report.changed = shipped.changed();
@@ -100,5 +101,5 @@ fn stops(error: &Error) -> bool {
     matches!(error.kind(), Kind::Interrupted | Kind::Closed)
 }
 
-/// Where each blob went: what it was to what it is now.
+/// Blobs that became others: what each was to what it is now.
 type Renamed = HashMap<Digest, Descriptor>;

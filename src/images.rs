@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use crate::config::Config;
 use crate::context::Context;
-use crate::copy::{Manifest, Tree, walk};
+use crate::copy::{Manifest, Tree, glance};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::layout::docker;
@@ -35,7 +35,7 @@ impl Described {
     /// # Errors
     /// `Malformed`, `Corrupt`, `Io`.
     pub fn new(source: &dyn Source, root: &Root, ctx: &Context) -> Result<Self> {
-        let tree = walk(source, root, ctx)?;
+        let tree = glance(source, root, ctx)?;
         let image = own_image(&tree);
         let id = image.and_then(|m| m.config.as_ref()).map_or(root.desc.digest, |c| c.digest);
         let config = match image.and_then(|m| m.config_bytes.as_ref()) {
@@ -140,7 +140,7 @@ fn id_of(source: &dyn Source, root: &Root, hex: &str, ctx: &Context) -> Option<D
         return Some(root.desc.digest);
     }
     // A damaged image must not hide the others.
-    let tree = walk(source, root, ctx).ok()?;
+    let tree = glance(source, root, ctx).ok()?;
     let manifests = tree.node.manifests();
     manifests.iter().filter_map(|m| Some(m.config.as_ref()?.digest)).find(fits)
 }
@@ -189,7 +189,7 @@ pub fn companions(source: &dyn Source, roots: &[Root], ctx: &Context) -> Result<
     let mut subjects: HashMap<Digest, usize> = HashMap::new();
     for root in roots {
         subjects.insert(root.desc.digest, 0);
-        if let Ok(tree) = walk(source, root, ctx) {
+        if let Ok(tree) = glance(source, root, ctx) {
             subjects.extend(tree.node.manifests().iter().map(|m| (m.desc.digest, 0)));
         }
     }

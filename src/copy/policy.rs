@@ -18,8 +18,8 @@ pub struct Policy {
     pub survey: bool,
     /// Refuse an index of which some platforms are absent.
     pub complete: bool,
-    /// Carry signatures, attestations and other referrers along.
-    pub companions: bool,
+    /// Look at documents alone, not at whether layers are there.
+    pub glance: bool,
 }
 
 impl Default for Policy {
@@ -31,7 +31,7 @@ impl Default for Policy {
             keep_going: false,
             survey: false,
             complete: false,
-            companions: true,
+            glance: false,
         }
     }
 }

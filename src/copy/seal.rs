@@ -6,31 +6,17 @@ use std::collections::HashSet;
 
 use crate::context::Context;
 use crate::copy::Renamed;
-use crate::copy::ship::Shipped;
 use crate::copy::walk::{Child, Manifest, Node, Tree};
 use crate::descriptor::{ANNOTATION_SUBJECT, Descriptor};
 use crate::digest::{Digest, Hasher};
 use crate::error::Result;
 use crate::manifest::{self, Document};
-use crate::transport::{Blob, Image, Sealed, Sink, Source};
+use crate::transport::{Blob, Image, Sealed, Sink};
 
 /// Stores the parents of one tree and says what it became.
-pub(super) fn seal(
-    _from: &dyn Source,
-    to: &dyn Sink,
-    tree: &Tree,
-    shipped: &Shipped,
-    ctx: &Context,
-) -> Result<Sealed> {
-    let renamed = shipped.renamed();
-    let mut sealer = Sealer {
-        to,
-        ctx,
-        renamed: &renamed,
-        images: Vec::new(),
-        blobs: Vec::new(),
-        seen: HashSet::new(),
-    };
+pub(super) fn seal(to: &dyn Sink, tree: &Tree, renamed: &Renamed, ctx: &Context) -> Result<Sealed> {
+    let mut sealer =
+        Sealer { to, ctx, renamed, images: Vec::new(), blobs: Vec::new(), seen: HashSet::new() };
     let target = sealer.node(&tree.node)?;
     let mut root = tree.root.clone();
     // The entry of the place keeps its annotations; platform and type follow what it points at.
@@ -102,24 +88,7 @@ impl Sealer<'_> {
     }
 
     fn manifest(&mut self, m: &Manifest) -> Result<Descriptor> {
-        let now = |desc: &Descriptor| {
-            self.renamed.get(&desc.digest).map_or_else(
-                || desc.clone(),
-                |now| Descriptor {
-                    rest: if now.digest == desc.digest {
-                        desc.rest.clone()
-                    } else {
-                        now.rest.clone()
-                    },
-                    media_type: if now.digest == desc.digest {
-                        desc.media_type.clone()
-                    } else {
-                        now.media_type.clone()
-                    },
-                    ..now.clone()
-                },
-            )
-        };
+        let now = |desc: &Descriptor| self.renamed.get(&desc.digest).unwrap_or(desc).clone();
         let config = m.config.as_ref().map(now);
         let layers: Vec<Descriptor> = m.layers.iter().map(now).collect();
         let changed = layers.iter().zip(&m.layers).any(|(a, b)| a.digest != b.digest);

@@ -126,9 +126,10 @@ impl Shipped {
         changed
     }
 
-    /// What each leaf is at the sink.
+    /// What each recoded leaf is at the sink.
     pub(super) fn renamed(&self) -> Renamed {
-        self.outcome.iter().map(|(digest, o)| (*digest, o.now.clone())).collect()
+        let recoded = self.outcome.iter().filter(|(digest, o)| o.now.digest != **digest);
+        recoded.map(|(digest, o)| (*digest, o.now.clone())).collect()
     }
 }
 

@@ -163,6 +163,16 @@ pub fn walk(from: &dyn Source, root: &Root, ctx: &Context) -> Result<Tree> {
     one(from, root, accepts, &Policy::default(), ctx).map_err(|e| e.input_or(from.place()))
 }
 
+/// Like [`walk`], but does not ask whether the layers are there: for lists of many images.
+///
+/// # Errors
+/// As [`walk`].
+pub fn glance(from: &dyn Source, root: &Root, ctx: &Context) -> Result<Tree> {
+    let accepts = Accepts { indexes: true, lanes: 1, checks: true };
+    let policy = Policy { glance: true, ..Policy::default() };
+    one(from, root, accepts, &policy, ctx).map_err(|e| e.input_or(from.place()))
+}
+
 fn one(
     from: &dyn Source,
     root: &Root,
@@ -415,7 +425,8 @@ impl Walker<'_> {
         }
         for layer in &manifest.layers {
             // A layer that may be fetched elsewhere may be absent.
-            if layer.media_type.role() != Role::ForeignLayer && !self.from.has(layer)? {
+            let needed = layer.media_type.role() != Role::ForeignLayer && !self.policy.glance;
+            if needed && !self.from.has(layer)? {
                 return Err(gone("layer", layer));
             }
         }
