@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 
+use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
 use crate::config::Config;
@@ -74,18 +75,25 @@ pub struct Inventory {
 /// # Errors
 /// `Corrupt` and `Malformed` for a manifest that is present and wrong; absent ones are warnings.
 pub fn inventory(source: &dyn Source, roots: &[Root], ctx: &Context) -> Result<Inventory> {
-    let mut look = Look {
-        source,
-        ctx,
-        inventory: Inventory::default(),
-        seen: HashSet::new(),
-        listed: HashSet::new(),
-    };
-    look.inventory.warnings.extend(source.warnings().iter().cloned());
-    for root in roots {
-        look.node(root, &root.desc, 0, root.companion).map_err(|e| e.input_or(source.place()))?;
+    let looks: Result<Vec<Inventory>> = roots
+        .par_iter()
+        .map(|root| {
+            let (inventory, seen) = (Inventory::default(), HashSet::new());
+            let mut look = Look { source, ctx, inventory, seen };
+            look.node(root, &root.desc, 0, root.companion)
+                .map_err(|e| e.input_or(source.place()))?;
+            Ok(look.inventory)
+        })
+        .collect();
+    let mut all = Inventory { warnings: source.warnings().to_vec(), ..Inventory::default() };
+    // One companion may be met under several roots, and so may what is absent.
+    let (mut listed, mut warned) = (HashSet::new(), HashSet::new());
+    for found in looks? {
+        all.rows.extend(found.rows);
+        all.referrers.extend(found.referrers.into_iter().filter(|r| listed.insert(r.desc.digest)));
+        all.warnings.extend(found.warnings.into_iter().filter(|w| warned.insert(w.clone())));
     }
-    Ok(look.inventory)
+    Ok(all)
 }
 
 struct Look<'a> {
@@ -94,7 +102,6 @@ struct Look<'a> {
     inventory: Inventory,
     /// Manifests already listed under a root.
     seen: HashSet<(Digest, Digest)>,
-    listed: HashSet<Digest>,
 }
 
 impl Look<'_> {
@@ -175,9 +182,6 @@ impl Look<'_> {
     }
 
     fn refer(&mut self, desc: &Descriptor, doc: &Document) {
-        if !self.listed.insert(desc.digest) {
-            return;
-        }
         let subject = doc
             .subject
             .as_ref()
