@@ -34,7 +34,7 @@ pub(crate) fn run(args: &CopyArgs, run: &Run) -> Result<u8> {
         return Err(Error::new(Kind::Usage, "--all and a named image contradict each other"));
     }
     name_target(&mut roots, &to)?;
-    let report = imgpack::copy::copy(source.as_ref(), sink, &roots, &policy, run.ctx())?;
+    let report = run.copy(source.as_ref(), sink, &roots, &policy)?;
     convert::say_changes(&report);
     if let Some(path) = &args.digestfile {
         let digests: Vec<String> = report

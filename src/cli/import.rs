@@ -55,7 +55,7 @@ pub(crate) fn run(args: &ImportArgs, run: &Run) -> Result<u8> {
     }
     let policy = Policy::default();
     let roots = source.roots().to_vec();
-    let report = imgpack::copy::copy(&source, Box::new(sink), &roots, &policy, run.ctx())?;
+    let report = run.copy(&source, Box::new(sink), &roots, &policy)?;
     for image in &report.published {
         out::line(&image.image_id.unwrap_or(image.target.digest).to_string())?;
     }

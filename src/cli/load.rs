@@ -35,7 +35,7 @@ pub(crate) fn run(args: &LoadArgs, run: &Run) -> Result<u8> {
     let mut roots = convert::roots_of(source.as_ref(), place.image.as_deref(), run.ctx())?;
     convert::rename(&mut roots, args.prefix.as_deref(), args.tag.as_deref())?;
     let before = names(run)?;
-    let report = imgpack::copy::copy(source.as_ref(), Box::new(sink), &roots, &policy, run.ctx())?;
+    let report = run.copy(source.as_ref(), Box::new(sink), &roots, &policy)?;
     convert::say_changes(&report);
     if !args.quiet {
         say(&report, &before)?;

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use imgpack::context::Limits;
-use imgpack::copy::Policy;
+use imgpack::copy::{Policy, Report};
 use imgpack::io::dir::Dir;
 use imgpack::io::scratch::Scratch;
 use imgpack::layout::{Prefer, Reading};
 use imgpack::transport::store::Store;
 use imgpack::transport::table::Env;
+use imgpack::transport::{Root, Sink, Source};
 use imgpack::{Context, Error, Kind, Result};
 
 use super::args::{self, Changes, Global};
@@ -102,6 +103,22 @@ impl Run {
     /// The exit code of the signal that stopped the run.
     pub(crate) fn signal(&self) -> Option<u8> {
         self.signals.code()
+    }
+
+    /// Copies, then clears the bar, so that what is printed next stands on a line of its own.
+    ///
+    /// # Errors
+    /// Those of [`imgpack::copy::copy`].
+    pub(crate) fn copy(
+        &self,
+        from: &dyn Source,
+        to: Box<dyn Sink>,
+        roots: &[Root],
+        policy: &Policy,
+    ) -> Result<Report> {
+        let report = imgpack::copy::copy(from, to, roots, policy, self.ctx());
+        self.finish();
+        report
     }
 
     /// Removes progress bars from the terminal.

@@ -54,7 +54,8 @@ pub(crate) fn run(args: &SaveArgs, run: &Run) -> Result<u8> {
         _ => table::stream(&env, halves)?,
     };
     let place = source.place();
-    let report = imgpack::copy::copy(&source, sink, &roots, &policy, run.ctx())
+    let report = run
+        .copy(&source, sink, &roots, &policy)
         .map_err(|e| incomplete(e, to_stdout).input_or(place))?;
     convert::say_changes(&report);
     Ok(convert::failures(&report, run))

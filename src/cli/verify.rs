@@ -66,7 +66,7 @@ fn one(place: &str, args: &VerifyArgs, run: &Run) -> Result<(Report, Vec<String>
     let sink = Box::new(Discard::new(run.env().temporary.clone(), run.ctx()));
     // What the store remembers is not believed here.
     let source = Doubting(source.as_ref());
-    let report = imgpack::copy::copy(&source, sink, &roots, &policy, run.ctx())?;
+    let report = run.copy(&source, sink, &roots, &policy)?;
     Ok((report, source.warnings().to_vec()))
 }
 
