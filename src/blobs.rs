@@ -177,16 +177,20 @@ impl Staging {
     pub fn commit(&self) -> Result<()> {
         let staged = self.flushed()?;
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            let name = format!("blobs/{}", algorithm.name());
             let of = |d: &Digest| d.algorithm() == algorithm;
-            if !staged.iter().any(|(d, _)| of(d)) {
+            if staged.iter().any(|(d, _)| of(d)) {
+                let target = self.root.sub_create(&name)?;
+                for (digest, item) in staged.iter().filter(|(d, _)| of(d)) {
+                    self.scratch.dir().rename(&item.name, &target, &digest.hex())?;
+                }
+            } else if self.root.stat(&name)?.is_none() {
                 continue;
             }
-            let target = self.root.sub_create(&format!("blobs/{}", algorithm.name()))?;
-            for (digest, item) in staged.iter().filter(|(d, _)| of(d)) {
-                self.scratch.dir().rename(&item.name, &target, &digest.hex())?;
-            }
+            // Even when nothing was added: a name that was found there may be that of a process that
+            // was killed before it flushed the directory.
             if self.sync {
-                target.sync()?;
+                self.root.sub(&name)?.sync()?;
                 self.root.sub("blobs")?.sync()?;
                 self.root.sync()?;
             }
