@@ -26,6 +26,7 @@ pub mod media_type;
 pub mod platform;
 pub mod progress;
 pub mod reference;
+pub mod registry;
 pub mod text;
 pub mod transport;
 pub mod verify;

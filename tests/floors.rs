@@ -35,6 +35,7 @@ const FLOORS: &[(&str, u32)] = &[
     // 4 places
     ("blobs", 4),
     ("layout", 4),
+    ("registry", 4),
     ("transport::archive", 4),
     ("transport::discard", 4),
     ("transport::distribution", 4),
