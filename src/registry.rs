@@ -3,6 +3,7 @@
 //! It knows nothing of sources and sinks. OCI distribution-spec 1.1; where registries differ from it,
 //! the place says which.
 
+pub mod address;
 pub mod credentials;
 pub mod http;
 pub mod proxy;
