@@ -13,7 +13,6 @@ use crate::error::{Error, Kind, Result};
 use crate::io::lanes;
 use crate::transport::{Need, Refused, Root, Sink, Source};
 
-
 mod policy;
 mod report;
 mod seal;

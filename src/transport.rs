@@ -22,6 +22,7 @@ pub mod archive;
 pub mod discard;
 pub mod distribution;
 pub mod layout;
+pub mod registry;
 pub mod rootfs;
 pub mod skopeo_dir;
 pub mod store;

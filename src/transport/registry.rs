@@ -84,8 +84,7 @@ impl RegistrySource {
             held: Mutex::default(),
             fetch_foreign: registries.fetch_foreign(),
         };
-        let heads =
-            lanes::each(&asked, ctx.jobs, |(name, i)| source.head(name, *i));
+        let heads = lanes::each(&asked, ctx.jobs, |(name, i)| source.head(name, *i));
         let (mut roots, mut unresolved) = (Vec::new(), Vec::new());
         for ((name, i), head) in asked.into_iter().zip(heads) {
             match head {
@@ -107,9 +106,7 @@ impl RegistrySource {
             (None, tag) => Wanted::Tag(tag.unwrap_or("latest")),
         };
         let found = self.repositories[at].head(wanted).map_err(|e| e.input_or(name.familiar()))?;
-        found.ok_or_else(|| {
-            Error::missing("no such image in the registry").input(name.familiar())
-        })
+        found.ok_or_else(|| Error::missing("no such image in the registry").input(name.familiar()))
     }
 
     fn take_root(&self, roots: &mut Vec<Root>, name: Reference, desc: Descriptor, at: usize) {
@@ -130,13 +127,9 @@ impl RegistrySource {
                     }
                 }
             }
-            None => roots.push(Root {
-                names,
-                label,
-                desc,
-                origin: Origin::Recorded,
-                companion: false,
-            }),
+            None => {
+                roots.push(Root { names, label, desc, origin: Origin::Recorded, companion: false })
+            }
         }
     }
 
@@ -154,7 +147,10 @@ impl RegistrySource {
         let mut companions: Vec<Root> = Vec::new();
         for one in found {
             for root in one? {
-                if companions.iter().all(|c| c.desc.digest != root.desc.digest || c.names != root.names) {
+                if companions
+                    .iter()
+                    .all(|c| c.desc.digest != root.desc.digest || c.names != root.names)
+                {
                     companions.push(root);
                 }
             }

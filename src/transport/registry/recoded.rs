@@ -91,7 +91,12 @@ mod tests {
         assert_eq!(first.find(diff_id, gzip), None);
         first.note(diff_id, gzip, digest("cd"), 7);
         first.save();
-        std::fs::OpenOptions::new().append(true).open(at.join(NAME)).unwrap().write_all(b"half a li").unwrap();
+        std::fs::OpenOptions::new()
+            .append(true)
+            .open(at.join(NAME))
+            .unwrap()
+            .write_all(b"half a li")
+            .unwrap();
         let second = Recoded::open(Some(at));
         assert_eq!(second.find(diff_id, gzip), Some((digest("cd"), 7)));
         assert_eq!(second.find(diff_id, "gzip:4".parse().unwrap()), Some((digest("cd"), 7)));

@@ -330,7 +330,8 @@ impl Sink for RegistrySink {
 
     fn publish(&self, sealed: Sealed) -> Result<()> {
         if sealed.root.names.is_empty() {
-            let what = "has no name, and a registry keeps images under names; name it in the target";
+            let what =
+                "has no name, and a registry keeps images under names; name it in the target";
             return Err(Error::unsupported(what).input(sealed.root.title()));
         }
         lock(&self.published).push(sealed);
@@ -360,10 +361,7 @@ impl Sink for RegistrySink {
 
 /// Errors of one repository or registry, not of the blob.
 fn refuses(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        Kind::Denied | Kind::Unreachable | Kind::Missing | Kind::Unsupported
-    )
+    matches!(error.kind(), Kind::Denied | Kind::Unreachable | Kind::Missing | Kind::Unsupported)
 }
 
 /// Config digests of the images beneath a manifest or index of a repository, in order.
