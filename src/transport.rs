@@ -19,6 +19,7 @@ use crate::reference::Reference;
 use crate::verify::{Unpacked, Verified};
 
 pub mod archive;
+pub mod daemon;
 pub mod discard;
 pub mod distribution;
 pub mod layout;

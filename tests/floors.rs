@@ -38,6 +38,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("partial", 4),
     ("registry", 4),
     ("transport::archive", 4),
+    ("transport::daemon", 4),
     ("transport::discard", 4),
     ("transport::distribution", 4),
     ("transport::layout", 4),
@@ -58,6 +59,7 @@ const FLOORS: &[(&str, u32)] = &[
 /// What one transport knows of another, with the reason.
 const BETWEEN_TRANSPORTS: &[(&str, &str, &str)] = &[
     ("transport::archive", "transport::layout", "the same check of a blob's size"),
+    ("transport::daemon", "transport::archive", "engines give and take archives"),
     ("transport::skopeo_dir", "transport::layout", "the same check of a blob's size"),
     ("transport::distribution", "transport::layout", "a registry root is a tree of layouts"),
     ("transport::store", "transport::layout", "the store is a layout with a memory"),
