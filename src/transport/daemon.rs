@@ -17,7 +17,7 @@ use crate::layout::Reading;
 use crate::progress::Event;
 use crate::reference::Reference;
 use crate::transport::archive::{ArchiveSink, ArchiveSource, Halves, Target};
-use crate::transport::{Accepts, Blob, Maker, Sealed, Sink};
+use crate::transport::{Accepts, Blob, Maker, Refused, Sealed, Sink};
 
 mod command;
 mod containerd;
@@ -241,7 +241,7 @@ impl Sink for EngineSink {
         self.archive.publish(sealed)
     }
 
-    fn finish(self: Box<Self>) -> Result<()> {
+    fn finish(self: Box<Self>) -> Result<Vec<Refused>> {
         let place = self.place();
         Box::new(self.archive).finish()?;
         let feed = self.feed.lock().take();
@@ -249,7 +249,7 @@ impl Sink for EngineSink {
         for line in lines.map_err(|e| e.input_or(&*place))? {
             self.ctx.progress.event(Event::Detail(&format!("{place}: {line}")));
         }
-        Ok(())
+        Ok(Vec::new())
     }
 }
 
