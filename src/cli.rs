@@ -26,6 +26,9 @@ mod manual;
 mod out;
 mod progress;
 mod prune;
+mod pull;
+mod push;
+mod remote;
 mod rmi;
 mod run;
 mod save;
@@ -65,6 +68,12 @@ pub(crate) fn main() -> ExitCode {
         Verb::Tag(args) => tag::run(args, &run),
         Verb::Rmi(args) => rmi::run(args, &run),
         Verb::Prune(args) => prune::run(args, &run),
+        Verb::Pull(args) => pull::run(args, &run),
+        Verb::Push(args) => push::run(args, &run),
+        Verb::Tags(args) => remote::tags(args, &run),
+        Verb::Digest(args) => remote::digest(args, &run),
+        Verb::Search(args) => remote::search(args, &run),
+        Verb::Delete(args) => remote::delete(args, &run),
         Verb::Copy(args) => copy::run(args, &run),
         Verb::Verify(args) => verify::run(args, &run),
         Verb::Ls(args) => ls::run(args, &run),

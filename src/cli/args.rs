@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::pull::PullArgs;
+use super::push::PushArgs;
+use super::remote::{DeleteArgs, DigestArgs, SearchArgs, TagsArgs};
+
 /// Container image archives for offline environments.
 #[derive(Parser, Debug)]
 #[command(
@@ -162,6 +166,19 @@ pub(crate) enum Verb {
     Images(ImagesArgs),
     /// Show what an image or a place holds, as JSON
     Inspect(InspectArgs),
+    /// Pull images of registries into the store
+    Pull(PullArgs),
+    /// Push images to a registry
+    Push(PushArgs),
+    /// List the tags of a repository
+    #[command(visible_alias = "list-tags")]
+    Tags(TagsArgs),
+    /// Show the digest that a name has in a registry
+    Digest(DigestArgs),
+    /// Find repositories in a registry
+    Search(SearchArgs),
+    /// Delete tags or images of a registry
+    Delete(DeleteArgs),
     /// Show the history of an image
     History(HistoryArgs),
     /// Give an image one more name
@@ -225,6 +242,9 @@ pub(crate) struct Changes {
     /// Go on with the sound images when others fail (exit 9)
     #[arg(long)]
     pub(crate) keep_going: bool,
+    /// Change no byte on the way to a registry, and fail where one would have to change
+    #[arg(long, conflicts_with = "compress")]
+    pub(crate) preserve_digests: bool,
 }
 
 #[derive(Args, Debug)]

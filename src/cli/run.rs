@@ -70,7 +70,8 @@ impl Run {
         let store = global.store.clone().unwrap_or_else(default_store);
         let temporary = global.tmpdir.clone().unwrap_or_else(default_temporary);
         let engines = engines(global);
-        let env = Env { store, temporary, reading, engines, force: false, ctx };
+        let network = imgpack::transport::registry::Network::default();
+        let env = Env { store, temporary, reading, engines, network, force: false, ctx };
         Ok(Self { env, signals, renderer, log })
     }
 

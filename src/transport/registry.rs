@@ -21,9 +21,11 @@ use crate::reference::Reference;
 use crate::registry::{Registries, Repository, Wanted};
 use crate::transport::{Checked, Origin, Root, Source};
 
+pub mod network;
 pub mod recoded;
 pub mod sink;
 
+pub use network::Network;
 pub use sink::RegistrySink;
 
 /// References that could not be resolved, with the reasons.
