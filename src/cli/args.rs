@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::login::{LoginArgs, LogoutArgs};
+
 /// Container image archives for offline environments.
 #[derive(Parser, Debug)]
 #[command(
@@ -151,6 +153,10 @@ pub(crate) enum Verb {
     Ls(LsArgs),
     /// Show what differs between two images
     Diff(DiffArgs),
+    /// Log in to a registry
+    Login(LoginArgs),
+    /// Forget the login to a registry
+    Logout(LogoutArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Print the manual page
