@@ -21,6 +21,7 @@ mod inspect;
 mod list;
 mod load;
 mod log;
+mod login;
 mod ls;
 mod manual;
 mod out;
@@ -28,6 +29,7 @@ mod progress;
 mod prune;
 mod pull;
 mod push;
+mod registries;
 mod remote;
 mod rmi;
 mod run;
@@ -53,10 +55,15 @@ pub(crate) fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return exit::usage(&error, &typed),
     };
-    let run = match run::Run::start(&cli.global) {
+    let mut run = match run::Run::start(&cli.global) {
         Ok(run) => run,
         Err(error) => return exit::report(&error, None),
     };
+    match cli.verb.network(&run) {
+        Ok(Some(network)) => run.reach(network),
+        Ok(None) => {}
+        Err(error) => return exit::report(&error, Some(&run)),
+    }
     let result = match &cli.verb {
         Verb::Save(args) => save::run(args, &run),
         Verb::Load(args) => load::run(args, &run),
@@ -78,6 +85,8 @@ pub(crate) fn main() -> ExitCode {
         Verb::Verify(args) => verify::run(args, &run),
         Verb::Ls(args) => ls::run(args, &run),
         Verb::Diff(args) => diff::run(args, &run),
+        Verb::Login(args) => login::login(args, &run),
+        Verb::Logout(args) => login::logout(args, &run),
         Verb::Completions(args) => manual::completions(args),
         Verb::Man(args) => manual::man(args),
     };

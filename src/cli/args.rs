@@ -3,10 +3,15 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use imgpack::Result;
+use imgpack::transport::registry::Network;
 
+use super::login::{LoginArgs, LogoutArgs};
 use super::pull::PullArgs;
 use super::push::PushArgs;
+use super::registries::{RegistryFlags, SideFlags};
 use super::remote::{DeleteArgs, DigestArgs, SearchArgs, TagsArgs};
+use super::run::Run;
 
 /// Container image archives for offline environments.
 #[derive(Parser, Debug)]
@@ -195,6 +200,10 @@ pub(crate) enum Verb {
     Ls(LsArgs),
     /// Show what differs between two images
     Diff(DiffArgs),
+    /// Log in to a registry
+    Login(LoginArgs),
+    /// Forget the login to a registry
+    Logout(LogoutArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Print the manual page
@@ -273,6 +282,8 @@ pub(crate) struct SaveArgs {
     pub(crate) consumer: Option<Consumer>,
     #[command(flatten)]
     pub(crate) changes: Changes,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
 }
 
 #[derive(Args, Debug)]
@@ -301,6 +312,8 @@ pub(crate) struct LoadArgs {
     pub(crate) tag: Option<String>,
     #[command(flatten)]
     pub(crate) changes: Changes,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
 }
 
 #[derive(Args, Debug)]
@@ -350,6 +363,8 @@ pub(crate) struct ExportArgs {
     /// Which image of a multi-platform one
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Option<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
 }
 
 #[derive(Args, Debug)]
@@ -400,6 +415,8 @@ pub(crate) struct InspectArgs {
     /// Only images are here; taken for docker's sake
     #[arg(long = "type", value_name = "TYPE", hide = true, value_parser = ["image"])]
     pub(crate) _kind: Option<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
 }
 
 #[derive(Args, Debug)]
@@ -424,6 +441,8 @@ pub(crate) struct HistoryArgs {
     /// table, json, or a Go template
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
 }
 
 #[derive(Args, Debug)]
@@ -480,6 +499,7 @@ pub(crate) struct PruneArgs {
 #[command(after_help = "\
 Places:
   docker-archive:FILE[:NAME]   oci-archive:FILE[:NAME]   oci:DIR[:NAME]   dir:DIR   store:[NAME]
+  docker://NAME                a registry
   docker-daemon:[NAME]   podman:[NAME]   containerd:[NAME]    an engine of this machine
   or a bare path, recognised by what it is (written: by its ending .tar, .tar.gz, .tar.zst)
 
@@ -513,6 +533,8 @@ pub(crate) struct CopyArgs {
     pub(crate) format: Option<ArchiveFormat>,
     #[command(flatten)]
     pub(crate) changes: Changes,
+    #[command(flatten)]
+    pub(crate) sides: SideFlags,
 }
 
 #[derive(Args, Debug)]
@@ -537,6 +559,8 @@ pub(crate) struct VerifyArgs {
     /// table or json
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
 }
 
 #[derive(Args, Debug)]
@@ -560,6 +584,8 @@ pub(crate) struct LsArgs {
     /// table, json, or a Go template
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
 }
 
 #[derive(Args, Debug)]
@@ -586,6 +612,8 @@ pub(crate) struct DiffArgs {
     /// text or json
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: String,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
 }
 
 #[derive(Args, Debug)]
@@ -609,4 +637,32 @@ pub(crate) struct ManArgs {
     /// Write a page for every verb into DIR instead
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
+}
+
+impl Verb {
+    /// How the registries that the verb may name are reached; nothing for verbs that name none.
+    ///
+    /// # Errors
+    /// `Usage` when a flag cannot be understood.
+    pub(crate) fn network(&self, run: &Run) -> Result<Option<Network>> {
+        let flags = match self {
+            Self::Copy(args) => return args.sides.network(run).map(Some),
+            Self::Save(args) => &args.registry,
+            Self::Load(args) => &args.registry,
+            Self::Export(args) => &args.registry,
+            Self::Inspect(args) => &args.registry,
+            Self::History(args) => &args.registry,
+            Self::Verify(args) => &args.registry,
+            Self::Ls(args) => &args.registry,
+            Self::Diff(args) => &args.registry,
+            Self::Pull(args) => &args.registry,
+            Self::Push(args) => &args.registry,
+            Self::Tags(args) => &args.registry,
+            Self::Digest(args) => &args.registry,
+            Self::Search(args) => &args.registry,
+            Self::Delete(args) => &args.registry,
+            _ => return Ok(None),
+        };
+        Ok(Some(Network::new(flags.settings(run)?, None)))
+    }
 }

@@ -8,6 +8,7 @@ use imgpack::transport::registry::RegistrySource;
 use imgpack::{Error, Kind, Result};
 
 use super::args::Changes;
+use super::registries::RegistryFlags;
 use super::run::Run;
 use super::{convert, out};
 
@@ -32,6 +33,8 @@ pub(crate) struct PullArgs {
     quiet: bool,
     #[command(flatten)]
     changes: Changes,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
 }
 
 pub(crate) fn run(args: &PullArgs, run: &Run) -> Result<u8> {

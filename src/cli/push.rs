@@ -11,6 +11,7 @@ use imgpack::transport::{Root, Source};
 use imgpack::{Error, Kind, Result};
 
 use super::args::Changes;
+use super::registries::RegistryFlags;
 use super::run::Run;
 use super::{convert, out};
 
@@ -42,6 +43,8 @@ pub(crate) struct PushArgs {
     digestfile: Option<PathBuf>,
     #[command(flatten)]
     changes: Changes,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
 }
 
 pub(crate) fn run(args: &PushArgs, run: &Run) -> Result<u8> {

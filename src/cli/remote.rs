@@ -7,6 +7,7 @@ use imgpack::{Error, Result};
 use serde_json::{Value, json};
 
 use super::pull::typed;
+use super::registries::RegistryFlags;
 use super::run::Run;
 use super::template::Format;
 use super::{list, out};
@@ -23,6 +24,8 @@ pub(crate) struct TagsArgs {
     /// `json` for one object with the repository and its tags
     #[arg(long, value_name = "FORMAT", value_parser = ["table", "json"], default_value = "table")]
     format: String,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
 }
 
 #[derive(Args, Debug)]
@@ -34,6 +37,8 @@ pub(crate) struct DigestArgs {
     /// Images by name
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
 }
 
 #[derive(Args, Debug)]
@@ -45,6 +50,8 @@ pub(crate) struct DeleteArgs {
     /// Tags or digests
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
 }
 
 #[derive(Args, Debug)]
@@ -66,6 +73,8 @@ pub(crate) struct SearchArgs {
     /// Do not shorten descriptions
     #[arg(long)]
     no_trunc: bool,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
 }
 
 pub(crate) fn tags(args: &TagsArgs, run: &Run) -> Result<u8> {

@@ -2,7 +2,7 @@
 //!
 //! It sends nothing: a run that names no registry reads no credentials and opens no connection.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::context::Context;
@@ -33,7 +33,8 @@ struct Opened {
 impl Network {
     /// The registries of a run; one set of connections when both sides are reached the same way.
     pub fn new(from: Settings, to: Option<Settings>) -> Self {
-        let memory = from.state.clone();
+        // Beside the uploads that were cut off.
+        let memory = from.state.as_deref().and_then(Path::parent).map(Path::to_path_buf);
         Self { from, to, companions: true, memory, opened: Arc::default() }
     }
 
