@@ -42,6 +42,19 @@ pub(crate) fn of(error: &Error) -> Option<String> {
         Kind::Malformed if error.subject().is_some() && what.ends_with("is missing") => {
             damage(input)
         }
+        Kind::Denied if input == "docker-daemon" && what.contains("permission denied") => {
+            "run it as root, or as a member of the socket's group (docker)".into()
+        }
+        Kind::Denied if input == "containerd" && what.contains("permission denied") => {
+            "run it as root".into()
+        }
+        Kind::Unreachable if input == "docker-daemon" && what.starts_with("no engine") => {
+            "start docker, or say where it listens: --docker-host unix:///PATH".into()
+        }
+        Kind::Unreachable if input == "containerd" && what.starts_with("no containerd") => {
+            "start containerd, or say where it listens: --containerd-address PATH".into()
+        }
+        Kind::Missing if what.starts_with("no such image") && engine(input) => return None,
         Kind::Missing if what.starts_with("no such image") => {
             "list what is there with: imgpack images".into()
         }
@@ -49,8 +62,6 @@ pub(crate) fn of(error: &Error) -> Option<String> {
             "fill it with: imgpack load -i FILE".into()
         }
         Kind::Missing if what == "no such file or directory" => match input.split_once(':') {
-            Some(("docker-daemon", image)) => format!("docker save {image} | imgpack load"),
-            Some(("containers-storage", image)) => format!("podman save {image} | imgpack load"),
             Some(("docker", _)) => NO_REGISTRY.into(),
             _ if !input.contains(['/', '.']) || input.contains(':') => {
                 format!("an image of the store is written: store:{input}")
@@ -71,6 +82,12 @@ pub(crate) fn of(error: &Error) -> Option<String> {
         Kind::Policy if what.contains("--platform") => "for example: --platform linux/amd64".into(),
         _ => return None,
     })
+}
+
+/// Whether the input is a place of an engine.
+fn engine(input: &str) -> bool {
+    let scheme = input.split(':').next().unwrap_or_default();
+    ["docker-daemon", "podman", "containerd"].contains(&scheme)
 }
 
 fn damage(input: &str) -> String {
