@@ -147,7 +147,6 @@ pub(crate) fn of_usage(error: &clap::Error, typed: &[std::ffi::OsString]) -> Opt
         }
         ErrorKind::InvalidSubcommand => {
             Some(match text(ContextKind::InvalidSubcommand)?.as_str() {
-                "pull" | "push" | "search" => NO_REGISTRY.into(),
                 "run" | "ps" | "exec" | "build" | "create" | "start" | "stop" | "rm" => {
                     "imgpack keeps and converts images; it builds and runs none".into()
                 }
