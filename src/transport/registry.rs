@@ -120,16 +120,15 @@ impl RegistrySource {
         };
         let known = roots.iter_mut().find(|r: &&mut Root| r.desc.digest == desc.digest);
         match known {
-            Some(root) => {
-                for name in names {
-                    if !root.names.contains(&name) {
-                        root.names.push(name);
-                    }
-                }
-            }
-            None => {
-                roots.push(Root { names, label, desc, origin: Origin::Recorded, companion: false })
-            }
+            Some(root) if root.names.contains(&name) => {}
+            Some(root) => root.names.push(name),
+            None => roots.push(Root {
+                names: vec![name],
+                label: None,
+                desc,
+                origin: Origin::Recorded,
+                companion: false,
+            }),
         }
     }
 
