@@ -4,9 +4,11 @@
 //! the place says which.
 
 pub mod address;
+mod auth;
 pub mod credentials;
 pub mod http;
 pub mod proxy;
+pub mod rate;
 pub mod retry;
 pub mod rules;
 pub mod settings;
