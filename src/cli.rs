@@ -21,11 +21,13 @@ mod inspect;
 mod list;
 mod load;
 mod log;
+mod login;
 mod ls;
 mod manual;
 mod out;
 mod progress;
 mod prune;
+mod registries;
 mod rmi;
 mod run;
 mod save;
@@ -69,6 +71,8 @@ pub(crate) fn main() -> ExitCode {
         Verb::Verify(args) => verify::run(args, &run),
         Verb::Ls(args) => ls::run(args, &run),
         Verb::Diff(args) => diff::run(args, &run),
+        Verb::Login(args) => login::login(args, &run),
+        Verb::Logout(args) => login::logout(args, &run),
         Verb::Completions(args) => manual::completions(args),
         Verb::Man(args) => manual::man(args),
     };

@@ -103,3 +103,50 @@ impl Repository {
         Err(Error::unsupported("not yet"))
     }
 }
+
+#[allow(missing_docs)]
+impl Registries {
+    pub fn fetch_foreign(&self) -> bool {
+        false
+    }
+}
+#[allow(missing_docs)]
+impl Repository {
+    pub fn domain(&self) -> &str {
+        ""
+    }
+    pub fn path(&self) -> &str {
+        ""
+    }
+    pub fn name(&self) -> String {
+        String::new()
+    }
+    pub fn manifest(&self, _: Wanted<'_>) -> Result<Option<(Descriptor, Vec<u8>)>> {
+        Err(Error::unsupported(""))
+    }
+    pub fn put_manifest(&self, _: Wanted<'_>, _: &str, _: &[u8], _: &Digest) -> Result<()> {
+        Err(Error::unsupported(""))
+    }
+    pub fn tags(&self) -> Result<Option<Vec<String>>> {
+        Err(Error::unsupported(""))
+    }
+    pub fn referrers(&self, _: &Digest) -> Result<Vec<Descriptor>> {
+        Err(Error::unsupported(""))
+    }
+    pub fn blob_size(&self, _: &Digest) -> Result<Option<u64>> {
+        Err(Error::unsupported(""))
+    }
+    pub fn blob(&self, _: &Descriptor, _: u64) -> Result<Box<dyn std::io::Read + Send>> {
+        Err(Error::unsupported(""))
+    }
+    pub fn mount(&self, _: &Digest, _: &str) -> Result<bool> {
+        Err(Error::unsupported(""))
+    }
+    pub fn upload<'a>(
+        &self,
+        _: &Descriptor,
+        _: &'a (dyn Fn() -> Result<Box<dyn std::io::Read + Send + 'a>> + Sync),
+    ) -> Result<u64> {
+        Err(Error::unsupported(""))
+    }
+}

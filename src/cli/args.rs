@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::login::{LoginArgs, LogoutArgs};
+
 /// Container image archives for offline environments.
 #[derive(Parser, Debug)]
 #[command(
@@ -67,6 +69,33 @@ pub(crate) struct Global {
     /// Do not flush to the medium before reporting success (for tests)
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) no_sync: bool,
+    /// Where docker's engine listens: unix:///PATH or tcp://HOST:PORT (default: $DOCKER_HOST)
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        hide_short_help = true,
+        help_heading = "Engines"
+    )]
+    pub(crate) docker_host: Option<String>,
+    /// containerd's socket (default: $CONTAINERD_ADDRESS, else containerd's or k3s's own)
+    #[arg(
+        long,
+        global = true,
+        value_name = "SOCKET",
+        hide_short_help = true,
+        help_heading = "Engines"
+    )]
+    pub(crate) containerd_address: Option<String>,
+    /// containerd's namespace; Kubernetes uses k8s.io (default: $CONTAINERD_NAMESPACE, else default)
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        hide_short_help = true,
+        help_heading = "Engines"
+    )]
+    pub(crate) containerd_namespace: Option<String>,
     /// Most bytes one layer may unpack to
     #[arg(long, global = true, value_name = "BYTES", default_value_t = 64 << 30, hide_short_help = true, help_heading = "Limits")]
     pub(crate) max_layer_size: u64,
@@ -123,9 +152,9 @@ pub(crate) enum Prefer {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Verb {
-    /// Save images of the store to an archive
+    /// Save images of the store, or of an engine, to an archive
     Save(SaveArgs),
-    /// Load images from an archive into the store
+    /// Load images from an archive into the store, or into an engine
     Load(LoadArgs),
     /// Make an image from a root file system tar
     Import(ImportArgs),
@@ -151,6 +180,10 @@ pub(crate) enum Verb {
     Ls(LsArgs),
     /// Show what differs between two images
     Diff(DiffArgs),
+    /// Log in to a registry
+    Login(LoginArgs),
+    /// Forget the login to a registry
+    Logout(LogoutArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Print the manual page
@@ -206,9 +239,10 @@ Examples:
   imgpack save -o nginx.tar nginx:1.27
   imgpack save -o all.tar.zst nginx redis:7 4f06b0d5c1f7
   imgpack save nginx | docker load
+  imgpack save -o nginx.tar docker-daemon:nginx:1.27
   imgpack save --platform linux/arm64 --for k3s -o node.tar nginx:1.27")]
 pub(crate) struct SaveArgs {
-    /// Images, by name, ID or the start of an ID
+    /// Images, by name, ID or the start of an ID; or of one engine, as docker-daemon:NAME
     #[arg(required = true, value_name = "IMAGE")]
     pub(crate) images: Vec<String>,
     /// Write to FILE instead of standard output; .gz and .zst compress the whole archive
@@ -232,7 +266,9 @@ pub(crate) struct SaveArgs {
 Examples:
   imgpack load -i nginx.tar
   docker save nginx | imgpack load
-  imgpack load -i all.tar.zst --prefix registry.local/mirror")]
+  imgpack load -i all.tar.zst --prefix registry.local/mirror
+  imgpack load -i all.tar.zst --into docker-daemon:
+  imgpack load -i node.tar --into containerd: --containerd-namespace k8s.io")]
 pub(crate) struct LoadArgs {
     /// Read FILE (or a directory, or a place like oci:DIR) instead of standard input
     #[arg(short, long, value_name = "FILE")]
@@ -240,6 +276,9 @@ pub(crate) struct LoadArgs {
     /// Print nothing but errors
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    /// Load into this place instead of the store: docker-daemon:, podman:, containerd:, oci:DIR, …
+    #[arg(long, value_name = "PLACE", default_value = "store:")]
+    pub(crate) into: String,
     /// Put this registry and path before every name
     #[arg(long, value_name = "PREFIX")]
     pub(crate) prefix: Option<String>,
@@ -427,13 +466,15 @@ pub(crate) struct PruneArgs {
 #[command(after_help = "\
 Places:
   docker-archive:FILE[:NAME]   oci-archive:FILE[:NAME]   oci:DIR[:NAME]   dir:DIR   store:[NAME]
+  docker-daemon:[NAME]   podman:[NAME]   containerd:[NAME]    an engine of this machine
   or a bare path, recognised by what it is (written: by its ending .tar, .tar.gz, .tar.zst)
 
 Examples:
   imgpack copy nginx.tar oci:layout:nginx:1.27
   imgpack copy --compress gzip docker-archive:nginx.tar oci:layout
   imgpack copy oci:layout:nginx:1.27 nginx.tar
-  imgpack copy store:nginx:1.27 dir:nginx")]
+  imgpack copy store:nginx:1.27 dir:nginx
+  imgpack copy docker-daemon:nginx:1.27 containerd:")]
 pub(crate) struct CopyArgs {
     /// Where from
     #[arg(value_name = "SRC")]

@@ -4,6 +4,8 @@ use imgpack::copy::{Policy, Report};
 use imgpack::encoding::Encoding;
 use imgpack::layer::Compression;
 use imgpack::reference::Reference;
+use imgpack::transport::daemon::{self, Engine, Version};
+use imgpack::transport::table::{Env, Place, Scheme};
 use imgpack::transport::{Root, Source, select};
 use imgpack::{Context, Error, Kind, Result};
 
@@ -85,6 +87,27 @@ pub(crate) fn failures(report: &Report, run: &Run) -> u8 {
         }
     }
     if report.failed.is_empty() { 0 } else { 9 }
+}
+
+/// Checks that the engine of a place will load the images, and adapts what may be adapted.
+///
+/// # Errors
+/// Those of [`adapt`], and of asking the engine for its version.
+pub(crate) fn adapt_to(
+    to: &Place,
+    source: &dyn Source,
+    roots: &mut Vec<Root>,
+    policy: &mut Policy,
+    env: &Env,
+) -> Result<()> {
+    let Scheme::Engine(engine) = to.scheme else { return Ok(()) };
+    let consumer = match (engine, daemon::version(engine, &env.engines, &env.ctx)?) {
+        (Engine::Docker, Version::Old) => Consumer::Docker20,
+        (Engine::Docker, Version::Current) => Consumer::Docker,
+        (Engine::Podman, _) => Consumer::Podman,
+        (Engine::Containerd, _) => Consumer::Containerd,
+    };
+    adapt(consumer, source, roots, policy, &env.ctx)
 }
 
 /// Checks that an engine will load the images, and adapts what may be adapted.

@@ -17,9 +17,9 @@ pub(crate) fn run(args: &CopyArgs, run: &Run) -> Result<u8> {
     if to.path.as_os_str() == "-" {
         out::refuse_terminal()?;
     }
-    let policy = run.policy(&args.changes)?;
+    let mut policy = run.policy(&args.changes)?;
     let env = run.env_forcing(args.force);
-    if from.scheme != Scheme::Store && from.path.as_os_str() != "-" && !from.path.exists() {
+    if from.is_file() && !from.path.exists() {
         let what = "no such file or directory";
         return Err(Error::missing(what).input(from.path.display().to_string()));
     }
@@ -34,6 +34,7 @@ pub(crate) fn run(args: &CopyArgs, run: &Run) -> Result<u8> {
         return Err(Error::new(Kind::Usage, "--all and a named image contradict each other"));
     }
     name_target(&mut roots, &to)?;
+    convert::adapt_to(&to, source.as_ref(), &mut roots, &mut policy, &env)?;
     let report = run.copy(source.as_ref(), sink, &roots, &policy)?;
     convert::say_changes(&report);
     if let Some(path) = &args.digestfile {
@@ -57,7 +58,7 @@ pub(crate) fn run(args: &CopyArgs, run: &Run) -> Result<u8> {
 
 fn chosen(source: &dyn Source, from: &Place, run: &Run) -> Result<Vec<Root>> {
     if from.scheme != Scheme::Store {
-        return convert::roots_of(source, from.image.as_deref(), run.ctx());
+        return convert::roots_of(source, from.choice(), run.ctx());
     }
     match &from.image {
         None => Ok(source.roots().to_vec()),
@@ -69,7 +70,10 @@ fn chosen(source: &dyn Source, from: &Place, run: &Run) -> Result<Vec<Root>> {
 }
 
 /// A name in the target renames the one image that is copied.
-fn name_target(roots: &mut [Root], to: &Place) -> Result<()> {
+///
+/// # Errors
+/// `Usage` when there are several, or when it is no name.
+pub(crate) fn name_target(roots: &mut [Root], to: &Place) -> Result<()> {
     let Some(image) = &to.image else { return Ok(()) };
     let mut images: Vec<&mut Root> = roots.iter_mut().filter(|r| !r.companion).collect();
     if images.len() != 1 {

@@ -87,12 +87,16 @@ pub(crate) fn of_usage(error: &clap::Error, typed: &[std::ffi::OsString]) -> Opt
     match error.kind() {
         ErrorKind::UnknownArgument => {
             let word = text(ContextKind::InvalidArg)?;
+            if typed.iter().any(|w| w == "login") && ["-p", "--password"].contains(&word.as_str()) {
+                let what = "a password on the command line can be read by other users";
+                return Some(format!("{what}: imgpack login -u USER --password-stdin < FILE"));
+            }
             let load = typed.iter().any(|w| w == "load") && !word.starts_with('-');
             load.then(|| format!("imgpack load -i {word}"))
         }
         ErrorKind::InvalidSubcommand => {
             Some(match text(ContextKind::InvalidSubcommand)?.as_str() {
-                "pull" | "push" | "login" | "logout" | "search" => NO_REGISTRY.into(),
+                "pull" | "push" | "search" => NO_REGISTRY.into(),
                 "run" | "ps" | "exec" | "build" | "create" | "start" | "stop" | "rm" => {
                     "imgpack keeps and converts images; it builds and runs none".into()
                 }
