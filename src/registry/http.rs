@@ -5,7 +5,7 @@
 mod body;
 pub(crate) mod client;
 pub(crate) mod fault;
-mod host;
+pub(crate) mod host;
 mod permits;
 pub(crate) mod socket;
 pub(crate) mod url;

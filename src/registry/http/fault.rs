@@ -37,7 +37,7 @@ impl Fault {
         Self::parse(&bytes, &kind)
     }
 
-    fn parse(bytes: &[u8], content_type: &str) -> Self {
+    pub(crate) fn parse(bytes: &[u8], content_type: &str) -> Self {
         let value = serde_json::from_slice::<Value>(bytes).unwrap_or_default();
         let errors = value.get("errors").and_then(Value::as_array);
         let mut fault = Self { html: is_html(bytes, content_type), ..Self::default() };

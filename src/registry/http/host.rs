@@ -66,7 +66,8 @@ impl Host {
             || endpoint.plain_http
             || address::is_loopback(&endpoint.host)
             || address::listed(&settings.insecure_hosts, &endpoint.host);
-        let decided = match (settings.plain_http, may_http) {
+        let may_http = may_http || endpoint.http_only;
+        let decided = match (settings.plain_http || endpoint.http_only, may_http) {
             (true, _) => HTTP,
             (_, true) => UNDECIDED,
             _ => HTTPS,
