@@ -27,6 +27,7 @@ mod manual;
 mod out;
 mod progress;
 mod prune;
+#[cfg_attr(not(test), allow(dead_code))] // flags that verbs with two sides will take
 mod registries;
 mod rmi;
 mod run;
