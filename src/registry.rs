@@ -125,6 +125,9 @@ impl Repository {
     pub fn put_manifest(&self, _: Wanted<'_>, _: &str, _: &[u8], _: &Digest) -> Result<()> {
         Err(Error::unsupported(""))
     }
+    pub fn delete(&self, _: Wanted<'_>) -> Result<()> {
+        Err(Error::unsupported(""))
+    }
     pub fn tags(&self) -> Result<Option<Vec<String>>> {
         Err(Error::unsupported(""))
     }
