@@ -311,7 +311,7 @@ fn rate(text: &str) -> Result<u64> {
         _ => return Err(bad()),
     };
     let bytes = number * unit;
-    if bytes >= 1.0 && bytes < 1e15 { Ok(bytes as u64) } else { Err(bad()) }
+    if (1.0..1e15).contains(&bytes) { Ok(bytes as u64) } else { Err(bad()) }
 }
 
 fn style(text: &str) -> Result<TransferStyle> {
