@@ -145,9 +145,10 @@ fn docker_gives_what_is_named_or_everything() {
         .code(5)
         .says("the engine's answer broke off");
     sandbox
-        .run(&["--docker-host", "unix:///none", "ls", "docker-daemon:"])
+        .run(&["--docker-host", "unix:///none", "ls", "docker-daemon:a"])
         .code(5)
-        .says("no engine");
+        .says("no engine")
+        .says("--docker-host");
     sandbox.run(&["--docker-host", "ssh://a", "ls", "docker-daemon:"]).code(1).says("by ssh");
 }
 

@@ -136,6 +136,34 @@ check "$label no socket of docker" fails 5 'no engine at' at_engines --docker-ho
 check "$label no socket of containerd" fails 5 'no containerd at' at_engines --containerd-address "$RIG/none.sock" ls containerd:
 check "$label no podman" fails 4 'podman is not installed' env PATH=/nonexistent "$IMGPACK" --store "$RIG/store" ls podman:
 
+zstd_is_adapted() { # docker before 23 reads no zstd layer; the others get it as it is
+    at_engines copy --compress zstd "oci:$RIG/unnamed" "oci:$RIG/zstd:fx/zstd:1" && at_engines copy "oci:$RIG/zstd" docker-daemon:
+}
+check "$label docker takes a zstd layer, or gets it as gzip" zstd_is_adapted
+
+tls_docker() { # ARG…: imgpack with the certificates of the rig
+    DOCKER_TLS_VERIFY=1 DOCKER_CERT_PATH=$RIG/pki "$IMGPACK" --store "$RIG/store" --docker-host tcp://127.0.0.1:2376 "$@"
+}
+tls_works() {
+    local pki=$RIG/pki who
+    mkdir -p "$pki"
+    openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ca -keyout "$pki/ca-key.pem" -out "$pki/ca.pem" || return 1
+    for who in server cert; do
+        openssl req -newkey rsa:2048 -nodes -subj "/CN=$who" -keyout "$pki/$who-key.pem" -out "$pki/$who.csr" || return 1
+        openssl x509 -req -in "$pki/$who.csr" -CA "$pki/ca.pem" -CAkey "$pki/ca-key.pem" -CAcreateserial -days 2 \
+            -extfile <(echo "subjectAltName=IP:127.0.0.1") -out "$pki/$who.pem" || return 1
+    done
+    mv "$pki/cert-key.pem" "$pki/key.pem"
+    start_dockerd tls --host tcp://127.0.0.1:2376 --tlsverify --tlscacert "$pki/ca.pem" --tlscert "$pki/server.pem" --tlskey "$pki/server-key.pem" || return 1
+    tls_docker copy "oci:$RIG/unnamed" docker-daemon:fx/tls:1 && tls_docker verify docker-daemon:fx/tls:1 || return 1
+    mv "$pki/cert.pem" "$pki/not-cert.pem"
+    fails 5 Certificate tls_docker ls docker-daemon:
+    local status=$?
+    stop_dockerd tls
+    return $status
+}
+if have openssl; then check "$label docker by TLS" tls_works; else skip "docker by TLS: no openssl"; fi
+
 engine_dies() { # the engine is killed in the middle: one line, exit code 5, nothing left
     start_dockerd dying || return 1
     docker_at dying load -q -i "$source" || return 1
