@@ -288,7 +288,8 @@ impl Auth {
         let host = party.url.authority();
         let client = party.client;
         let Some(realm) = Url::parse(&bearer.realm) else {
-            let what = format!("its token realm {:?} is no URL", crate::text::escape(&bearer.realm));
+            let what =
+                format!("its token realm {:?} is no URL", crate::text::escape(&bearer.realm));
             return Err(Error::malformed(what).input(host));
         };
         let here = self.is_here(party);
@@ -376,7 +377,11 @@ impl Auth {
                 Ok(response) => return Ok(response),
                 Err(trouble) if trouble.passes && backoff.goes_on() => {
                     backoff.at_most(3);
-                    backoff.wait(None, &format!("{shown}: {}", trouble.error.what()), &client.ctx)?;
+                    backoff.wait(
+                        None,
+                        &format!("{shown}: {}", trouble.error.what()),
+                        &client.ctx,
+                    )?;
                 }
                 Err(trouble) => {
                     return Err(trouble.error.context(format!("token realm {shown}")));

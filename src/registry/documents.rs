@@ -74,9 +74,8 @@ impl Place {
         let headers = [("accept", ACCEPT.to_owned())];
         let limit = self.host.settings().max_document;
         let url = self.manifest_url(wanted);
-        let answer =
-            fetch::get(&self.host, &url, &headers, &self.looking(), Redirects::Any, limit)
-                .map_err(|e| e.at(format!("manifest {wanted}")))?;
+        let answer = fetch::get(&self.host, &url, &headers, &self.looking(), Redirects::Any, limit)
+            .map_err(|e| e.at(format!("manifest {wanted}")))?;
         if answer.status != 200 {
             let fault = answer.fault();
             if answer.status == 404 || (answer.status < 500 && fault.is_missing()) {
@@ -184,7 +183,8 @@ impl Place {
                 }
                 413 => {
                     let size = bytes.len();
-                    let usual = if size > USUAL_LIMIT { "; many take no more than 4 MiB" } else { "" };
+                    let usual =
+                        if size > USUAL_LIMIT { "; many take no more than 4 MiB" } else { "" };
                     let what = format!("{doing}: {size} bytes are too many for it (413){usual}");
                     return Err(Error::unsupported(what).input(self.name()));
                 }

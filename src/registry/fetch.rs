@@ -47,7 +47,10 @@ impl Answer {
         }
         if is_html(&self.bytes, &self.content_type()) {
             let fault = self.fault();
-            return Err(Error::malformed(format!("not a registry: for {what} came {}", fault.text)));
+            return Err(Error::malformed(format!(
+                "not a registry: for {what} came {}",
+                fault.text
+            )));
         }
         Ok(())
     }

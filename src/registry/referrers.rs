@@ -88,10 +88,7 @@ fn unique(all: Vec<Descriptor>) -> Vec<Descriptor> {
 }
 
 /// What the tag's index lists, and the `ETag` it came with.
-fn from_tag(
-    place: &Place,
-    subject: &Digest,
-) -> Result<Option<(Vec<Descriptor>, Option<String>)>> {
+fn from_tag(place: &Place, subject: &Digest) -> Result<Option<(Vec<Descriptor>, Option<String>)>> {
     let tag = fallback_tag(subject);
     let Some(found) = place.manifest(Wanted::Tag(&tag))? else { return Ok(None) };
     // GitLab takes such a tag for the digest itself and gives the subject back.
@@ -103,7 +100,11 @@ fn from_tag(
 }
 
 /// The subject of a manifest that was pushed, and how an index lists the manifest.
-pub(crate) fn entry(media_type: &str, bytes: &[u8], digest: &Digest) -> Option<(Digest, Descriptor)> {
+pub(crate) fn entry(
+    media_type: &str,
+    bytes: &[u8],
+    digest: &Digest,
+) -> Option<(Digest, Descriptor)> {
     let value = json::parse(bytes).ok()?;
     let subject = Descriptor::from_value(value.get("subject")?).ok()?;
     let mut fields = Descriptor::new(media_type, digest.clone(), bytes.len() as u64).to_value();

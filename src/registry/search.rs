@@ -61,12 +61,8 @@ mod tests {
     fn results_are_read_and_a_list_is_searched() {
         let value = serde_json::json!({"name": "nginx", "description": "web", "star_count": 7,
             "is_official": true});
-        let want = Found {
-            path: "nginx".into(),
-            description: "web".into(),
-            stars: 7,
-            official: true,
-        };
+        let want =
+            Found { path: "nginx".into(), description: "web".into(), stars: 7, official: true };
         assert_eq!(found(&value), Some(want));
         assert_eq!(found(&serde_json::json!({"star_count": 7})), None);
         let list = ["a/nginx", "b/web", "c/my-nginx"].map(String::from).to_vec();

@@ -81,7 +81,11 @@ pub(crate) fn question(
         pairs.push(("client_id", CLIENT.into()));
         pairs.extend(offline.then(|| ("offline_token", "true".into())));
         let authorization = user.map(|(name, password)| basic(name, password));
-        return Question { url: realm.clone().with_query(&join(&pairs)), form: None, authorization };
+        return Question {
+            url: realm.clone().with_query(&join(&pairs)),
+            form: None,
+            authorization,
+        };
     }
     if !scopes.is_empty() {
         pairs.push(("scope", each.collect::<Vec<_>>().join(" ")));
@@ -167,7 +171,8 @@ mod tests {
         let basic = Credential::Basic(login.clone());
         let get = "https://auth.example/token?x=1&service=reg&scope=repository:a/b:pull,push\
                    &scope=repository:c:pull";
-        let form = "service=reg&scope=repository:a/b:pull,push%20repository:c:pull&client_id=imgpack";
+        let form =
+            "service=reg&scope=repository:a/b:pull,push%20repository:c:pull&client_id=imgpack";
         let ask = |credential: Option<&Credential>, at: usize, offline| {
             let q = question(&realm, &bearer(), &scopes, &ways(credential)[at], offline);
             (q.url.to_string(), q.form, q.authorization)

@@ -115,7 +115,8 @@ impl Client {
                 let response = self.response(call, answer);
                 let sent = call.body.size();
                 let length = response.header("content-length").and_then(|l| l.parse().ok());
-                let bytes = if call.method == Method::Head { 0 } else { length.unwrap_or(0).max(sent) };
+                let bytes =
+                    if call.method == Method::Head { 0 } else { length.unwrap_or(0).max(sent) };
                 let status = response.status;
                 self.detail(&format!("{about} {status} {took} ms {bytes} bytes"));
                 self.heed(&response);
@@ -139,7 +140,8 @@ impl Client {
         agent: &Agent,
         call: &Call<'_, '_>,
     ) -> Result<http::Response<ureq::Body>, ureq::Error> {
-        let mut head = http::Request::builder().method(call.method.name()).uri(call.url.to_string());
+        let mut head =
+            http::Request::builder().method(call.method.name()).uri(call.url.to_string());
         for (name, value) in call.headers {
             head = head.header(*name, value);
         }
@@ -229,10 +231,10 @@ impl Client {
             .timeout_await_100(Some(Duration::from_secs(1)))
             .build();
         let cancel = &self.ctx.cancel;
-        let connector = ()
-            .chain(ConnectProxyConnector::default())
-            .chain(Tcp { cancel: Arc::clone(cancel) })
-            .chain(TlsConnector(tls::config(settings, authority, insecure)?));
+        let connector =
+            ().chain(ConnectProxyConnector::default())
+                .chain(Tcp { cancel: Arc::clone(cancel) })
+                .chain(TlsConnector(tls::config(settings, authority, insecure)?));
         let lookup = Lookup { cancel: Arc::clone(cancel), guarded };
         Ok(Line { agent: Agent::with_parts(config, connector, lookup), proxy: shown })
     }
@@ -295,7 +297,9 @@ impl Client {
                 passes = false;
                 "unknown host".into()
             }
-            ureq::Error::Timeout(Timeout::Resolve) => "its name could not be looked up in time".into(),
+            ureq::Error::Timeout(Timeout::Resolve) => {
+                "its name could not be looked up in time".into()
+            }
             ureq::Error::Timeout(Timeout::Connect) => {
                 format!("no connection within {}", seconds(settings.connect_timeout))
             }

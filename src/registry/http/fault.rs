@@ -164,7 +164,12 @@ mod tests {
                 "GET x: 403 Forbidden: DENIED: no: ask bob; B",
             ),
             (500, "", r#"{"message":"boom"}"#, "GET x: 500 Internal Server Error: boom"),
-            (502, "text/plain", "bad\ngateway\x1b[2J", "GET x: 502 Bad Gateway: bad gateway\\x1b[2J"),
+            (
+                502,
+                "text/plain",
+                "bad\ngateway\x1b[2J",
+                "GET x: 502 Bad Gateway: bad gateway\\x1b[2J",
+            ),
             (
                 503,
                 "text/html",

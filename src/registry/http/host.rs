@@ -122,7 +122,9 @@ impl Host {
                         return Ok(response);
                     }
                     let after = match halved {
-                        Some(_) => Some(Duration::from_secs(1 << backoff.tried().min(6)).min(LASTING)),
+                        Some(_) => {
+                            Some(Duration::from_secs(1 << backoff.tried().min(6)).min(LASTING))
+                        }
                         None => asked,
                     };
                     let cause = format!("{}: status {status}", self.name());

@@ -96,9 +96,8 @@ impl<In: Transport> Connector<In> for Tcp {
 impl Tcp {
     fn open(&self, addr: SocketAddr, left: Duration, reason: Timeout) -> Result<TcpStream, Error> {
         let left = left.max(Duration::from_millis(10));
-        let opened = watched(&self.cancel, left + SLICE, move || {
-            TcpStream::connect_timeout(&addr, left)
-        });
+        let opened =
+            watched(&self.cancel, left + SLICE, move || TcpStream::connect_timeout(&addr, left));
         match opened {
             Some(Err(e)) if e.kind() == ErrorKind::TimedOut => Err(Error::Timeout(reason)),
             Some(other) => Ok(other?),
@@ -346,14 +345,17 @@ mod tests {
 
     #[test]
     fn a_guarded_lookup_refuses_this_machine_and_an_open_one_does_not() {
-        let lookup =
-            |guarded| Lookup { cancel: Arc::default(), guarded }.resolve(
+        let lookup = |guarded| {
+            Lookup { cancel: Arc::default(), guarded }.resolve(
                 &"http://localhost:81/".parse().unwrap(),
                 &Config::default(),
                 NextTimeout::default(),
-            );
+            )
+        };
         assert!(lookup(false).is_ok());
-        assert!(matches!(lookup(true), Err(Error::Io(e)) if e.kind() == ErrorKind::PermissionDenied));
+        assert!(
+            matches!(lookup(true), Err(Error::Io(e)) if e.kind() == ErrorKind::PermissionDenied)
+        );
         let unknown = Lookup { cancel: Arc::default(), guarded: false }.resolve(
             &"http://nowhere.invalid/".parse().unwrap(),
             &Config::default(),
