@@ -167,7 +167,7 @@ impl Registries {
     /// # Errors
     /// `Unsupported` when it lists none to us, `Unreachable`.
     pub fn catalog(&self, domain: &str) -> Result<Vec<String>> {
-        list::catalog(&*self.registry(domain)?, domain)
+        list::catalog(&self.registry(domain)?, domain)
     }
 
     /// Repositories that match a term, at most `limit`.
@@ -179,7 +179,7 @@ impl Registries {
             return Ok(search::among(self.catalog(domain)?, term, limit));
         }
         let endpoint = Endpoint { host: search::HUB.into(), ..self.rules.registry(domain)? };
-        search::hub(&*self.host(&endpoint), term, limit)
+        search::hub(&self.host(&endpoint), term, limit)
     }
 
     /// Tries a user's credentials; the identity token when the registry gave one for them.
