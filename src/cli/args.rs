@@ -3,8 +3,15 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use imgpack::Result;
+use imgpack::transport::registry::Network;
 
 use super::login::{LoginArgs, LogoutArgs};
+use super::pull::PullArgs;
+use super::push::PushArgs;
+use super::registries::{RegistryFlags, SideFlags};
+use super::remote::{DeleteArgs, DigestArgs, SearchArgs, TagsArgs};
+use super::run::Run;
 
 /// Container image archives for offline environments.
 #[derive(Parser, Debug)]
@@ -164,6 +171,19 @@ pub(crate) enum Verb {
     Images(ImagesArgs),
     /// Show what an image or a place holds, as JSON
     Inspect(InspectArgs),
+    /// Pull images of registries into the store
+    Pull(PullArgs),
+    /// Push images to a registry
+    Push(PushArgs),
+    /// List the tags of a repository
+    #[command(visible_alias = "list-tags")]
+    Tags(TagsArgs),
+    /// Show the digest that a name has in a registry
+    Digest(DigestArgs),
+    /// Find repositories in a registry
+    Search(SearchArgs),
+    /// Delete tags or images of a registry
+    Delete(DeleteArgs),
     /// Show the history of an image
     History(HistoryArgs),
     /// Give an image one more name
@@ -231,6 +251,9 @@ pub(crate) struct Changes {
     /// Go on with the sound images when others fail (exit 9)
     #[arg(long)]
     pub(crate) keep_going: bool,
+    /// Change no byte on the way to a registry, and fail where one would have to change
+    #[arg(long, conflicts_with = "compress")]
+    pub(crate) preserve_digests: bool,
 }
 
 #[derive(Args, Debug)]
@@ -259,6 +282,8 @@ pub(crate) struct SaveArgs {
     pub(crate) consumer: Option<Consumer>,
     #[command(flatten)]
     pub(crate) changes: Changes,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
 }
 
 #[derive(Args, Debug)]
@@ -287,6 +312,8 @@ pub(crate) struct LoadArgs {
     pub(crate) tag: Option<String>,
     #[command(flatten)]
     pub(crate) changes: Changes,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
 }
 
 #[derive(Args, Debug)]
@@ -336,6 +363,8 @@ pub(crate) struct ExportArgs {
     /// Which image of a multi-platform one
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Option<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
 }
 
 #[derive(Args, Debug)]
@@ -386,6 +415,8 @@ pub(crate) struct InspectArgs {
     /// Only images are here; taken for docker's sake
     #[arg(long = "type", value_name = "TYPE", hide = true, value_parser = ["image"])]
     pub(crate) _kind: Option<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
 }
 
 #[derive(Args, Debug)]
@@ -410,6 +441,8 @@ pub(crate) struct HistoryArgs {
     /// table, json, or a Go template
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
 }
 
 #[derive(Args, Debug)]
@@ -466,6 +499,7 @@ pub(crate) struct PruneArgs {
 #[command(after_help = "\
 Places:
   docker-archive:FILE[:NAME]   oci-archive:FILE[:NAME]   oci:DIR[:NAME]   dir:DIR   store:[NAME]
+  docker://NAME                a registry
   docker-daemon:[NAME]   podman:[NAME]   containerd:[NAME]    an engine of this machine
   or a bare path, recognised by what it is (written: by its ending .tar, .tar.gz, .tar.zst)
 
@@ -499,6 +533,8 @@ pub(crate) struct CopyArgs {
     pub(crate) format: Option<ArchiveFormat>,
     #[command(flatten)]
     pub(crate) changes: Changes,
+    #[command(flatten)]
+    pub(crate) sides: SideFlags,
 }
 
 #[derive(Args, Debug)]
@@ -523,6 +559,8 @@ pub(crate) struct VerifyArgs {
     /// table or json
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
 }
 
 #[derive(Args, Debug)]
@@ -546,6 +584,8 @@ pub(crate) struct LsArgs {
     /// table, json, or a Go template
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
 }
 
 #[derive(Args, Debug)]
@@ -572,6 +612,8 @@ pub(crate) struct DiffArgs {
     /// text or json
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: String,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
 }
 
 #[derive(Args, Debug)]
@@ -595,4 +637,32 @@ pub(crate) struct ManArgs {
     /// Write a page for every verb into DIR instead
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
+}
+
+impl Verb {
+    /// How the registries that the verb may name are reached; nothing for verbs that name none.
+    ///
+    /// # Errors
+    /// `Usage` when a flag cannot be understood.
+    pub(crate) fn network(&self, run: &Run) -> Result<Option<Network>> {
+        let flags = match self {
+            Self::Copy(args) => return args.sides.network(run).map(Some),
+            Self::Save(args) => &args.registry,
+            Self::Load(args) => &args.registry,
+            Self::Export(args) => &args.registry,
+            Self::Inspect(args) => &args.registry,
+            Self::History(args) => &args.registry,
+            Self::Verify(args) => &args.registry,
+            Self::Ls(args) => &args.registry,
+            Self::Diff(args) => &args.registry,
+            Self::Pull(args) => &args.registry,
+            Self::Push(args) => &args.registry,
+            Self::Tags(args) => &args.registry,
+            Self::Digest(args) => &args.registry,
+            Self::Search(args) => &args.registry,
+            Self::Delete(args) => &args.registry,
+            _ => return Ok(None),
+        };
+        Ok(Some(Network::new(flags.settings(run)?, None)))
+    }
 }

@@ -1,5 +1,7 @@
 //! What several verbs share: choosing roots, saying what a copy did, checking for an engine.
 
+use std::path::Path;
+
 use imgpack::copy::{Policy, Report};
 use imgpack::encoding::Encoding;
 use imgpack::layer::Compression;
@@ -9,7 +11,7 @@ use imgpack::transport::table::{Env, Place, Scheme};
 use imgpack::transport::{Root, Source, select};
 use imgpack::{Context, Error, Kind, Result};
 
-use super::args::Consumer;
+use super::args::{Changes, Consumer};
 use super::out;
 use super::run::Run;
 
@@ -74,6 +76,25 @@ pub(crate) fn say_changes(report: &Report) {
             let (old, new) = (image.root.desc.digest, image.target.digest);
             out::error_line(&format!("{}: {old} became {new}", image.root.title()));
         }
+    }
+}
+
+/// Writes the digests of what was published, one a line.
+///
+/// # Errors
+/// `Io`.
+pub(crate) fn write_digests(path: Option<&Path>, report: &Report) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    let images = report.published.iter().filter(|i| !i.root.companion);
+    let digests: Vec<String> = images.map(|i| i.target.digest.to_string()).collect();
+    std::fs::write(path, digests.join("\n")).map_err(|e| Error::io(path, "writing", &e))
+}
+
+/// What a registry is sent: layers that lie uncompressed in a Docker archive become gzip, as docker
+/// does it, unless the user has other wishes.
+pub(crate) fn pack(policy: &mut Policy, changes: &Changes) {
+    if policy.compress.is_none() && !changes.preserve_digests {
+        policy.pack = Some(Compression::new(Encoding::Gzip));
     }
 }
 

@@ -18,6 +18,9 @@ pub(crate) fn run(args: &CopyArgs, run: &Run) -> Result<u8> {
         out::refuse_terminal()?;
     }
     let mut policy = run.policy(&args.changes)?;
+    if to.scheme == Scheme::Registry {
+        convert::pack(&mut policy, &args.changes);
+    }
     let env = run.env_forcing(args.force);
     if from.is_file() && !from.path.exists() {
         let what = "no such file or directory";
@@ -34,18 +37,13 @@ pub(crate) fn run(args: &CopyArgs, run: &Run) -> Result<u8> {
         return Err(Error::new(Kind::Usage, "--all and a named image contradict each other"));
     }
     name_target(&mut roots, &to)?;
+    if to.scheme == Scheme::Registry {
+        imgpack::images::name_companions(source.as_ref(), &mut roots, run.ctx());
+    }
     convert::adapt_to(&to, source.as_ref(), &mut roots, &mut policy, &env)?;
     let report = run.copy(source.as_ref(), sink, &roots, &policy)?;
     convert::say_changes(&report);
-    if let Some(path) = &args.digestfile {
-        let digests: Vec<String> = report
-            .published
-            .iter()
-            .filter(|i| !i.root.companion)
-            .map(|i| i.target.digest.to_string())
-            .collect();
-        std::fs::write(path, digests.join("\n")).map_err(|e| Error::io(path, "writing", &e))?;
-    }
+    convert::write_digests(args.digestfile.as_deref(), &report)?;
     if !args.quiet {
         for image in report.published.iter().filter(|i| !i.root.companion) {
             let line = format!("Copied image: {} {}", image.root.title(), image.target.digest);
@@ -91,6 +89,7 @@ pub(crate) fn name_target(roots: &mut [Root], to: &Place) -> Result<()> {
             root.names.clear();
             root.label = Some(image.clone());
         }
+        Scheme::Registry => root.names = vec![to.reference()?.or_latest()],
         _ => {
             let name = imgpack::images::typed_name(image).map_err(|e| e.kind_as(Kind::Usage))?;
             root.names = vec![name];

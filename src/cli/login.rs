@@ -7,6 +7,7 @@ use std::io::{BufRead, IsTerminal, Read, Write};
 
 use clap::Args;
 use imgpack::progress::Event;
+use imgpack::registry::Registries;
 use imgpack::registry::address;
 use imgpack::registry::credentials::{self, Keychain};
 use imgpack::registry::settings::{Credential, Login, Secret, Settings};
@@ -222,13 +223,10 @@ fn need_terminal() -> Result<()> {
 
 /// Tries credentials at the registry; the identity token that is to be kept in the password's place, when
 /// it gave one.
-fn verify(
-    _settings: &Settings,
-    _domain: &str,
-    _login: &Login,
-    _run: &Run,
-) -> Result<Option<Secret>> {
-    Ok(None)
+fn verify(settings: &Settings, domain: &str, login: &Login, run: &Run) -> Result<Option<Secret>> {
+    // Somebody waits for the answer: a host that cannot be reached is rather a wrong name than a bad line.
+    let settings = Settings { retries: settings.retries.min(2), ..settings.clone() };
+    Registries::new(settings, run.ctx())?.login(domain, login)
 }
 
 #[cfg(test)]

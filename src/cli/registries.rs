@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use imgpack::registry::settings::{Login, Secret, Settings, TransferStyle};
+use imgpack::transport::registry::Network;
 use imgpack::{Error, Kind, Result};
 
 use super::run::Run;
@@ -198,6 +199,23 @@ impl RegistryFlags {
 }
 
 impl SideFlags {
+    /// The registries of both sides; one set of connections when no flag sets them apart.
+    ///
+    /// # Errors
+    /// As [`RegistryFlags::settings`].
+    pub(crate) fn network(&self, run: &Run) -> Result<Network> {
+        let apart = self.src_creds.is_some()
+            || self.dest_creds.is_some()
+            || self.src_authfile.is_some()
+            || self.dest_authfile.is_some()
+            || self.src_cert_dir.is_some()
+            || self.dest_cert_dir.is_some()
+            || self.src_tls_verify.is_some()
+            || self.dest_tls_verify.is_some();
+        let to = if apart { Some(self.settings(Side::Target, run)?) } else { None };
+        Ok(Network::new(self.settings(Side::Source, run)?, to))
+    }
+
     /// What the library needs to know of one side; flags for that side go before those for both.
     ///
     /// # Errors
@@ -293,7 +311,7 @@ fn rate(text: &str) -> Result<u64> {
         _ => return Err(bad()),
     };
     let bytes = number * unit;
-    if bytes >= 1.0 && bytes < 1e15 { Ok(bytes as u64) } else { Err(bad()) }
+    if (1.0..1e15).contains(&bytes) { Ok(bytes as u64) } else { Err(bad()) }
 }
 
 fn style(text: &str) -> Result<TransferStyle> {

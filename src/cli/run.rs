@@ -9,6 +9,7 @@ use imgpack::io::dir::Dir;
 use imgpack::io::scratch::Scratch;
 use imgpack::layout::{Prefer, Reading};
 use imgpack::transport::daemon::Engines;
+use imgpack::transport::registry::Network;
 use imgpack::transport::store::Store;
 use imgpack::transport::table::Env;
 use imgpack::transport::{Root, Sink, Source};
@@ -70,8 +71,14 @@ impl Run {
         let store = global.store.clone().unwrap_or_else(default_store);
         let temporary = global.tmpdir.clone().unwrap_or_else(default_temporary);
         let engines = engines(global);
-        let env = Env { store, temporary, reading, engines, force: false, ctx };
+        let network = Network::default();
+        let env = Env { store, temporary, reading, engines, network, force: false, ctx };
         Ok(Self { env, signals, renderer, log })
+    }
+
+    /// Says how registries are reached.
+    pub(crate) fn reach(&mut self, network: Network) {
+        self.env.network = network;
     }
 
     /// What opening places needs.

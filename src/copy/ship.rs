@@ -23,10 +23,11 @@ use crate::io::parts::Extent;
 use crate::io::pump;
 use crate::io::scratch::Scratch;
 use crate::layer::{self, Compression, Encoder};
+use crate::manifest;
 use crate::media_type::Role;
 use crate::partial::{Fetched, Partials};
 use crate::progress::Event;
-use crate::transport::{Arrival, Blob, Origin, Sink, Source};
+use crate::transport::{Arrival, Blob, Sink, Source};
 use crate::verify::{Unpacked, wrong_diff_id};
 
 /// What became of the leaves.
@@ -75,7 +76,7 @@ struct Leaf {
     check: bool,
     /// What the images claim it unpacks to.
     claimed: Vec<DiffId>,
-    /// Whether every manifest that lists it was made here.
+    /// Whether every manifest that lists it is one that is made for Docker archives.
     synthesised: bool,
     /// A config's bytes, which the walk has read.
     bytes: Option<Vec<u8>>,
@@ -174,13 +175,11 @@ fn plan(from: &dyn Source, trees: &[&Tree], policy: &Policy) -> Result<Vec<Leaf>
     let mut at: HashMap<Digest, usize> = HashMap::new();
     for tree in trees {
         let images: HashSet<Digest> = layers_of(&tree.node).into_iter().map(|d| d.digest).collect();
-        let synthesised = tree.root.origin == Origin::Synthesised;
         for (desc, claimed) in tree.node.leaves() {
             let layer = images.contains(&desc.digest);
             if let Some(&i) = at.get(&desc.digest) {
                 leaves[i].claimed.extend(claimed);
                 leaves[i].layer |= layer;
-                leaves[i].synthesised &= synthesised;
                 continue;
             }
             if desc.media_type.role() == Role::ForeignLayer && !from.has(desc)? {
@@ -190,12 +189,22 @@ fn plan(from: &dyn Source, trees: &[&Tree], policy: &Policy) -> Result<Vec<Leaf>
             let claimed = claimed.into_iter().collect();
             let check = policy.unpack;
             let desc = desc.clone();
-            leaves.push(Leaf { desc, layer, check, claimed, synthesised, bytes: None });
+            leaves.push(Leaf { desc, layer, check, claimed, synthesised: true, bytes: None });
         }
         for manifest in tree.node.manifests() {
             let (Some(config), Some(bytes)) = (&manifest.config, &manifest.config_bytes) else {
                 continue;
             };
+            // Bytes that say nothing but what the archive's tables say may be made anew.
+            if policy.pack.is_some()
+                && manifest.bytes != manifest::synthesise(config, &manifest.layers)
+            {
+                for layer in &manifest.layers {
+                    if let Some(&i) = at.get(&layer.digest) {
+                        leaves[i].synthesised = false;
+                    }
+                }
+            }
             if let Some(&i) = at.get(&config.digest) {
                 leaves[i].bytes = Some(bytes.clone());
             }

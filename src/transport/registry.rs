@@ -21,9 +21,11 @@ use crate::reference::Reference;
 use crate::registry::{Registries, Repository, Wanted};
 use crate::transport::{Checked, Origin, Root, Source};
 
+pub mod network;
 pub mod recoded;
 pub mod sink;
 
+pub use network::Network;
 pub use sink::RegistrySink;
 
 /// References that could not be resolved, with the reasons.
@@ -111,25 +113,22 @@ impl RegistrySource {
 
     fn take_root(&self, roots: &mut Vec<Root>, name: Reference, desc: Descriptor, at: usize) {
         self.hold(&desc.digest, at, false);
-        // A digest is no name; what it was asked for under is kept as a label.
-        let (names, label) = match name.tag() {
-            Some(tag) => (name.with_tag(tag).into_iter().collect(), None),
-            None => (Vec::new(), Some(name.to_string())),
+        let name = match name.tag() {
+            // A tag with a digest was pulled by the digest and goes on under the tag.
+            Some(tag) => name.with_tag(tag).unwrap_or_else(|_| name.clone()),
+            None => name,
         };
-        let known = roots.iter_mut().find(|r: &&mut Root| {
-            r.desc.digest == desc.digest && !r.names.is_empty() && !names.is_empty()
-        });
+        let known = roots.iter_mut().find(|r: &&mut Root| r.desc.digest == desc.digest);
         match known {
-            Some(root) => {
-                for name in names {
-                    if !root.names.contains(&name) {
-                        root.names.push(name);
-                    }
-                }
-            }
-            None => {
-                roots.push(Root { names, label, desc, origin: Origin::Recorded, companion: false })
-            }
+            Some(root) if root.names.contains(&name) => {}
+            Some(root) => root.names.push(name),
+            None => roots.push(Root {
+                names: vec![name],
+                label: None,
+                desc,
+                origin: Origin::Recorded,
+                companion: false,
+            }),
         }
     }
 
@@ -185,7 +184,9 @@ impl RegistrySource {
             for mut desc in tolerated(repository.referrers(subject), ctx)?.unwrap_or_default() {
                 self.hold(&desc.digest, at, false);
                 desc.annotate(ANNOTATION_SUBJECT, &subject.to_string());
-                found.push(companion(desc, Vec::new()));
+                let name = repository.name().parse::<Reference>();
+                let names = name.map(|n| n.with_digest(desc.digest)).into_iter().collect();
+                found.push(companion(desc, names));
             }
         }
         Ok(found)

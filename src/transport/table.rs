@@ -16,10 +16,12 @@ use crate::io::output::{Named, Output};
 use crate::io::scratch::Scratch;
 use crate::layer::{self, Compression};
 use crate::layout::Reading;
+use crate::reference::Reference;
 use crate::transport::archive::{ArchiveSink, ArchiveSource, Halves, Target};
 use crate::transport::daemon::{self, Engine, EngineSink, Engines};
 use crate::transport::distribution::{LayoutTree, RegistryFiles, storage_of};
 use crate::transport::layout::{LayoutSink, LayoutSource, Rules};
+use crate::transport::registry::{Network, RegistrySink, RegistrySource};
 use crate::transport::skopeo_dir::{DirSink, DirSource};
 use crate::transport::store::Store;
 use crate::transport::{Sink, Source};
@@ -37,13 +39,16 @@ pub enum Scheme {
     Dir,
     /// `store:` the local store.
     Store,
+    /// `docker://` a repository of a registry.
+    Registry,
     /// `docker-daemon:`, `podman:`, `containerd:` the images of an engine.
     Engine(Engine),
     /// A bare path.
     Path,
 }
 
-const SCHEMES: [(&str, Scheme); 9] = [
+const SCHEMES: [(&str, Scheme); 10] = [
+    ("docker://", Scheme::Registry),
     ("docker-daemon:", Scheme::Engine(Engine::Docker)),
     ("podman:", Scheme::Engine(Engine::Podman)),
     ("containers-storage:", Scheme::Engine(Engine::Podman)),
@@ -77,6 +82,8 @@ pub struct Env {
     pub reading: Reading,
     /// Where the engines are.
     pub engines: Engines,
+    /// How registries are reached.
+    pub network: Network,
     /// Whether existing files are overwritten.
     pub force: bool,
     /// Budgets and listeners.
@@ -91,7 +98,10 @@ impl Place {
     pub fn parse(text: &str) -> Result<Self> {
         for (prefix, scheme) in SCHEMES {
             let Some(rest) = text.strip_prefix(prefix) else { continue };
-            if let Scheme::Store | Scheme::Engine(_) = scheme {
+            if scheme == Scheme::Registry && rest.is_empty() {
+                return Err(Error::new(Kind::Usage, "docker:// needs a name").input(text));
+            }
+            if let Scheme::Store | Scheme::Registry | Scheme::Engine(_) = scheme {
                 if rest.starts_with('[') {
                     // Where podman keeps its images is for podman's own configuration to say.
                     let what = "a storage of its own is not opened; say podman:NAME";
@@ -115,17 +125,34 @@ impl Place {
         Ok(Self { scheme: Scheme::Path, path: text.into(), image: None })
     }
 
-    /// Which image is to be chosen among those of the opened place; an engine was asked for just that.
+    /// The place of a name in a registry.
+    pub fn registry(name: &str) -> Self {
+        let image = Some(name.strip_prefix("docker://").unwrap_or(name).to_owned());
+        Self { scheme: Scheme::Registry, path: PathBuf::new(), image }
+    }
+
+    /// The name that is meant in a registry.
+    ///
+    /// # Errors
+    /// `Usage` when it breaks the grammar.
+    pub fn reference(&self) -> Result<Reference> {
+        let name = self.image.as_deref().unwrap_or_default();
+        name.parse().map_err(|e: Error| e.kind_as(Kind::Usage))
+    }
+
+    /// Which image is to be chosen among those of the opened place; an engine or a registry was asked
+    /// for just that.
     pub fn choice(&self) -> Option<&str> {
         match self.scheme {
-            Scheme::Engine(_) => None,
+            Scheme::Engine(_) | Scheme::Registry => None,
             _ => self.image.as_deref(),
         }
     }
 
     /// Whether it is read from a path that has to exist.
     pub fn is_file(&self) -> bool {
-        !matches!(self.scheme, Scheme::Store | Scheme::Engine(_)) && self.path != Path::new("-")
+        let named = matches!(self.scheme, Scheme::Store | Scheme::Registry | Scheme::Engine(_));
+        !named && self.path != Path::new("-")
     }
 
     /// Whether `text` can only mean a place: it has a scheme, or something lies at that path.
@@ -154,6 +181,17 @@ impl Place {
                     Error::missing("the store is empty").input(env.store.display().to_string())
                 })?;
                 Ok(Box::new(source))
+            }
+            Scheme::Registry => {
+                let registries = env.network.source(ctx)?;
+                let wanted = [self.reference()?];
+                let companions = env.network.companions;
+                let (source, unresolved) =
+                    RegistrySource::open(&registries, &wanted, companions, ctx)?;
+                match unresolved.into_iter().next() {
+                    Some((_, error)) => Err(error),
+                    None => Ok(Box::new(source)),
+                }
             }
             Scheme::Engine(engine) => {
                 let (image, engines) = (self.image.as_deref(), &env.engines);
@@ -203,6 +241,11 @@ impl Place {
         let ctx = &env.ctx;
         match self.scheme {
             Scheme::Store => Ok(Box::new(Store::new(&env.store, ctx).sink(ctx)?)),
+            Scheme::Registry => {
+                let registries = env.network.sink(ctx)?;
+                let (temporary, memory) = (env.temporary.clone(), env.network.memory.clone());
+                Ok(Box::new(RegistrySink::new(registries, temporary, memory, ctx)))
+            }
             Scheme::Engine(engine) => {
                 let scratch = one_scratch(env.temporary.clone());
                 Ok(Box::new(EngineSink::open(engine, &env.engines, scratch, ctx)?))

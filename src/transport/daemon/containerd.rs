@@ -24,7 +24,7 @@ fn call(engines: &Engines, verb: &'static str, words: &[String]) -> Result<Call>
     let path = address.strip_prefix("unix://").unwrap_or(address);
     UnixStream::connect(path).map_err(|e| {
         let shown = given.map_or(SOCKET, |_| path);
-        words::closed(&format!("no containerd at {shown}"), &e)
+        words::closed("containerd", shown, &e)
     })?;
     let namespace = engines.containerd_namespace.as_deref().unwrap_or(NAMESPACE);
     let mut all = strings(&["--address", path, "--namespace", namespace]);

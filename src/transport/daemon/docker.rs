@@ -95,7 +95,7 @@ impl Docker {
         if error.get_ref().is_some_and(|e| e.is::<Error>()) {
             return Error::from_io(&error);
         }
-        words::closed(&format!("no engine at {}", self.shown), &error)
+        words::closed("engine", &self.shown, &error)
     }
 
     fn get(&self, path: &str) -> Result<Response<Body>> {

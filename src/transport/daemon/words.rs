@@ -36,13 +36,13 @@ pub(super) fn error(said: &str) -> Error {
     Error::new(meaning.map_or(Kind::Other, |(_, kind)| *kind), line)
 }
 
-/// The error of a connection that did not come about: `what` names the engine and where it was sought.
-pub(super) fn closed(what: &str, error: &std::io::Error) -> Error {
-    let kind = match error.kind() {
-        std::io::ErrorKind::PermissionDenied => Kind::Denied,
-        _ => Kind::Unreachable,
-    };
-    Error::from_io(error).kind_as(kind).context(what)
+/// The error of a connection to an engine that did not come about.
+pub(super) fn closed(engine: &str, at: &str, error: &std::io::Error) -> Error {
+    let cause = Error::from_io(error);
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => cause.kind_as(Kind::Denied).context(at),
+        _ => cause.kind_as(Kind::Unreachable).context(format!("no {engine} at {at}")),
+    }
 }
 
 /// Several lines as one: without log lines of lesser weight, `Error:` before it, and repetitions.
