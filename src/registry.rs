@@ -5,8 +5,10 @@
 
 pub mod address;
 mod auth;
+mod blobs;
 pub mod credentials;
 mod documents;
+pub mod download;
 mod fetch;
 pub mod http;
 mod list;
@@ -18,6 +20,7 @@ pub mod rules;
 mod search;
 pub mod settings;
 pub mod tls;
+pub mod upload;
 
 #[cfg(test)]
 mod tests;
@@ -83,6 +86,8 @@ pub struct Registries {
     hosts: Mutex<HashMap<Endpoint, Arc<Host>>>,
     /// Mirrors that could not be reached; they are not asked again.
     dead: Mutex<HashSet<String>>,
+    /// What uploads found out about each host.
+    learned: Mutex<HashMap<String, Arc<upload::Learned>>>,
     /// Whether a host that says it keeps track of subjects has the API for asking.
     tracks: Mutex<HashMap<String, bool>>,
     /// Held while a subject's referrers are written.
@@ -147,6 +152,7 @@ impl Registries {
             rules,
             hosts: Mutex::default(),
             dead: Mutex::default(),
+            learned: Mutex::default(),
             tracks: Mutex::default(),
             subjects: std::array::from_fn(|_| Mutex::default()),
         }))
@@ -372,25 +378,5 @@ impl Repository {
             lock(&self.registries.dead).insert(host.to_owned());
         }
         self.registries.client.detail(&format!("mirror {host}: {}; asking the next", e.what()));
-    }
-}
-
-#[allow(missing_docs)]
-impl Repository {
-    pub fn blob_size(&self, _: &Digest) -> Result<Option<u64>> {
-        Err(Error::unsupported(""))
-    }
-    pub fn blob(&self, _: &Descriptor, _: u64) -> Result<Box<dyn std::io::Read + Send>> {
-        Err(Error::unsupported(""))
-    }
-    pub fn mount(&self, _: &Digest, _: &str) -> Result<bool> {
-        Err(Error::unsupported(""))
-    }
-    pub fn upload<'a>(
-        &self,
-        _: &Descriptor,
-        _: &'a (dyn Fn() -> Result<Box<dyn std::io::Read + Send + 'a>> + Sync),
-    ) -> Result<u64> {
-        Err(Error::unsupported(""))
     }
 }
