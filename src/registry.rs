@@ -173,7 +173,8 @@ impl Registries {
     /// # Errors
     /// `Unsupported` when it lists none to us, `Unreachable`.
     pub fn catalog(&self, domain: &str) -> Result<Vec<String>> {
-        list::catalog(&self.registry(domain)?, domain)
+        let host = self.registry(domain)?;
+        list::catalog(&host, domain)
     }
 
     /// Repositories that match a term, at most `limit`.
