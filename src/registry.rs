@@ -173,7 +173,8 @@ impl Registries {
     /// # Errors
     /// `Unsupported` when it lists none to us, `Unreachable`.
     pub fn catalog(&self, domain: &str) -> Result<Vec<String>> {
-        list::catalog(&*self.registry(domain)?, domain)
+        let host = self.registry(domain)?;
+        list::catalog(&host, domain)
     }
 
     /// Repositories that match a term, at most `limit`.
@@ -185,7 +186,7 @@ impl Registries {
             return Ok(search::among(self.catalog(domain)?, term, limit));
         }
         let endpoint = Endpoint { host: search::HUB.into(), ..self.rules.registry(domain)? };
-        search::hub(&*self.host(&endpoint), term, limit)
+        search::hub(&self.host(&endpoint), term, limit)
     }
 
     /// Tries a user's credentials; the identity token when the registry gave one for them.

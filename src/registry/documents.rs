@@ -100,7 +100,7 @@ impl Place {
         let media_type = media_type_of(&answer.content_type(), &answer.bytes)?;
         let schema1 = MediaType::from(media_type.as_str()).role() == Role::Schema1;
         let digest = match wanted {
-            Wanted::Digest(digest) => digest.clone(),
+            Wanted::Digest(digest) => *digest,
             Wanted::Tag(tag) => {
                 // The digest of a signed schema 1 manifest is that of its payload.
                 if let Some(said) = said.filter(|said| algorithm(said) != *said && !schema1) {

@@ -84,7 +84,7 @@ fn entries(bytes: &[u8]) -> Option<Vec<Descriptor>> {
 
 fn unique(all: Vec<Descriptor>) -> Vec<Descriptor> {
     let mut seen = std::collections::HashSet::new();
-    all.into_iter().filter(|d| seen.insert(d.digest.clone())).take(MAX).collect()
+    all.into_iter().filter(|d| seen.insert(d.digest)).take(MAX).collect()
 }
 
 /// What the tag's index lists, and the `ETag` it came with.
@@ -107,7 +107,7 @@ pub(crate) fn entry(
 ) -> Option<(Digest, Descriptor)> {
     let value = json::parse(bytes).ok()?;
     let subject = Descriptor::from_value(value.get("subject")?).ok()?;
-    let mut fields = Descriptor::new(media_type, digest.clone(), bytes.len() as u64).to_value();
+    let mut fields = Descriptor::new(media_type, *digest, bytes.len() as u64).to_value();
     let own = value.get("artifactType").and_then(Value::as_str).filter(|t| !t.is_empty());
     let config = value.get("config").and_then(|c| c.get("mediaType")).and_then(Value::as_str);
     if let (Some(map), Some(kind)) = (fields.as_object_mut(), own.or(config)) {

@@ -212,7 +212,7 @@ impl Host {
                 return Ok(response);
             }
             refusals += 1;
-            let response = kept(response)?;
+            let response = kept(response);
             let more = match challenge::of(&response) {
                 Some(Challenge::Bearer(b)) => b.error.as_deref() == Some("insufficient_scope"),
                 _ => false,
@@ -276,7 +276,8 @@ impl Host {
     fn may_visit(&self, base: &Url, next: &Url) -> Result<()> {
         let settings = &self.client.settings;
         let listed = address::listed(&settings.insecure_hosts, &next.authority());
-        if base.https && !next.https && !listed && !(self.may_http && next.host == base.host) {
+        let allowed = listed || (self.may_http && next.host == base.host);
+        if base.https && !next.https && !allowed {
             let what = format!("redirects from https to {}", next.shown());
             return Err(Error::new(Kind::Denied, what));
         }
@@ -359,7 +360,7 @@ impl Host {
         nobody.auth.stay_silent();
         let response = nobody.deliver(request, Redirects::Inside)?;
         self.scheme.store(nobody.scheme.load(Ordering::Relaxed), Ordering::Relaxed);
-        Ok(kept(response).map_err(|t| t.error)?)
+        Ok(kept(response))
     }
 }
 
@@ -404,7 +405,7 @@ impl Host {
 }
 
 /// The same answer with its body read, so that its connection serves the next request.
-fn kept(mut response: Response) -> Result<Response, Trouble> {
+fn kept(mut response: Response) -> Response {
     let mut bytes = Vec::new();
     // A refusal is one with or without its explanation.
     let _ = std::io::Read::read_to_end(
@@ -412,7 +413,7 @@ fn kept(mut response: Response) -> Result<Response, Trouble> {
         &mut bytes,
     );
     response.body = Box::new(Cursor::new(bytes));
-    Ok(response)
+    response
 }
 
 /// Says how often a request was tried, when more than once.
