@@ -11,6 +11,9 @@ use crate::common::{Ran, Sandbox};
 /// Longest run of the binary in any test here.
 pub const LIMIT: Duration = Duration::from_secs(150);
 
+/// Flags that make uploads go in chunks of one mebibyte.
+pub const CHUNKED: [&str; 2] = ["--registry-profile", "chunk:1"];
+
 /// A run that goes on.
 pub struct Running {
     child: Child,
