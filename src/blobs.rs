@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
@@ -14,6 +14,7 @@ use crate::io::dir::{self, Dir, Entry};
 use crate::io::output::Named;
 use crate::io::pump;
 use crate::io::scratch::Scratch;
+use crate::partial::{Fetched, Partials};
 use crate::transport::Blob;
 
 /// From this size on a blob is flushed as soon as it is written, beside the others' work.
@@ -87,13 +88,23 @@ impl BlobDir {
 pub struct Staging {
     root: Arc<Dir>,
     scratch: Arc<Scratch>,
+    /// Where blobs that come over a network grow; made for the first of them.
+    partials: OnceLock<Partials>,
     staged: Mutex<HashMap<Digest, Staged>>,
     sync: bool,
 }
 
 struct Staged {
-    name: String,
+    file: Where,
     flushed: bool,
+}
+
+/// Where a staged blob lies.
+enum Where {
+    /// Under a name in the scratch directory.
+    Scratch(String),
+    /// Among the partial files: a run that is killed before the end leaves it to the next.
+    Partial(Fetched),
 }
 
 impl Staging {
@@ -103,7 +114,7 @@ impl Staging {
     /// `Io`.
     pub fn new(root: Arc<Dir>, sync: bool) -> Result<Self> {
         let scratch = Arc::new(Scratch::create(root.sub_create(".")?)?);
-        Ok(Self { root, scratch, staged: Mutex::default(), sync })
+        Ok(Self { root, scratch, partials: OnceLock::new(), staged: Mutex::default(), sync })
     }
 
     /// The scratch directory, for blobs in the making.
@@ -129,19 +140,49 @@ impl Staging {
         if self.has(&digest) {
             return Ok(());
         }
-        let name = match self.take_over(blob)? {
-            Some(name) => name,
-            None => self.write(blob)?,
+        let file = match self.take_over(blob)? {
+            Some(name) => Where::Scratch(name),
+            None => match self.fetch(blob)? {
+                Some(fetched) => Where::Partial(fetched),
+                None => Where::Scratch(self.write(blob)?),
+            },
         };
-        let mut flushed = !self.sync;
+        let mut item = Staged { file, flushed: !self.sync };
         if self.sync && blob.descriptor().size >= EAGER {
-            if let Some((file, _)) = self.scratch.dir().file(&name)? {
-                dir::sync_file(&file, &self.scratch.path(&name))?;
-            }
-            flushed = true;
+            self.flush(&item)?;
+            item.flushed = true;
         }
-        self.staged().insert(digest, Staged { name, flushed });
+        self.staged().insert(digest, item);
         Ok(())
+    }
+
+    /// The directory and the name of a staged blob.
+    fn whereabouts<'a>(&'a self, item: &'a Staged) -> Result<(&'a Dir, &'a str)> {
+        match &item.file {
+            Where::Scratch(name) => Ok((self.scratch.dir(), name)),
+            Where::Partial(fetched) => Ok((self.partials()?.dir(), &fetched.name)),
+        }
+    }
+
+    fn partials(&self) -> Result<&Partials> {
+        if let Some(partials) = self.partials.get() {
+            return Ok(partials);
+        }
+        let opened = Partials::open(&self.root)?;
+        Ok(self.partials.get_or_init(|| opened))
+    }
+
+    fn flush(&self, item: &Staged) -> Result<()> {
+        let (dir, name) = self.whereabouts(item)?;
+        if let Some((file, _)) = dir.file(name)? {
+            dir::sync_file(&file, &dir.join(name))?;
+        }
+        Ok(())
+    }
+
+    /// Fetches what comes over a network into a file that survives the run.
+    fn fetch(&self, blob: &Blob<'_>) -> Result<Option<Fetched>> {
+        if blob.remote() { self.partials()?.fetch(blob) } else { Ok(None) }
     }
 
     fn take_over(&self, blob: &Blob<'_>) -> Result<Option<String>> {
@@ -182,7 +223,8 @@ impl Staging {
             if staged.iter().any(|(d, _)| of(d)) {
                 let target = self.root.sub_create(&name)?;
                 for (digest, item) in staged.iter().filter(|(d, _)| of(d)) {
-                    self.scratch.dir().rename(&item.name, &target, &digest.hex())?;
+                    let (dir, name) = self.whereabouts(item)?;
+                    dir.rename(name, &target, &digest.hex())?;
                 }
             } else if self.root.stat(&name)?.is_none() {
                 continue;
@@ -207,7 +249,8 @@ impl Staging {
             self.flushed()?.into_iter().map(|(digest, item)| (name(&digest), item)).collect();
         named.sort_by_key(|(name, _)| (name == "manifest.json", name.clone()));
         for (name, item) in named {
-            self.scratch.dir().rename(&item.name, target, &name)?;
+            let (dir, staged) = self.whereabouts(&item)?;
+            dir.rename(staged, target, &name)?;
         }
         if self.sync { target.sync() } else { Ok(()) }
     }
@@ -222,11 +265,17 @@ impl Staging {
             self.root.sync_all()?;
         } else {
             for item in unflushed {
-                if let Some((file, _)) = self.scratch.dir().file(&item.name)? {
-                    dir::sync_file(&file, &self.scratch.path(&item.name))?;
-                }
+                self.flush(item)?;
             }
         }
         Ok(staged)
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if let Some(partials) = self.partials.get() {
+            partials.tidy();
+        }
     }
 }

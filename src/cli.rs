@@ -21,11 +21,16 @@ mod inspect;
 mod list;
 mod load;
 mod log;
+mod login;
 mod ls;
 mod manual;
 mod out;
 mod progress;
 mod prune;
+mod pull;
+mod push;
+mod registries;
+mod remote;
 mod rmi;
 mod run;
 mod save;
@@ -50,10 +55,15 @@ pub(crate) fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return exit::usage(&error, &typed),
     };
-    let run = match run::Run::start(&cli.global) {
+    let mut run = match run::Run::start(&cli.global) {
         Ok(run) => run,
         Err(error) => return exit::report(&error, None),
     };
+    match cli.verb.network(&run) {
+        Ok(Some(network)) => run.reach(network),
+        Ok(None) => {}
+        Err(error) => return exit::report(&error, Some(&run)),
+    }
     let result = match &cli.verb {
         Verb::Save(args) => save::run(args, &run),
         Verb::Load(args) => load::run(args, &run),
@@ -65,10 +75,18 @@ pub(crate) fn main() -> ExitCode {
         Verb::Tag(args) => tag::run(args, &run),
         Verb::Rmi(args) => rmi::run(args, &run),
         Verb::Prune(args) => prune::run(args, &run),
+        Verb::Pull(args) => pull::run(args, &run),
+        Verb::Push(args) => push::run(args, &run),
+        Verb::Tags(args) => remote::tags(args, &run),
+        Verb::Digest(args) => remote::digest(args, &run),
+        Verb::Search(args) => remote::search(args, &run),
+        Verb::Delete(args) => remote::delete(args, &run),
         Verb::Copy(args) => copy::run(args, &run),
         Verb::Verify(args) => verify::run(args, &run),
         Verb::Ls(args) => ls::run(args, &run),
         Verb::Diff(args) => diff::run(args, &run),
+        Verb::Login(args) => login::login(args, &run),
+        Verb::Logout(args) => login::logout(args, &run),
         Verb::Completions(args) => manual::completions(args),
         Verb::Man(args) => manual::man(args),
     };

@@ -10,13 +10,16 @@ use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
-use crate::transport::{Root, Sink, Source};
+use crate::io::lanes;
+use crate::transport::{Need, Refused, Root, Sink, Source};
 
 mod policy;
 mod report;
 mod seal;
 mod ship;
 mod walk;
+
+use ship::Arrivals;
 
 pub use policy::Policy;
 pub use report::{Changed, Damage, Failed, Published, Report};
@@ -36,15 +39,25 @@ pub fn copy(
     policy: &Policy,
     ctx: &Context,
 ) -> Result<Report> {
-    let report = transfer(from, to.as_ref(), roots, policy, ctx)?;
+    let mut report = Report::default();
+    let arrivals = transfer(from, to.as_ref(), roots, policy, ctx, &mut report)?;
     if report.published.is_empty()
         && let Some(failed) = report.failed.first()
         && !policy.survey
     {
         return Err(failed.error());
     }
-    to.finish()?;
-    Ok(report)
+    for Refused { root, error } in to.finish()? {
+        report
+            .published
+            .retain(|p| p.root.desc.digest != root.desc.digest || p.root.names != root.names);
+        report.failed.push(Failed { title: root.title(), errors: vec![error] });
+    }
+    arrivals.done();
+    match report.failed.first() {
+        Some(failed) if !policy.survey && !policy.keep_going => Err(failed.error()),
+        _ => Ok(report),
+    }
 }
 
 fn transfer(
@@ -53,47 +66,112 @@ fn transfer(
     roots: &[Root],
     policy: &Policy,
     ctx: &Context,
-) -> Result<Report> {
-    let mut report = Report::default();
-    let mut trees: Vec<Option<Tree>> = Vec::new();
-    for found in walk::all(from, roots, to.accepts(), policy, ctx) {
+    report: &mut Report,
+) -> Result<Arrivals> {
+    let tolerant = policy.survey || policy.keep_going;
+    let mut present: Vec<Tree> = Vec::new();
+    for found in
+        walk::all(from, &wanting(from, to, roots, policy, ctx, report)?, to.accepts(), policy, ctx)
+    {
         match found {
             Ok(tree) => {
                 report.note_missing(&tree, ctx);
-                trees.push(Some(tree));
+                present.push(tree);
             }
-            Err(failed) if policy.survey || policy.keep_going => {
-                if stops(&failed.error()) {
-                    return Err(failed.error());
-                }
-                report.failed.push(failed);
-                trees.push(None);
-            }
+            Err(failed) if tolerant && !stops(&failed.error()) => report.failed.push(failed),
             Err(failed) => return Err(failed.error()),
         }
     }
-    let present: Vec<&Tree> = trees.iter().flatten().collect();
-    let shipped = ship::ship(from, to, &present, policy, ctx)?;
+    if to.accepts().remote && (policy.compress.is_some() || policy.pack.is_some()) {
+        present = changed_since(to, present, ctx, report)?;
+    }
+    for tree in &present {
+        to.expect(&tree.root, needs(from, tree));
+    }
+    let present: Vec<&Tree> = present.iter().collect();
+    let (shipped, arrivals) = ship::ship(from, to, &present, policy, ctx)?;
     for damage in shipped.damage(&present) {
         report.damage.push(damage);
     }
     let renamed = shipped.renamed();
     for tree in &present {
-        let errors = shipped.errors_of(tree);
-        if let Some(error) = errors.first() {
-            if !policy.survey && !policy.keep_going {
-                return Err(error.clone().input_or(from.place()));
+        let mut errors = shipped.errors_of(tree);
+        if errors.is_empty() {
+            let sealed = seal::seal(to, tree, &renamed, ctx);
+            match sealed.and_then(|sealed| report.seal(tree, sealed, to, ctx)) {
+                Ok(()) => continue,
+                Err(e) if to.accepts().remote && tolerant && !stops(&e) => errors.push(e),
+                Err(e) => return Err(e),
             }
-            report.failed.push(Failed { title: tree.root.title(), errors });
-            continue;
+        } else if !tolerant {
+            return Err(errors.swap_remove(0).input_or(from.place()));
         }
-        let sealed = seal::seal(to, tree, &renamed, ctx)?;
-        report.seal(tree, sealed, to, ctx)?;
+        report.failed.push(Failed { title: tree.root.title(), errors });
     }
     report.changed = shipped.changed();
     report.stored = shipped.stored;
     report.reused = shipped.reused;
-    Ok(report)
+    Ok(arrivals)
+}
+
+/// The roots that are not at the sink already; the others are reported as they stand. Asked only
+/// where a network lies between: on one machine looking twice costs more than it saves.
+fn wanting(
+    from: &dyn Source,
+    to: &dyn Sink,
+    roots: &[Root],
+    policy: &Policy,
+    ctx: &Context,
+    report: &mut Report,
+) -> Result<Vec<Root>> {
+    if !policy.keeps() || !(from.remote() || to.accepts().remote) {
+        return Ok(roots.to_vec());
+    }
+    let standing = lanes::each(roots, ctx.jobs, |root| to.standing(root));
+    let mut wanting = Vec::new();
+    for (root, standing) in roots.iter().zip(standing) {
+        match standing {
+            Ok(Some(there)) if there.digest == root.desc.digest => {
+                report.unchanged(root, &there, ctx);
+            }
+            Ok(_) => wanting.push(root.clone()),
+            Err(error) if policy.keep_going && !stops(&error) => {
+                report.failed.push(Failed { title: root.title(), errors: vec![error] });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(wanting)
+}
+
+/// Of images that will be recoded, those whose configs are not at the sink under their names: the
+/// same configs are the same images, however their layers are packed.
+fn changed_since(
+    to: &dyn Sink,
+    trees: Vec<Tree>,
+    ctx: &Context,
+    report: &mut Report,
+) -> Result<Vec<Tree>> {
+    let standing = lanes::each(&trees, ctx.jobs, |tree| to.standing_configs(&tree.root));
+    let mut changed = Vec::new();
+    for (tree, standing) in trees.into_iter().zip(standing) {
+        let manifests = tree.node.manifests();
+        let images = manifests.iter().filter(|m| m.config_bytes.is_some());
+        let configs: Vec<Digest> = images.filter_map(|m| Some(m.config.as_ref()?.digest)).collect();
+        if !configs.is_empty() && standing? == configs {
+            let there = to.standing(&tree.root)?.unwrap_or_else(|| tree.node.desc().clone());
+            report.unchanged(&tree.root, &there, ctx);
+        } else {
+            changed.push(tree);
+        }
+    }
+    Ok(changed)
+}
+
+fn needs(from: &dyn Source, tree: &Tree) -> Vec<Need> {
+    let leaves = tree.node.leaves();
+    let of = |desc: &Descriptor| Need { desc: desc.clone(), holders: from.holders(desc) };
+    leaves.into_iter().map(|(desc, _)| of(desc)).collect()
 }
 
 /// Errors that end the whole run, whatever may still be sound.

@@ -207,12 +207,52 @@ pub fn companions(source: &dyn Source, roots: &[Root], ctx: &Context) -> Result<
     Ok(found)
 }
 
+/// Names companions beside the images they refer to, in a place that keeps things under names: a
+/// cosign tag stays that tag, others go by digest. One whose image is not among `roots` is dropped.
+pub fn name_companions(source: &dyn Source, roots: &mut Vec<Root>, ctx: &Context) {
+    if roots.iter().all(|r| !r.companion) {
+        return;
+    }
+    let mut homes: HashMap<Digest, Vec<Reference>> = HashMap::new();
+    for root in roots.iter().filter(|r| !r.companion) {
+        let mut beneath = vec![root.desc.digest];
+        // Of what is far away only the root was asked for companions.
+        if !source.remote()
+            && let Ok(tree) = glance(source, root, ctx)
+        {
+            beneath.extend(tree.node.manifests().iter().map(|m| m.desc.digest));
+        }
+        for digest in beneath {
+            homes.entry(digest).or_default().extend(root.names.iter().cloned());
+        }
+    }
+    roots.retain_mut(|root| {
+        if !root.companion {
+            return true;
+        }
+        let tag = root.names.first().and_then(|n| n.tag().map(str::to_owned));
+        let tag = tag.or_else(|| root.label.clone().filter(|l| crate::reference::is_tag(l)));
+        let Some(subject) = subject_of(source, root, ctx) else { return false };
+        let mut names: Vec<Reference> = Vec::new();
+        for home in homes.get(&subject).into_iter().flatten() {
+            let name = match &tag {
+                Some(tag) => home.with_tag(tag).ok(),
+                None => Some(home.with_digest(root.desc.digest)),
+            };
+            names.extend(name.filter(|n| !names.contains(n)));
+        }
+        root.names = names;
+        !root.names.is_empty()
+    });
+}
+
 /// What a companion refers to, by its annotation, its cosign tag or its own `subject`.
 fn subject_of(source: &dyn Source, root: &Root, ctx: &Context) -> Option<Digest> {
     if let Some(text) = root.desc.annotation(crate::descriptor::ANNOTATION_SUBJECT) {
         return text.parse().ok();
     }
-    if let Some(subject) = root.label.as_deref().and_then(crate::layout::sidecar_of) {
+    let tags = root.names.iter().filter_map(Reference::tag).chain(root.label.as_deref());
+    if let Some(subject) = tags.filter_map(crate::layout::sidecar_of).next() {
         return Some(subject);
     }
     let blob = crate::transport::Blob::new(source, root.desc.clone(), ctx);

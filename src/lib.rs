@@ -23,6 +23,7 @@ pub mod layer;
 pub mod layout;
 pub mod manifest;
 pub mod media_type;
+pub mod partial;
 pub mod platform;
 pub mod progress;
 pub mod reference;

@@ -14,13 +14,16 @@ use crate::encoding::Encoding;
 use crate::error::{Error, Result};
 use crate::io::parts::Extent;
 use crate::io::scratch::Scratch;
+use crate::layer::Compression;
 use crate::reference::Reference;
 use crate::verify::{Unpacked, Verified};
 
 pub mod archive;
+pub mod daemon;
 pub mod discard;
 pub mod distribution;
 pub mod layout;
+pub mod registry;
 pub mod rootfs;
 pub mod skopeo_dir;
 pub mod store;
@@ -88,6 +91,32 @@ pub trait Source: Send + Sync {
     /// `Missing` when the place lacks the blob, `Malformed`, `Io`.
     fn open(&self, desc: &Descriptor, _: &Checked) -> Result<Box<dyn Read + Send + '_>>;
 
+    /// The same from the byte at `offset` on; a place that can skip does.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    fn open_at(
+        &self,
+        desc: &Descriptor,
+        offset: u64,
+        checked: &Checked,
+    ) -> Result<Box<dyn Read + Send + '_>> {
+        let mut reader = self.open(desc, checked)?;
+        std::io::copy(&mut reader.by_ref().take(offset), &mut std::io::sink())?;
+        Ok(reader)
+    }
+
+    /// Whether the bytes come over a network: they are fetched whole before anything waits for them,
+    /// and what was fetched survives the run.
+    fn remote(&self) -> bool {
+        false
+    }
+
+    /// Which repositories hold a blob, each as `registry/path`, for a sink on the same registry.
+    fn holders(&self, _: &Descriptor) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Where those bytes lie in a local file, when they do.
     fn extent(&self, desc: &Descriptor) -> Option<Extent>;
 
@@ -128,8 +157,46 @@ pub struct Accepts {
     pub indexes: bool,
     /// How many blobs may be put at once; 1 means in plan order.
     pub lanes: usize,
-    /// Whether layers must be unpacked by the sink's readers, so diff ids are worth checking.
-    pub checks: bool,
+    /// What becomes of bytes that come over a network.
+    pub arrival: Arrival,
+    /// Whether asking what stands there costs a request.
+    pub remote: bool,
+}
+
+impl Accepts {
+    /// What a place on disk takes: everything, through so many lanes.
+    pub fn staged(lanes: usize) -> Self {
+        Self { indexes: true, lanes, arrival: Arrival::Staged, remote: false }
+    }
+}
+
+/// How bytes that come over a network reach a sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// As they come.
+    Streamed,
+    /// Into a file of the sink's own staging, which survives the run.
+    Staged,
+    /// Whole: they are fetched into a file beside the sink's scratch directory first.
+    Fetched,
+}
+
+/// What a root will need at a sink.
+#[derive(Clone, Debug)]
+pub struct Need {
+    /// The blob.
+    pub desc: Descriptor,
+    /// Repositories that hold it, as [`Source::holders`] has them.
+    pub holders: Vec<String>,
+}
+
+/// An image that could not be named after all.
+#[derive(Debug)]
+pub struct Refused {
+    /// The image.
+    pub root: Root,
+    /// Why.
+    pub error: Error,
 }
 
 /// An image whose whole graph is at the sink.
@@ -172,6 +239,34 @@ pub trait Sink: Send + Sync {
     /// `Io`.
     fn scratch(&self) -> Result<Arc<Scratch>>;
 
+    /// What lies there, whole, under every name of a root. Nothing when it is absent, or differs
+    /// from name to name.
+    ///
+    /// # Errors
+    /// `Denied`, `Unreachable`, `Malformed`, `Io`.
+    fn standing(&self, _: &Root) -> Result<Option<Descriptor>> {
+        Ok(None)
+    }
+
+    /// Config digests of the images beneath what stands there under the names of a root.
+    ///
+    /// # Errors
+    /// As [`Sink::standing`].
+    fn standing_configs(&self, _: &Root) -> Result<Vec<Digest>> {
+        Ok(Vec::new())
+    }
+
+    /// Hear what a root will need, before any blob is put.
+    fn expect(&self, _: &Root, _: Vec<Need>) {}
+
+    /// What a layer with this diff id became when it was recoded earlier.
+    fn recoded(&self, _was: &Descriptor, _: DiffId, _: Compression) -> Option<Descriptor> {
+        None
+    }
+
+    /// Hear what a layer with this diff id became, for a sink that remembers it.
+    fn note_recoded(&self, _was: &Descriptor, _: DiffId, _: Compression, _now: &Descriptor) {}
+
     /// Make the blob present without receiving its bytes, if you can. True when it now is.
     ///
     /// # Errors
@@ -199,6 +294,11 @@ pub trait Sink: Send + Sync {
         None
     }
 
+    /// The diff id of a layer that was checked on its way in earlier.
+    fn diff_id(&self, _: &Descriptor) -> Option<DiffId> {
+        None
+    }
+
     /// Note a diff id that was checked, for a sink that remembers them.
     fn proved(&self, _layer: &Descriptor, _diff_id: DiffId) {}
 
@@ -208,18 +308,19 @@ pub trait Sink: Send + Sync {
     /// `Unsupported` when the place cannot hold it, `Conflict`.
     fn publish(&self, sealed: Sealed) -> Result<()>;
 
-    /// Complete the place. Dropped without this, nothing half-made is left behind.
+    /// Complete the place; says which images could not be named after all. Dropped without this,
+    /// nothing half-made is left behind.
     ///
     /// # Errors
     /// `Io`, `Busy`, `Conflict`.
-    fn finish(self: Box<Self>) -> Result<()>;
+    fn finish(self: Box<Self>) -> Result<Vec<Refused>>;
 }
 
 /// The only thing a sink is given: can be opened again, always verified, always counted.
 pub struct Blob<'a> {
     from: From<'a>,
     desc: Descriptor,
-    unpack: Option<(Encoding, Arc<Unpacked>)>,
+    unpack: Option<(Option<Encoding>, Arc<Unpacked>)>,
     claims: Vec<DiffId>,
     ctx: &'a Context,
 }
@@ -228,6 +329,7 @@ enum From<'a> {
     Source(&'a dyn Source),
     Memory(&'a [u8]),
     Scratch(Arc<Scratch>, String),
+    Fetched(Extent),
 }
 
 impl<'a> Blob<'a> {
@@ -251,9 +353,15 @@ impl<'a> Blob<'a> {
         Self { from: From::Scratch(scratch, name), desc, unpack: None, claims: Vec::new(), ctx }
     }
 
-    /// The same blob, unpacked beside every reading; the diff id is left in `unpacked`.
+    /// A file of our own that was fetched, and verified as it came.
+    pub fn fetched(extent: Extent, desc: Descriptor, ctx: &'a Context) -> Self {
+        Self { from: From::Fetched(extent), desc, unpack: None, claims: Vec::new(), ctx }
+    }
+
+    /// The same blob, unpacked beside every reading; the diff id is left in `unpacked`. Without an
+    /// encoding its first bytes tell.
     #[must_use]
-    pub fn unpacking(mut self, encoding: Encoding, unpacked: Arc<Unpacked>) -> Self {
+    pub fn unpacking(mut self, encoding: Option<Encoding>, unpacked: Arc<Unpacked>) -> Self {
         self.unpack = Some((encoding, unpacked));
         self
     }
@@ -275,31 +383,52 @@ impl<'a> Blob<'a> {
     /// # Errors
     /// `Missing`, `Malformed`, `Io`.
     pub fn open(&self) -> Result<Verified<'_>> {
-        let verified = self.verified()?;
+        self.open_behind(None)
+    }
+
+    /// Opens it behind the bytes of a file that is its beginning, perhaps: those are verified with
+    /// the rest, and only what follows them is asked of the source.
+    ///
+    /// # Errors
+    /// As [`Blob::open`].
+    pub fn open_after(&self, beginning: &Extent) -> Result<Verified<'_>> {
+        self.open_behind(Some(beginning))
+    }
+
+    fn open_behind(&self, beginning: Option<&Extent>) -> Result<Verified<'_>> {
+        let verified = self.verified(beginning)?;
         Ok(match &self.unpack {
-            Some((encoding, unpacked)) if rayon::current_num_threads() > 1 => {
+            // What comes over a network is not asked for twice.
+            Some((encoding, unpacked)) if self.remote() || rayon::current_num_threads() > 1 => {
                 verified.unpacking(*encoding, unpacked.clone(), self.claims.clone())
             }
             Some((encoding, unpacked)) => verified.unpacking_after(
                 *encoding,
                 unpacked.clone(),
                 self.claims.clone(),
-                Box::new(|| Ok(self.verified()?.quiet())),
+                Box::new(move || Ok(self.verified(None)?.quiet())),
             ),
             None => verified,
         })
     }
 
-    fn verified(&self) -> Result<Verified<'_>> {
+    fn verified(&self, beginning: Option<&Extent>) -> Result<Verified<'_>> {
         let (inner, place): (Box<dyn Read + Send>, String) = match &self.from {
             From::Source(source) => {
                 let place = source.whereabouts(&self.desc);
-                let inner = source
-                    .open(&self.desc, &Checked(()))
-                    .map_err(|e| e.input_or(source.place()).at(place.clone()))?;
+                let inner: Box<dyn Read + Send> = match beginning {
+                    None => open_source(*source, &self.desc, 0)?,
+                    Some(extent) => Box::new(extent.reader().chain(Rest {
+                        source: *source,
+                        desc: &self.desc,
+                        offset: extent.size,
+                        open: None,
+                    })),
+                };
                 (inner, place)
             }
             From::Memory(bytes) => (Box::new(*bytes), self.desc.digest.to_string()),
+            From::Fetched(extent) => (Box::new(extent.reader()), self.desc.digest.to_string()),
             From::Scratch(scratch, name) => {
                 let (file, size) = scratch.dir().file(name)?.ok_or_else(|| {
                     Error::missing("scratch file is gone").at(self.desc.digest.to_string())
@@ -310,7 +439,9 @@ impl<'a> Blob<'a> {
         };
         Ok(match &self.from {
             // Our own file, hashed while it was written.
-            From::Scratch(..) => Verified::known(inner, &self.desc, place, self.ctx),
+            From::Scratch(..) | From::Fetched(_) => {
+                Verified::known(inner, &self.desc, place, self.ctx)
+            }
             _ => Verified::new(inner, &self.desc, place, self.ctx),
         })
     }
@@ -324,10 +455,13 @@ impl<'a> Blob<'a> {
             return Err(Error::unsupported("only a source's blob outlives its description"));
         };
         let place = source.whereabouts(&self.desc);
-        let inner = source
-            .open(&self.desc, &Checked(()))
-            .map_err(|e| e.input_or(source.place()).at(place.clone()))?;
+        let inner = open_source(source, &self.desc, 0)?;
         Ok(Verified::new(inner, &self.desc, place, self.ctx))
+    }
+
+    /// Whether its bytes come over a network.
+    pub fn remote(&self) -> bool {
+        matches!(self.from, From::Source(source) if source.remote())
     }
 
     /// The whole of a small document: a manifest, an index, a config.
@@ -354,7 +488,7 @@ impl<'a> Blob<'a> {
         }
         match &self.from {
             From::Source(source) => source.spare(&self.desc),
-            From::Memory(_) => None,
+            From::Memory(_) | From::Fetched(_) => None,
             From::Scratch(scratch, name) => Some((scratch.clone(), name.clone())),
         }
     }
@@ -362,6 +496,40 @@ impl<'a> Blob<'a> {
     /// The context it is read in.
     pub fn context(&self) -> &Context {
         self.ctx
+    }
+}
+
+fn open_source<'a>(
+    source: &'a dyn Source,
+    desc: &Descriptor,
+    offset: u64,
+) -> Result<Box<dyn Read + Send + 'a>> {
+    let checked = Checked(());
+    let opened = match offset {
+        0 => source.open(desc, &checked),
+        _ => source.open_at(desc, offset, &checked),
+    };
+    opened.map_err(|e| e.input_or(source.place()).at(source.whereabouts(desc)))
+}
+
+/// What follows the beginning of a blob; asked for once the beginning was read.
+struct Rest<'a> {
+    source: &'a dyn Source,
+    desc: &'a Descriptor,
+    offset: u64,
+    open: Option<Box<dyn Read + Send + 'a>>,
+}
+
+impl Read for Rest<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        if self.offset >= self.desc.size {
+            return Ok(0);
+        }
+        let open = match &mut self.open {
+            Some(open) => open,
+            closed => closed.insert(open_source(self.source, self.desc, self.offset)?),
+        };
+        open.read(buf)
     }
 }
 

@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::{Algorithm, DiffId, Digest, Hasher};
-use crate::encoding::Encoding;
+use crate::encoding::{Encoding, SNIFF_LEN};
 use crate::error::{Error, Result};
 use crate::io::pump::{self, CHUNK};
 use crate::layer;
@@ -28,7 +28,9 @@ pub struct Verified<'a> {
     size: u64,
     done: u64,
     tap: Option<Tap>,
-    second: Option<(Encoding, Again<'a>)>,
+    second: Option<(Option<Encoding>, Again<'a>)>,
+    /// The first bytes are to tell the encoding.
+    sniff: bool,
     unpacked: Option<Arc<Unpacked>>,
     claims: Vec<DiffId>,
     ctx: Context,
@@ -71,6 +73,7 @@ impl<'a> Verified<'a> {
             done: 0,
             tap: None,
             second: None,
+            sniff: false,
             unpacked: None,
             claims: Vec::new(),
             ctx: ctx.clone(),
@@ -90,22 +93,29 @@ impl<'a> Verified<'a> {
         Self { hasher: None, known: true, ..Self::new(inner, desc, place, ctx) }
     }
 
-    /// Unpacks the layer beside the reading and leaves its diff id in `unpacked`. Nothing is done
-    /// twice: an uncompressed layer's digest is its diff id. The end fails unless the diff id is one
-    /// of `claims`, where any are given.
+    /// Unpacks the layer beside the reading and leaves its diff id in `unpacked`; without an encoding
+    /// the first bytes tell. Nothing is done twice: an uncompressed layer's digest is its diff id.
+    /// The end fails unless the diff id is one of `claims`, where any are given.
     #[must_use]
     pub fn unpacking(
         mut self,
-        encoding: Encoding,
+        encoding: Option<Encoding>,
         unpacked: Arc<Unpacked>,
         claims: Vec<DiffId>,
     ) -> Self {
         self.claims = claims;
-        if encoding != Encoding::Plain || self.expected.algorithm() != Algorithm::Sha256 {
-            self.tap = Some(Tap::start(encoding, &self.ctx));
+        match encoding {
+            Some(encoding) => self.unpack_as(encoding),
+            None => self.sniff = true,
         }
         self.unpacked = Some(unpacked);
         self
+    }
+
+    fn unpack_as(&mut self, encoding: Encoding) {
+        if encoding != Encoding::Plain || self.expected.algorithm() != Algorithm::Sha256 {
+            self.tap = Some(Tap::start(encoding, &self.ctx));
+        }
     }
 
     /// The same check without a second thread: once the blob has proved true it is read again, and
@@ -113,13 +123,13 @@ impl<'a> Verified<'a> {
     #[must_use]
     pub fn unpacking_after(
         mut self,
-        encoding: Encoding,
+        encoding: Option<Encoding>,
         unpacked: Arc<Unpacked>,
         claims: Vec<DiffId>,
         again: Again<'a>,
     ) -> Self {
         self.claims = claims;
-        if encoding != Encoding::Plain || self.expected.algorithm() != Algorithm::Sha256 {
+        if encoding != Some(Encoding::Plain) || self.expected.algorithm() != Algorithm::Sha256 {
             self.second = Some((encoding, again));
         }
         self.unpacked = Some(unpacked);
@@ -148,7 +158,11 @@ impl<'a> Verified<'a> {
             (Some(tap), _) => tap.finish()?,
             (None, Some((encoding, again))) => {
                 let mut reader = again()?;
-                let diff_id = diff_id(encoding, &mut reader, &self.ctx.limits.stream)?;
+                let mut head = [0; SNIFF_LEN];
+                let got = pump::fill(&mut reader, &mut head)?;
+                let encoding = encoding.unwrap_or_else(|| Encoding::sniff(&head[..got]));
+                let whole = (&head[..got]).chain(&mut reader);
+                let diff_id = diff_id(encoding, whole, &self.ctx.limits.stream)?;
                 // What was unpacked counts only when it was the same bytes.
                 pump::copy(&mut reader, &mut io::sink())?;
                 diff_id
@@ -172,11 +186,19 @@ impl<'a> Verified<'a> {
         // One byte more than promised is enough to know that there is too much.
         let room = usize::try_from(self.size - self.done + 1).unwrap_or(usize::MAX);
         let want = room.min(buf.len());
-        let got = loop {
-            match self.inner.read(&mut buf[..want]) {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                other => break other?,
+        let got = if self.sniff {
+            self.sniff = false;
+            // All that a magic number needs, however small the pieces in which it comes.
+            let first = want.min(SNIFF_LEN);
+            let got = pump::fill(&mut self.inner, &mut buf[..first])?;
+            if got == SNIFF_LEN {
+                self.unpack_as(Encoding::sniff(&buf[..got]));
+            } else {
+                self.unpack_as(Encoding::Plain);
             }
+            got
+        } else {
+            pump::read_some(&mut self.inner, &mut buf[..want])?
         };
         if got == 0 {
             self.finish()?;

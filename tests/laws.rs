@@ -14,7 +14,7 @@ use imgpack::descriptor::Descriptor;
 use imgpack::io::dir::Dir;
 use imgpack::io::scratch::Scratch;
 use imgpack::layer::Compression;
-use imgpack::transport::{Accepts, Blob, Sealed, Sink};
+use imgpack::transport::{Accepts, Blob, Refused, Sealed, Sink};
 use imgpack::{Kind, Result};
 
 /// Runs a law over every pair; a Docker archive carries no indexes, so its digests are its own.
@@ -78,7 +78,7 @@ impl Sink for Recorder {
     }
 
     fn accepts(&self) -> Accepts {
-        Accepts { indexes: true, lanes: self.lanes, checks: true }
+        Accepts::staged(self.lanes)
     }
 
     fn scratch(&self) -> Result<Arc<Scratch>> {
@@ -117,8 +117,8 @@ impl Sink for Recorder {
         Ok(())
     }
 
-    fn finish(self: Box<Self>) -> Result<()> {
-        Ok(())
+    fn finish(self: Box<Self>) -> Result<Vec<Refused>> {
+        Ok(Vec::new())
     }
 }
 

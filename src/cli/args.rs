@@ -3,6 +3,15 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use imgpack::Result;
+use imgpack::transport::registry::Network;
+
+use super::login::{LoginArgs, LogoutArgs};
+use super::pull::PullArgs;
+use super::push::PushArgs;
+use super::registries::{RegistryFlags, SideFlags};
+use super::remote::{DeleteArgs, DigestArgs, SearchArgs, TagsArgs};
+use super::run::Run;
 
 /// Container image archives for offline environments.
 #[derive(Parser, Debug)]
@@ -67,6 +76,33 @@ pub(crate) struct Global {
     /// Do not flush to the medium before reporting success (for tests)
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) no_sync: bool,
+    /// Where docker's engine listens: unix:///PATH or tcp://HOST:PORT (default: $DOCKER_HOST)
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        hide_short_help = true,
+        help_heading = "Engines"
+    )]
+    pub(crate) docker_host: Option<String>,
+    /// containerd's socket (default: $CONTAINERD_ADDRESS, else containerd's or k3s's own)
+    #[arg(
+        long,
+        global = true,
+        value_name = "SOCKET",
+        hide_short_help = true,
+        help_heading = "Engines"
+    )]
+    pub(crate) containerd_address: Option<String>,
+    /// containerd's namespace; Kubernetes uses k8s.io (default: $CONTAINERD_NAMESPACE, else default)
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        hide_short_help = true,
+        help_heading = "Engines"
+    )]
+    pub(crate) containerd_namespace: Option<String>,
     /// Most bytes one layer may unpack to
     #[arg(long, global = true, value_name = "BYTES", default_value_t = 64 << 30, hide_short_help = true, help_heading = "Limits")]
     pub(crate) max_layer_size: u64,
@@ -123,9 +159,9 @@ pub(crate) enum Prefer {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Verb {
-    /// Save images of the store to an archive
+    /// Save images of the store, or of an engine, to an archive
     Save(SaveArgs),
-    /// Load images from an archive into the store
+    /// Load images from an archive into the store, or into an engine
     Load(LoadArgs),
     /// Make an image from a root file system tar
     Import(ImportArgs),
@@ -135,6 +171,19 @@ pub(crate) enum Verb {
     Images(ImagesArgs),
     /// Show what an image or a place holds, as JSON
     Inspect(InspectArgs),
+    /// Pull images of registries into the store
+    Pull(PullArgs),
+    /// Push images to a registry
+    Push(PushArgs),
+    /// List the tags of a repository
+    #[command(visible_alias = "list-tags")]
+    Tags(TagsArgs),
+    /// Show the digest that a name has in a registry
+    Digest(DigestArgs),
+    /// Find repositories in a registry
+    Search(SearchArgs),
+    /// Delete tags or images of a registry
+    Delete(DeleteArgs),
     /// Show the history of an image
     History(HistoryArgs),
     /// Give an image one more name
@@ -151,6 +200,10 @@ pub(crate) enum Verb {
     Ls(LsArgs),
     /// Show what differs between two images
     Diff(DiffArgs),
+    /// Log in to a registry
+    Login(LoginArgs),
+    /// Forget the login to a registry
+    Logout(LogoutArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Print the manual page
@@ -198,6 +251,9 @@ pub(crate) struct Changes {
     /// Go on with the sound images when others fail (exit 9)
     #[arg(long)]
     pub(crate) keep_going: bool,
+    /// Change no byte on the way to a registry, and fail where one would have to change
+    #[arg(long, conflicts_with = "compress")]
+    pub(crate) preserve_digests: bool,
 }
 
 #[derive(Args, Debug)]
@@ -206,9 +262,10 @@ Examples:
   imgpack save -o nginx.tar nginx:1.27
   imgpack save -o all.tar.zst nginx redis:7 4f06b0d5c1f7
   imgpack save nginx | docker load
+  imgpack save -o nginx.tar docker-daemon:nginx:1.27
   imgpack save --platform linux/arm64 --for k3s -o node.tar nginx:1.27")]
 pub(crate) struct SaveArgs {
-    /// Images, by name, ID or the start of an ID
+    /// Images, by name, ID or the start of an ID; or of one engine, as docker-daemon:NAME
     #[arg(required = true, value_name = "IMAGE")]
     pub(crate) images: Vec<String>,
     /// Write to FILE instead of standard output; .gz and .zst compress the whole archive
@@ -225,6 +282,8 @@ pub(crate) struct SaveArgs {
     pub(crate) consumer: Option<Consumer>,
     #[command(flatten)]
     pub(crate) changes: Changes,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
 }
 
 #[derive(Args, Debug)]
@@ -232,7 +291,9 @@ pub(crate) struct SaveArgs {
 Examples:
   imgpack load -i nginx.tar
   docker save nginx | imgpack load
-  imgpack load -i all.tar.zst --prefix registry.local/mirror")]
+  imgpack load -i all.tar.zst --prefix registry.local/mirror
+  imgpack load -i all.tar.zst --into docker-daemon:
+  imgpack load -i node.tar --into containerd: --containerd-namespace k8s.io")]
 pub(crate) struct LoadArgs {
     /// Read FILE (or a directory, or a place like oci:DIR) instead of standard input
     #[arg(short, long, value_name = "FILE")]
@@ -240,6 +301,9 @@ pub(crate) struct LoadArgs {
     /// Print nothing but errors
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    /// Load into this place instead of the store: docker-daemon:, podman:, containerd:, oci:DIR, …
+    #[arg(long, value_name = "PLACE", default_value = "store:")]
+    pub(crate) into: String,
     /// Put this registry and path before every name
     #[arg(long, value_name = "PREFIX")]
     pub(crate) prefix: Option<String>,
@@ -248,6 +312,8 @@ pub(crate) struct LoadArgs {
     pub(crate) tag: Option<String>,
     #[command(flatten)]
     pub(crate) changes: Changes,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
 }
 
 #[derive(Args, Debug)]
@@ -297,6 +363,8 @@ pub(crate) struct ExportArgs {
     /// Which image of a multi-platform one
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Option<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
 }
 
 #[derive(Args, Debug)]
@@ -347,6 +415,8 @@ pub(crate) struct InspectArgs {
     /// Only images are here; taken for docker's sake
     #[arg(long = "type", value_name = "TYPE", hide = true, value_parser = ["image"])]
     pub(crate) _kind: Option<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
 }
 
 #[derive(Args, Debug)]
@@ -371,6 +441,8 @@ pub(crate) struct HistoryArgs {
     /// table, json, or a Go template
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
 }
 
 #[derive(Args, Debug)]
@@ -427,13 +499,16 @@ pub(crate) struct PruneArgs {
 #[command(after_help = "\
 Places:
   docker-archive:FILE[:NAME]   oci-archive:FILE[:NAME]   oci:DIR[:NAME]   dir:DIR   store:[NAME]
+  docker://NAME                a registry
+  docker-daemon:[NAME]   podman:[NAME]   containerd:[NAME]    an engine of this machine
   or a bare path, recognised by what it is (written: by its ending .tar, .tar.gz, .tar.zst)
 
 Examples:
   imgpack copy nginx.tar oci:layout:nginx:1.27
   imgpack copy --compress gzip docker-archive:nginx.tar oci:layout
   imgpack copy oci:layout:nginx:1.27 nginx.tar
-  imgpack copy store:nginx:1.27 dir:nginx")]
+  imgpack copy store:nginx:1.27 dir:nginx
+  imgpack copy docker-daemon:nginx:1.27 containerd:")]
 pub(crate) struct CopyArgs {
     /// Where from
     #[arg(value_name = "SRC")]
@@ -458,6 +533,8 @@ pub(crate) struct CopyArgs {
     pub(crate) format: Option<ArchiveFormat>,
     #[command(flatten)]
     pub(crate) changes: Changes,
+    #[command(flatten)]
+    pub(crate) sides: SideFlags,
 }
 
 #[derive(Args, Debug)]
@@ -482,6 +559,8 @@ pub(crate) struct VerifyArgs {
     /// table or json
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
 }
 
 #[derive(Args, Debug)]
@@ -505,6 +584,8 @@ pub(crate) struct LsArgs {
     /// table, json, or a Go template
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
 }
 
 #[derive(Args, Debug)]
@@ -531,6 +612,8 @@ pub(crate) struct DiffArgs {
     /// text or json
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: String,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
 }
 
 #[derive(Args, Debug)]
@@ -554,4 +637,32 @@ pub(crate) struct ManArgs {
     /// Write a page for every verb into DIR instead
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
+}
+
+impl Verb {
+    /// How the registries that the verb may name are reached; nothing for verbs that name none.
+    ///
+    /// # Errors
+    /// `Usage` when a flag cannot be understood.
+    pub(crate) fn network(&self, run: &Run) -> Result<Option<Network>> {
+        let flags = match self {
+            Self::Copy(args) => return args.sides.network(run).map(Some),
+            Self::Save(args) => &args.registry,
+            Self::Load(args) => &args.registry,
+            Self::Export(args) => &args.registry,
+            Self::Inspect(args) => &args.registry,
+            Self::History(args) => &args.registry,
+            Self::Verify(args) => &args.registry,
+            Self::Ls(args) => &args.registry,
+            Self::Diff(args) => &args.registry,
+            Self::Pull(args) => &args.registry,
+            Self::Push(args) => &args.registry,
+            Self::Tags(args) => &args.registry,
+            Self::Digest(args) => &args.registry,
+            Self::Search(args) => &args.registry,
+            Self::Delete(args) => &args.registry,
+            _ => return Ok(None),
+        };
+        Ok(Some(Network::new(flags.settings(run)?, None)))
+    }
 }

@@ -8,8 +8,18 @@ use imgpack::{Error, Kind, Result};
 use super::args::Cli;
 
 /// Flags that belong to one call and are never a default.
-const NO_DEFAULT: [&str; 9] =
-    ["output", "input", "tag", "help", "version", "all", "digestfile", "created", "name"];
+const NO_DEFAULT: [&str; 10] = [
+    "get_login",
+    "output",
+    "input",
+    "tag",
+    "help",
+    "version",
+    "all",
+    "digestfile",
+    "created",
+    "name",
+];
 
 /// The command with all its defaults in place.
 ///

@@ -1,13 +1,17 @@
 //! What several verbs share: choosing roots, saying what a copy did, checking for an engine.
 
+use std::path::Path;
+
 use imgpack::copy::{Policy, Report};
 use imgpack::encoding::Encoding;
 use imgpack::layer::Compression;
 use imgpack::reference::Reference;
+use imgpack::transport::daemon::{self, Engine, Version};
+use imgpack::transport::table::{Env, Place, Scheme};
 use imgpack::transport::{Root, Source, select};
 use imgpack::{Context, Error, Kind, Result};
 
-use super::args::Consumer;
+use super::args::{Changes, Consumer};
 use super::out;
 use super::run::Run;
 
@@ -75,6 +79,25 @@ pub(crate) fn say_changes(report: &Report) {
     }
 }
 
+/// Writes the digests of what was published, one a line.
+///
+/// # Errors
+/// `Io`.
+pub(crate) fn write_digests(path: Option<&Path>, report: &Report) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    let images = report.published.iter().filter(|i| !i.root.companion);
+    let digests: Vec<String> = images.map(|i| i.target.digest.to_string()).collect();
+    std::fs::write(path, digests.join("\n")).map_err(|e| Error::io(path, "writing", &e))
+}
+
+/// What a registry is sent: layers that lie uncompressed in a Docker archive become gzip, as docker
+/// does it, unless the user has other wishes.
+pub(crate) fn pack(policy: &mut Policy, changes: &Changes) {
+    if policy.compress.is_none() && !changes.preserve_digests {
+        policy.pack = Some(Compression::new(Encoding::Gzip));
+    }
+}
+
 /// Lists the images that failed; the exit code of what went through in part.
 pub(crate) fn failures(report: &Report, run: &Run) -> u8 {
     for failed in &report.failed {
@@ -85,6 +108,27 @@ pub(crate) fn failures(report: &Report, run: &Run) -> u8 {
         }
     }
     if report.failed.is_empty() { 0 } else { 9 }
+}
+
+/// Checks that the engine of a place will load the images, and adapts what may be adapted.
+///
+/// # Errors
+/// Those of [`adapt`], and of asking the engine for its version.
+pub(crate) fn adapt_to(
+    to: &Place,
+    source: &dyn Source,
+    roots: &mut Vec<Root>,
+    policy: &mut Policy,
+    env: &Env,
+) -> Result<()> {
+    let Scheme::Engine(engine) = to.scheme else { return Ok(()) };
+    let consumer = match (engine, daemon::version(engine, &env.engines, &env.ctx)?) {
+        (Engine::Docker, Version::Old) => Consumer::Docker20,
+        (Engine::Docker, Version::Current) => Consumer::Docker,
+        (Engine::Podman, _) => Consumer::Podman,
+        (Engine::Containerd, _) => Consumer::Containerd,
+    };
+    adapt(consumer, source, roots, policy, &env.ctx)
 }
 
 /// Checks that an engine will load the images, and adapts what may be adapted.

@@ -17,9 +17,12 @@ pub(crate) fn run(args: &CopyArgs, run: &Run) -> Result<u8> {
     if to.path.as_os_str() == "-" {
         out::refuse_terminal()?;
     }
-    let policy = run.policy(&args.changes)?;
+    let mut policy = run.policy(&args.changes)?;
+    if to.scheme == Scheme::Registry {
+        convert::pack(&mut policy, &args.changes);
+    }
     let env = run.env_forcing(args.force);
-    if from.scheme != Scheme::Store && from.path.as_os_str() != "-" && !from.path.exists() {
+    if from.is_file() && !from.path.exists() {
         let what = "no such file or directory";
         return Err(Error::missing(what).input(from.path.display().to_string()));
     }
@@ -34,17 +37,13 @@ pub(crate) fn run(args: &CopyArgs, run: &Run) -> Result<u8> {
         return Err(Error::new(Kind::Usage, "--all and a named image contradict each other"));
     }
     name_target(&mut roots, &to)?;
+    if to.scheme == Scheme::Registry {
+        imgpack::images::name_companions(source.as_ref(), &mut roots, run.ctx());
+    }
+    convert::adapt_to(&to, source.as_ref(), &mut roots, &mut policy, &env)?;
     let report = run.copy(source.as_ref(), sink, &roots, &policy)?;
     convert::say_changes(&report);
-    if let Some(path) = &args.digestfile {
-        let digests: Vec<String> = report
-            .published
-            .iter()
-            .filter(|i| !i.root.companion)
-            .map(|i| i.target.digest.to_string())
-            .collect();
-        std::fs::write(path, digests.join("\n")).map_err(|e| Error::io(path, "writing", &e))?;
-    }
+    convert::write_digests(args.digestfile.as_deref(), &report)?;
     if !args.quiet {
         for image in report.published.iter().filter(|i| !i.root.companion) {
             let line = format!("Copied image: {} {}", image.root.title(), image.target.digest);
@@ -57,7 +56,7 @@ pub(crate) fn run(args: &CopyArgs, run: &Run) -> Result<u8> {
 
 fn chosen(source: &dyn Source, from: &Place, run: &Run) -> Result<Vec<Root>> {
     if from.scheme != Scheme::Store {
-        return convert::roots_of(source, from.image.as_deref(), run.ctx());
+        return convert::roots_of(source, from.choice(), run.ctx());
     }
     match &from.image {
         None => Ok(source.roots().to_vec()),
@@ -69,7 +68,10 @@ fn chosen(source: &dyn Source, from: &Place, run: &Run) -> Result<Vec<Root>> {
 }
 
 /// A name in the target renames the one image that is copied.
-fn name_target(roots: &mut [Root], to: &Place) -> Result<()> {
+///
+/// # Errors
+/// `Usage` when there are several, or when it is no name.
+pub(crate) fn name_target(roots: &mut [Root], to: &Place) -> Result<()> {
     let Some(image) = &to.image else { return Ok(()) };
     let mut images: Vec<&mut Root> = roots.iter_mut().filter(|r| !r.companion).collect();
     if images.len() != 1 {
@@ -87,6 +89,7 @@ fn name_target(roots: &mut [Root], to: &Place) -> Result<()> {
             root.names.clear();
             root.label = Some(image.clone());
         }
+        Scheme::Registry => root.names = vec![to.reference()?.or_latest()],
         _ => {
             let name = imgpack::images::typed_name(image).map_err(|e| e.kind_as(Kind::Usage))?;
             root.names = vec![name];

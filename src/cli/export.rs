@@ -63,7 +63,7 @@ pub(crate) fn with_layers<T>(
     } else {
         let place = Place::parse(target)?;
         let source = place.source(run.env(), &|| run.scratch())?;
-        let root = history::only_root(source.as_ref(), place.image.as_deref(), run)?;
+        let root = history::only_root(source.as_ref(), place.choice(), run)?;
         (source, root)
     };
     let tree = imgpack::copy::walk(source.as_ref(), &root, run.ctx())?;

@@ -1,8 +1,7 @@
 //! What to type next, for errors where that is known.
 
+use imgpack::reference::Reference;
 use imgpack::{Error, Kind};
-
-const NO_REGISTRY: &str = "this version reads and writes archives and directories, no registries";
 
 /// A hint for an error.
 pub(crate) fn of(error: &Error) -> Option<String> {
@@ -42,6 +41,19 @@ pub(crate) fn of(error: &Error) -> Option<String> {
         Kind::Malformed if error.subject().is_some() && what.ends_with("is missing") => {
             damage(input)
         }
+        Kind::Denied if input == "docker-daemon" && what.contains("permission denied") => {
+            "run it as root, or as a member of the socket's group (docker)".into()
+        }
+        Kind::Denied if input == "containerd" && what.contains("permission denied") => {
+            "run it as root".into()
+        }
+        Kind::Unreachable if input == "docker-daemon" && what.starts_with("no engine") => {
+            "start docker, or say where it listens: --docker-host unix:///PATH".into()
+        }
+        Kind::Unreachable if input == "containerd" && what.starts_with("no containerd") => {
+            "start containerd, or say where it listens: --containerd-address PATH".into()
+        }
+        Kind::Missing if what.starts_with("no such image") && engine(input) => return None,
         Kind::Missing if what.starts_with("no such image") => {
             "list what is there with: imgpack images".into()
         }
@@ -49,16 +61,41 @@ pub(crate) fn of(error: &Error) -> Option<String> {
             "fill it with: imgpack load -i FILE".into()
         }
         Kind::Missing if what == "no such file or directory" => match input.split_once(':') {
-            Some(("docker-daemon", image)) => format!("docker save {image} | imgpack load"),
-            Some(("containers-storage", image)) => format!("podman save {image} | imgpack load"),
-            Some(("docker", _)) => NO_REGISTRY.into(),
+            Some(("docker", image)) => format!("a registry is written: docker://{image}"),
             _ if !input.contains(['/', '.']) || input.contains(':') => {
-                format!("an image of the store is written: store:{input}")
+                format!(
+                    "an image of the store is written: store:{input}, one of a registry: docker://{input}"
+                )
             }
             _ => return None,
         },
         Kind::Usage if what.starts_with("not clear") && input.starts_with("docker:") => {
-            NO_REGISTRY.into()
+            format!("a registry is written: {}", input.replacen("docker:", "docker://", 1))
+        }
+        Kind::Missing if what == "no such image in the registry" => {
+            match input.parse::<Reference>() {
+                Ok(name) => {
+                    format!("list its tags with: imgpack tags {}", name.familiar_repository())
+                }
+                Err(_) => return None,
+            }
+        }
+        Kind::Missing if what.contains("no such repository") => match input.parse::<Reference>() {
+            Ok(name) => format!("look for it with: imgpack search {}/", name.domain()),
+            Err(_) => return None,
+        },
+        Kind::Denied if what.contains("authentication") || what.contains("credentials") => {
+            format!("log in with: imgpack login {}", host_of(input))
+        }
+        Kind::Unreachable if what.contains("plain http") => {
+            "if that is meant: --plain-http, or --insecure-registry HOST".into()
+        }
+        Kind::Unreachable if what.contains("certificate") => format!(
+            "trust its authority with --ca-cert FILE, or as /etc/containers/certs.d/{}/ca.crt",
+            host_of(input)
+        ),
+        Kind::Unreachable => {
+            "what was transferred is kept where that can be: run it again to go on".into()
         }
         Kind::Busy => "wait longer with --wait SECONDS".into(),
         Kind::Io if error.os_error() == Some(28) => {
@@ -71,6 +108,20 @@ pub(crate) fn of(error: &Error) -> Option<String> {
         Kind::Policy if what.contains("--platform") => "for example: --platform linux/amd64".into(),
         _ => return None,
     })
+}
+
+/// Whether the input is a place of an engine.
+fn engine(input: &str) -> bool {
+    let scheme = input.split(':').next().unwrap_or_default();
+    ["docker-daemon", "podman", "containerd"].contains(&scheme)
+}
+
+/// The registry of what an error is about: a name, or the host itself.
+fn host_of(input: &str) -> String {
+    match input.parse::<Reference>() {
+        Ok(name) if input.contains('/') => name.domain().to_owned(),
+        _ => input.to_owned(),
+    }
 }
 
 fn damage(input: &str) -> String {
@@ -87,12 +138,15 @@ pub(crate) fn of_usage(error: &clap::Error, typed: &[std::ffi::OsString]) -> Opt
     match error.kind() {
         ErrorKind::UnknownArgument => {
             let word = text(ContextKind::InvalidArg)?;
+            if typed.iter().any(|w| w == "login") && ["-p", "--password"].contains(&word.as_str()) {
+                let what = "a password on the command line can be read by other users";
+                return Some(format!("{what}: imgpack login -u USER --password-stdin < FILE"));
+            }
             let load = typed.iter().any(|w| w == "load") && !word.starts_with('-');
             load.then(|| format!("imgpack load -i {word}"))
         }
         ErrorKind::InvalidSubcommand => {
             Some(match text(ContextKind::InvalidSubcommand)?.as_str() {
-                "pull" | "push" | "login" | "logout" | "search" => NO_REGISTRY.into(),
                 "run" | "ps" | "exec" | "build" | "create" | "start" | "stop" | "rm" => {
                     "imgpack keeps and converts images; it builds and runs none".into()
                 }

@@ -59,7 +59,7 @@ pub(crate) fn with_image<T>(
     }
     let place = Place::parse(target)?;
     let source = place.source(run.env(), &|| run.scratch())?;
-    let root = only_root(source.as_ref(), place.image.as_deref(), run)?;
+    let root = only_root(source.as_ref(), place.choice(), run)?;
     then(&Described::new(source.as_ref(), &root, run.ctx())?)
 }
 

@@ -72,7 +72,7 @@ fn pretty(value: &Value) -> String {
 fn place(target: &str, run: &Run) -> Result<Value> {
     let place = Place::parse(target)?;
     let source = place.source(run.env(), &|| run.scratch())?;
-    let roots = convert::roots_of(source.as_ref(), place.image.as_deref(), run.ctx())?;
+    let roots = convert::roots_of(source.as_ref(), place.choice(), run.ctx())?;
     Ok(inventory(source.as_ref(), &roots, run.ctx())?.to_value())
 }
 

@@ -1,4 +1,4 @@
-//! `load`: images from an archive into the store.
+//! `load`: images from an archive into the store, or into another place.
 
 use std::collections::HashMap;
 use std::io::IsTerminal;
@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use imgpack::copy::Report;
 use imgpack::reference::Reference;
-use imgpack::transport::table::Place;
-use imgpack::transport::{Root, Sink, Source};
+use imgpack::transport::table::{Place, Scheme};
+use imgpack::transport::{Root, Source};
 use imgpack::{Error, Kind, Result};
 
 use super::args::LoadArgs;
 use super::run::Run;
-use super::{convert, out};
+use super::{convert, copy, out};
 
 pub(crate) fn run(args: &LoadArgs, run: &Run) -> Result<u8> {
     let input = args.input.as_deref().unwrap_or("-");
@@ -20,22 +20,25 @@ pub(crate) fn run(args: &LoadArgs, run: &Run) -> Result<u8> {
         return Err(Error::new(Kind::Usage, "no archive on standard input; use -i FILE"));
     }
     let place = Place::parse(input)?;
-    let policy = run.policy(&args.changes)?;
-    if input != "-" && place.path.as_os_str() != "" && !place.path.exists() {
+    let into = Place::parse(&args.into)?;
+    let mut policy = run.policy(&args.changes)?;
+    if place.is_file() && !place.path.exists() {
         let what = "no such file or directory";
         return Err(Error::missing(what).input(place.path.display().to_string()));
     }
     // Opened before the source: what must be unpacked first goes beside the store's blobs.
-    let sink = run.store().sink(run.ctx())?;
+    let sink = into.sink(run.env(), None)?;
     let scratch = || Ok(Arc::clone(&sink.scratch()?));
     let source = place.source(run.env(), &scratch)?;
     for warning in source.warnings() {
         run.ctx().warn(warning);
     }
-    let mut roots = convert::roots_of(source.as_ref(), place.image.as_deref(), run.ctx())?;
+    let mut roots = convert::roots_of(source.as_ref(), place.choice(), run.ctx())?;
     convert::rename(&mut roots, args.prefix.as_deref(), args.tag.as_deref())?;
-    let before = names(run)?;
-    let report = run.copy(source.as_ref(), Box::new(sink), &roots, &policy)?;
+    copy::name_target(&mut roots, &into)?;
+    convert::adapt_to(&into, source.as_ref(), &mut roots, &mut policy, run.env())?;
+    let before = if into.scheme == Scheme::Store { names(run)? } else { Vec::new() };
+    let report = run.copy(source.as_ref(), sink, &roots, &policy)?;
     convert::say_changes(&report);
     if !args.quiet {
         say(&report, &before)?;

@@ -17,7 +17,7 @@ pub(crate) fn run(args: &LsArgs, run: &Run) -> Result<u8> {
     for target in &args.places {
         let place = Place::parse(target)?;
         let source = place.source(run.env(), &|| run.scratch())?;
-        let roots = convert::roots_of(source.as_ref(), place.image.as_deref(), run.ctx())?;
+        let roots = convert::roots_of(source.as_ref(), place.choice(), run.ctx())?;
         let found = inventory(source.as_ref(), &roots, run.ctx())?;
         for warning in &found.warnings {
             run.ctx().warn(&format!("{target}: {warning}"));

@@ -8,6 +8,8 @@ use imgpack::copy::{Policy, Report};
 use imgpack::io::dir::Dir;
 use imgpack::io::scratch::Scratch;
 use imgpack::layout::{Prefer, Reading};
+use imgpack::transport::daemon::Engines;
+use imgpack::transport::registry::Network;
 use imgpack::transport::store::Store;
 use imgpack::transport::table::Env;
 use imgpack::transport::{Root, Sink, Source};
@@ -68,8 +70,15 @@ impl Run {
         };
         let store = global.store.clone().unwrap_or_else(default_store);
         let temporary = global.tmpdir.clone().unwrap_or_else(default_temporary);
-        let env = Env { store, temporary, reading, force: false, ctx };
+        let engines = engines(global);
+        let network = Network::default();
+        let env = Env { store, temporary, reading, engines, network, force: false, ctx };
         Ok(Self { env, signals, renderer, log })
+    }
+
+    /// Says how registries are reached.
+    pub(crate) fn reach(&mut self, network: Network) {
+        self.env.network = network;
     }
 
     /// What opening places needs.
@@ -153,6 +162,21 @@ impl Run {
             keep_going: changes.keep_going,
             ..Policy::default()
         })
+    }
+}
+
+/// Where the engines are: flags first, then what their own clients read.
+fn engines(global: &Global) -> Engines {
+    let set = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+    let given = |flag: &Option<String>, name: &str| flag.clone().or_else(|| set(name));
+    let certificates = set("DOCKER_CERT_PATH").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker"));
+    Engines {
+        docker_host: given(&global.docker_host, "DOCKER_HOST"),
+        docker_tls: set("DOCKER_TLS_VERIFY").or_else(|| set("DOCKER_TLS")).is_some(),
+        docker_cert_path: certificates.or_else(home),
+        containerd_address: given(&global.containerd_address, "CONTAINERD_ADDRESS"),
+        containerd_namespace: given(&global.containerd_namespace, "CONTAINERD_NAMESPACE"),
     }
 }
 

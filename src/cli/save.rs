@@ -1,7 +1,8 @@
-//! `save`: images of the store to an archive.
+//! `save`: images of the store, or of an engine, to an archive.
 
 use imgpack::transport::archive::Halves;
-use imgpack::transport::{Root, Source, table};
+use imgpack::transport::table::{self, Place, Scheme};
+use imgpack::transport::{Root, Source};
 use imgpack::{Error, Kind, Result};
 
 use super::args::{ArchiveFormat, SaveArgs};
@@ -23,6 +24,56 @@ pub(crate) fn run(args: &SaveArgs, run: &Run) -> Result<u8> {
         out::refuse_terminal()?;
     }
     let mut policy = run.policy(&args.changes)?;
+    // An image of the store may be called podman:5, and is meant first.
+    let (source, mut roots) = match of_store(args, run) {
+        Err(e) if e.kind() == Kind::Missing => {
+            let source = of_engine(&args.images)?.ok_or(e)?.source(run.env(), &|| run.scratch())?;
+            let roots = source.roots().to_vec();
+            (source, roots)
+        }
+        stored => stored?,
+    };
+    let source = source.as_ref();
+    if let Some(consumer) = args.consumer {
+        convert::adapt(consumer, source, &mut roots, &mut policy, run.ctx())?;
+    }
+    // A bad name in the command must not leave half an archive, so the file is opened last.
+    let env = run.env_forcing(args.force);
+    let halves = halves(args.format);
+    let sink = match &args.output {
+        Some(path) if !to_stdout => table::file(path, &env, halves)?,
+        _ => table::stream(&env, halves)?,
+    };
+    let place = source.place();
+    let report = run
+        .copy(source, sink, &roots, &policy)
+        .map_err(|e| incomplete(e, to_stdout).input_or(place))?;
+    convert::say_changes(&report);
+    Ok(convert::failures(&report, run))
+}
+
+/// The one place of an engine that all of `images` lie in; nothing when they are of the store.
+fn of_engine(images: &[String]) -> Result<Option<Place>> {
+    let places = images.iter().map(|i| Place::parse(i)).collect::<Result<Vec<_>>>()?;
+    let Some(mut place) = places.iter().find(|p| matches!(p.scheme, Scheme::Engine(_))).cloned()
+    else {
+        return Ok(None);
+    };
+    let names: Vec<&str> = places
+        .iter()
+        .filter(|p| p.scheme == place.scheme)
+        .filter_map(|p| p.image.as_deref())
+        .collect();
+    if names.len() != places.len() {
+        let what = "the images of one archive are all of the store, or all of one engine and named";
+        return Err(Error::new(Kind::Usage, what));
+    }
+    place.image = Some(names.join(","));
+    Ok(Some(place))
+}
+
+/// Images of the store, each once with all the names it was asked for by.
+fn of_store(args: &SaveArgs, run: &Run) -> Result<(Box<dyn Source>, Vec<Root>)> {
     let source = run.store().source()?.ok_or_else(|| {
         let what = format!("no such image: {}", imgpack::text::escape(&args.images[0]));
         Error::missing(what)
@@ -42,23 +93,8 @@ pub(crate) fn run(args: &SaveArgs, run: &Run) -> Result<u8> {
             }
         }
     }
-    let mut roots = convert::with_companions(&source, roots, run.ctx())?;
-    if let Some(consumer) = args.consumer {
-        convert::adapt(consumer, &source, &mut roots, &mut policy, run.ctx())?;
-    }
-    // A bad name in the command must not leave half an archive, so the file is opened last.
-    let env = run.env_forcing(args.force);
-    let halves = halves(args.format);
-    let sink = match &args.output {
-        Some(path) if !to_stdout => table::file(path, &env, halves)?,
-        _ => table::stream(&env, halves)?,
-    };
-    let place = source.place();
-    let report = run
-        .copy(&source, sink, &roots, &policy)
-        .map_err(|e| incomplete(e, to_stdout).input_or(place))?;
-    convert::say_changes(&report);
-    Ok(convert::failures(&report, run))
+    let roots = convert::with_companions(&source, roots, run.ctx())?;
+    Ok((Box::new(source), roots))
 }
 
 fn incomplete(error: Error, to_stdout: bool) -> Error {

@@ -61,7 +61,7 @@ fn one(place: &str, args: &VerifyArgs, run: &Run) -> Result<(Report, Vec<String>
     for warning in source.warnings() {
         run.ctx().warn(warning);
     }
-    let roots = convert::roots_of(source.as_ref(), place.image.as_deref(), run.ctx())?;
+    let roots = convert::roots_of(source.as_ref(), place.choice(), run.ctx())?;
     let policy = Policy { survey: true, unpack: !args.no_unpack_check, ..Policy::default() };
     let sink = Box::new(Discard::new(run.env().temporary.clone(), run.ctx()));
     // What the store remembers is not believed here.

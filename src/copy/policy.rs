@@ -10,6 +10,8 @@ pub struct Policy {
     pub platforms: Vec<Platform>,
     /// Recode layers that are in another encoding.
     pub compress: Option<Compression>,
+    /// Recode plain layers whose manifest was made here: a registry should not be sent bare tars.
+    pub pack: Option<Compression>,
     /// Unpack every layer and compare its diff id with the config.
     pub unpack: bool,
     /// Publish the sound images although others fail.
@@ -27,11 +29,19 @@ impl Default for Policy {
         Self {
             platforms: Vec::new(),
             compress: None,
+            pack: None,
             unpack: true,
             keep_going: false,
             survey: false,
             complete: false,
             glance: false,
         }
+    }
+}
+
+impl Policy {
+    /// Whether it leaves every root as it is.
+    pub(super) fn keeps(&self) -> bool {
+        self.platforms.is_empty() && self.compress.is_none() && !self.survey
     }
 }

@@ -34,8 +34,11 @@ pub struct Published {
     pub root: Root,
     /// Its descriptor as it is now.
     pub target: Descriptor,
-    /// Config digest of the image that an engine on this machine would run: the image ID.
+    /// Config digest of the image that an engine on this machine would run: the image ID. Not known
+    /// of an image that stood there already.
     pub image_id: Option<Digest>,
+    /// Whether it stood there already, so that nothing was sent.
+    pub unchanged: bool,
 }
 
 /// One image that failed.
@@ -89,6 +92,13 @@ impl Report {
         }
     }
 
+    /// Notes an image that stood at the sink already.
+    pub(super) fn unchanged(&mut self, root: &Root, target: &Descriptor, ctx: &Context) {
+        ctx.progress.event(Event::Published(&root.title()));
+        let (root, target) = (root.clone(), target.clone());
+        self.published.push(Published { root, target, image_id: None, unchanged: true });
+    }
+
     pub(super) fn seal(
         &mut self,
         tree: &Tree,
@@ -102,7 +112,8 @@ impl Report {
         let title = sealed.root.title();
         to.publish(sealed)?;
         ctx.progress.event(Event::Published(&title));
-        self.published.push(Published { root: tree.root.clone(), target, image_id });
+        let root = tree.root.clone();
+        self.published.push(Published { root, target, image_id, unchanged: false });
         Ok(())
     }
 }

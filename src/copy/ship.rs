@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 
 use crate::context::Context;
 use crate::copy::policy::Policy;
@@ -19,11 +19,15 @@ use crate::encoding::{Encoding, SNIFF_LEN};
 use crate::error::{Error, Kind, Result};
 use crate::io::dir;
 use crate::io::output::Named;
+use crate::io::parts::Extent;
 use crate::io::pump;
+use crate::io::scratch::Scratch;
 use crate::layer::{self, Compression, Encoder};
+use crate::manifest;
 use crate::media_type::Role;
+use crate::partial::{Fetched, Partials};
 use crate::progress::Event;
-use crate::transport::{Blob, Sink, Source};
+use crate::transport::{Arrival, Blob, Sink, Source};
 use crate::verify::{Unpacked, wrong_diff_id};
 
 /// What became of the leaves.
@@ -72,6 +76,38 @@ struct Leaf {
     check: bool,
     /// What the images claim it unpacks to.
     claimed: Vec<DiffId>,
+    /// Whether every manifest that lists it is one that is made for Docker archives.
+    synthesised: bool,
+    /// A config's bytes, which the walk has read.
+    bytes: Option<Vec<u8>>,
+}
+
+/// Files that were fetched whole for a sink; they are kept until it is complete, so that a run that is
+/// killed leaves them to the next.
+#[derive(Default)]
+pub(super) struct Arrivals {
+    partials: OnceLock<Partials>,
+    kept: Mutex<Vec<Fetched>>,
+}
+
+impl Arrivals {
+    /// Removes what the sink, complete now, has no more use for.
+    pub(super) fn done(self) {
+        self.drop_files(&lock(&self.kept));
+    }
+
+    fn drop_files(&self, fetched: &[Fetched]) {
+        if let Some(partials) = self.partials.get() {
+            partials.clear(fetched.iter().map(|f| f.name.as_str()));
+        }
+    }
+}
+
+/// A leaf that was fetched.
+struct Local {
+    extent: Extent,
+    diff_id: Option<DiffId>,
+    fetched: Option<Fetched>,
 }
 
 impl Shipped {
@@ -151,7 +187,27 @@ fn plan(from: &dyn Source, trees: &[&Tree], policy: &Policy) -> Result<Vec<Leaf>
             }
             at.insert(desc.digest, leaves.len());
             let claimed = claimed.into_iter().collect();
-            leaves.push(Leaf { desc: desc.clone(), layer, check: policy.unpack, claimed });
+            let check = policy.unpack;
+            let desc = desc.clone();
+            leaves.push(Leaf { desc, layer, check, claimed, synthesised: true, bytes: None });
+        }
+        for manifest in tree.node.manifests() {
+            let (Some(config), Some(bytes)) = (&manifest.config, &manifest.config_bytes) else {
+                continue;
+            };
+            // Bytes that say nothing but what the archive's tables say may be made anew.
+            if policy.pack.is_some()
+                && manifest.bytes != manifest::synthesise(config, &manifest.layers)
+            {
+                for layer in &manifest.layers {
+                    if let Some(&i) = at.get(&layer.digest) {
+                        leaves[i].synthesised = false;
+                    }
+                }
+            }
+            if let Some(&i) = at.get(&config.digest) {
+                leaves[i].bytes = Some(bytes.clone());
+            }
         }
     }
     Ok(leaves)
@@ -172,7 +228,7 @@ pub(super) fn ship(
     trees: &[&Tree],
     policy: &Policy,
     ctx: &Context,
-) -> Result<Shipped> {
+) -> Result<(Shipped, Arrivals)> {
     let mut leaves = plan(from, trees, policy)?;
     let accepts = to.accepts();
     let lanes = accepts.lanes.max(1);
@@ -196,10 +252,13 @@ pub(super) fn ship(
         ordered: lanes == 1,
         done: Mutex::default(),
         stop: Mutex::default(),
+        arrivals: Arrivals::default(),
     };
     let recoding = policy.compress.is_some();
     let cores = rayon::current_num_threads().max(1);
     let workers = match (run.ordered, recoding) {
+        // Only one writes, but fetching is waiting.
+        _ if from.remote() => ctx.jobs,
         (true, false) => 1,
         // One worker keeps two cores busy: one decodes ahead, one hashes and writes.
         (true, true) => ctx.jobs.min(cores.div_ceil(2)),
@@ -226,7 +285,7 @@ pub(super) fn ship(
         }
         shipped.outcome.insert(outcome.was.digest, outcome);
     }
-    Ok(shipped)
+    Ok((shipped, run.arrivals))
 }
 
 fn total(leaves: &[Leaf]) -> u64 {
@@ -271,6 +330,7 @@ struct Run<'a> {
     ordered: bool,
     done: Mutex<Vec<(Outcome, bool)>>,
     stop: Mutex<Option<Error>>,
+    arrivals: Arrivals,
 }
 
 impl Run<'_> {
@@ -291,6 +351,7 @@ impl Run<'_> {
                         error.kind(),
                         Kind::Corrupt | Kind::Malformed | Kind::Missing | Kind::Unsupported
                     ) || (error.kind() == Kind::Io && self.policy.survey)
+                        || matches!(error.kind(), Kind::Denied | Kind::Unreachable)
                         || error.is_unreadable();
                     let error = match error.kind() {
                         Kind::Missing => error.kind_as(Kind::Malformed),
@@ -324,13 +385,11 @@ impl Run<'_> {
     fn deliver(&self, leaf: &Leaf, at: usize) -> Result<(Outcome, bool)> {
         let title = leaf.desc.digest.short();
         self.ctx.progress.event(Event::Began(&title));
-        let target = self.policy.compress.filter(|_| leaf.layer);
-        let encoding = if leaf.layer { self.sniff(&leaf.desc)? } else { Encoding::Plain };
-        let done = match target {
-            Some(target) if target.encoding != encoding => {
-                self.recode(leaf, at, encoding, target)?
-            }
-            _ => self.carry(leaf, at, encoding)?,
+        let done = if self.from.remote() {
+            self.bring(leaf, at)?
+        } else {
+            let encoding = if leaf.layer { self.sniff(&leaf.desc)? } else { Encoding::Plain };
+            self.pass(leaf, at, encoding, None)?
         };
         if let (Some(diff_id), None) = (done.0.diff_id, &done.0.error)
             && leaf.claimed.iter().all(|c| *c == diff_id)
@@ -342,6 +401,91 @@ impl Run<'_> {
             if done.1 { Event::Stored(&now, size) } else { Event::Reused(&now, leaf.desc.size) };
         self.ctx.progress.event(event);
         Ok(done)
+    }
+
+    /// Delivers a leaf in the encoding that is wanted.
+    fn pass(
+        &self,
+        leaf: &Leaf,
+        at: usize,
+        encoding: Encoding,
+        local: Option<&Local>,
+    ) -> Result<(Outcome, bool)> {
+        let bare = leaf.synthesised && encoding == Encoding::Plain;
+        let target = self.policy.compress.or(self.policy.pack.filter(|_| bare));
+        match target.filter(|t| leaf.layer && t.encoding != encoding) {
+            Some(target) => self.recode(leaf, at, encoding, target, local),
+            None => self.carry(leaf, at, Some(encoding), local),
+        }
+    }
+
+    /// Delivers a leaf that comes over a network: as it comes, or fetched whole first.
+    fn bring(&self, leaf: &Leaf, at: usize) -> Result<(Outcome, bool)> {
+        let recoding = self.policy.compress.is_some() && leaf.layer;
+        let whole = recoding || self.to.accepts().arrival == Arrival::Fetched;
+        if !whole || leaf.bytes.is_some() {
+            return self.carry(leaf, at, None, None);
+        }
+        if !recoding && !self.ordered && self.to.reuse(&leaf.desc)? {
+            return Ok((Outcome::new(self.from, &leaf.desc, &leaf.desc, None), false));
+        }
+        let mut local = self.fetch(leaf)?;
+        let encoding = Encoding::sniff(&local.extent.head(SNIFF_LEN)?);
+        let done = self.pass(leaf, at, encoding, Some(&local))?;
+        if let Some(fetched) = local.fetched.take() {
+            if self.ordered {
+                lock(&self.arrivals.kept).push(fetched);
+            } else {
+                // What such a sink has taken it keeps, whatever becomes of this run.
+                self.arrivals.drop_files(&[fetched]);
+            }
+        }
+        Ok(done)
+    }
+
+    /// Fetches a leaf into a file that survives the run.
+    fn fetch(&self, leaf: &Leaf) -> Result<Local> {
+        let scratch = self.to.scratch()?;
+        let partials = match self.arrivals.partials.get() {
+            Some(partials) => partials,
+            None => {
+                let opened = Partials::open(scratch.parent())?;
+                self.arrivals.partials.get_or_init(|| opened)
+            }
+        };
+        let unpacked = Arc::new(Unpacked::default());
+        let mut blob = Blob::new(self.from, leaf.desc.clone(), self.ctx);
+        if leaf.check && !leaf.claimed.is_empty() {
+            blob = blob.unpacking(None, unpacked.clone()).claiming(leaf.claimed.clone());
+        }
+        let size = leaf.desc.size;
+        let fetched = partials.fetch(&blob)?;
+        let (dir, name) = match &fetched {
+            Some(fetched) => (partials.dir(), fetched.name.clone()),
+            // Another run is fetching the same blob.
+            None => (scratch.dir(), self.copy_of(&blob, &scratch)?),
+        };
+        let file = dir.file(&name)?.ok_or_else(|| Error::missing("scratch file is gone"))?.0;
+        let extent = Extent::whole(file, &dir.join(&name), size);
+        Ok(Local { extent, diff_id: unpacked.get(), fetched })
+    }
+
+    fn copy_of(&self, blob: &Blob<'_>, scratch: &Scratch) -> Result<String> {
+        let (file, name) = scratch.file()?;
+        let mut to = Named { file, path: scratch.path(&name) };
+        pump::copy(&mut blob.open()?, &mut to)?;
+        dir::close(to.file, &to.path)?;
+        Ok(name)
+    }
+
+    /// The bytes of a leaf: the walk's, a fetched file's, or the source's.
+    fn blob<'b>(&'b self, leaf: &'b Leaf, local: Option<&Local>) -> Blob<'b> {
+        let desc = leaf.desc.clone();
+        match (&leaf.bytes, local) {
+            (_, Some(local)) => Blob::fetched(local.extent.clone(), desc, self.ctx),
+            (Some(bytes), None) if self.from.remote() => Blob::memory(bytes, desc, self.ctx),
+            _ => Blob::new(self.from, desc, self.ctx),
+        }
     }
 
     fn sniff(&self, desc: &Descriptor) -> Result<Encoding> {
@@ -356,25 +500,32 @@ impl Run<'_> {
         }
     }
 
-    /// Delivers a leaf as it is.
-    fn carry(&self, leaf: &Leaf, at: usize, encoding: Encoding) -> Result<(Outcome, bool)> {
+    /// Delivers a leaf as it is. The encoding is not known of what was not fetched yet.
+    fn carry(
+        &self,
+        leaf: &Leaf,
+        at: usize,
+        encoding: Option<Encoding>,
+        local: Option<&Local>,
+    ) -> Result<(Outcome, bool)> {
         let outcome = |diff_id| Outcome::new(self.from, &leaf.desc, &leaf.desc, diff_id);
-        let proven = self.from.diff_id(&leaf.desc);
+        let proven = local.and_then(|l| l.diff_id).or_else(|| self.from.diff_id(&leaf.desc));
         let plain =
-            encoding == Encoding::Plain && leaf.desc.digest.algorithm() == Algorithm::Sha256;
+            encoding == Some(Encoding::Plain) && leaf.desc.digest.algorithm() == Algorithm::Sha256;
         let free = if plain { Some(DiffId(leaf.desc.digest)) } else { proven };
         let needs_check = leaf.check && !leaf.claimed.is_empty() && free.is_none();
         self.turn.wait(at, self.ordered);
         if self.to.reuse(&leaf.desc)? {
             // The sink has the bytes; whether the config tells the truth about them is still open.
-            let diff_id = match free {
-                Some(diff_id) => Some(diff_id),
-                None if needs_check => Some(self.unpack(leaf, encoding)?),
-                None => None,
+            let diff_id = match (free, encoding) {
+                (Some(diff_id), _) => Some(diff_id),
+                (None, Some(encoding)) if needs_check => Some(self.unpack(leaf, encoding)?),
+                // Not worth a download: the sink may know it from when they came in.
+                (None, _) => self.to.diff_id(&leaf.desc),
             };
             return Ok((outcome(diff_id), false));
         }
-        let blob = Blob::new(self.from, leaf.desc.clone(), self.ctx);
+        let blob = self.blob(leaf, local);
         let mismatch = |found: Option<DiffId>| {
             found.filter(|f| !leaf.claimed.is_empty() && leaf.claimed.iter().all(|c| c != f))
         };
@@ -397,7 +548,7 @@ impl Run<'_> {
     fn unpack(&self, leaf: &Leaf, encoding: Encoding) -> Result<DiffId> {
         let unpacked = Arc::new(Unpacked::default());
         let blob = Blob::new(self.from, leaf.desc.clone(), self.ctx)
-            .unpacking(encoding, unpacked.clone())
+            .unpacking(Some(encoding), unpacked.clone())
             .claiming(leaf.claimed.clone());
         let mut reader = blob.open()?;
         let mut buf = vec![0; pump::CHUNK];
@@ -413,14 +564,22 @@ impl Run<'_> {
         at: usize,
         encoding: Encoding,
         target: Compression,
+        local: Option<&Local>,
     ) -> Result<(Outcome, bool)> {
         let outcome = |now: &Descriptor, diff_id: DiffId| {
             Outcome::new(self.from, &leaf.desc, now, Some(diff_id))
         };
+        if let [claimed, ..] = leaf.claimed[..]
+            && leaf.claimed.iter().all(|c| *c == claimed)
+            && let Some(now) = self.to.recoded(&leaf.desc, claimed, target)
+            && self.to.reuse(&now)?
+        {
+            return Ok((outcome(&now, claimed), false));
+        }
         if self.ordered && self.turn.comes_soon(at) {
             let mut diff_id = None;
             let streamed = self.to.stream(&mut |to: &mut dyn Write| {
-                let (now, found) = self.make(leaf, encoding, target, to)?;
+                let (now, found) = self.make(leaf, encoding, target, local, to)?;
                 diff_id = Some(found);
                 Ok(now)
             })?;
@@ -432,7 +591,7 @@ impl Run<'_> {
         let (file, name) = scratch.file()?;
         let path = scratch.path(&name);
         let mut to = Named { file, path };
-        let made = self.make(leaf, encoding, target, &mut to);
+        let made = self.make(leaf, encoding, target, local, &mut to);
         let made = made.and_then(|made| dir::close(to.file, &to.path).map(|()| made));
         let (now, diff_id) = match made {
             Ok(made) => made,
@@ -441,6 +600,7 @@ impl Run<'_> {
                 return Err(e);
             }
         };
+        self.to.note_recoded(&leaf.desc, diff_id, target, &now);
         self.turn.wait(at, self.ordered);
         let stored = !self.to.reuse(&now)?;
         if stored {
@@ -460,12 +620,13 @@ impl Run<'_> {
         leaf: &Leaf,
         encoding: Encoding,
         target: Compression,
+        local: Option<&Local>,
         to: &mut dyn Write,
     ) -> Result<(Descriptor, DiffId)> {
         let media_type = leaf.desc.media_type.with_encoding(target.encoding).ok_or_else(|| {
             Error::unsupported(format!("no media type for a layer in {}", target.encoding))
         })?;
-        let blob = Blob::new(self.from, leaf.desc.clone(), self.ctx);
+        let blob = self.blob(leaf, local);
         let mut verified = blob.open()?;
         // What is uncompressed on one side is hashed there already.
         let sha256 = leaf.desc.digest.algorithm() == Algorithm::Sha256;

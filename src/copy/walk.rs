@@ -142,16 +142,18 @@ pub(super) fn all(
     policy: &Policy,
     ctx: &Context,
 ) -> Vec<Result<Tree, Failed>> {
-    roots
-        .par_iter()
-        .map(|root| {
-            let tree = one(from, root, accepts, policy, ctx);
-            tree.map_err(|error| Failed {
-                title: root.title(),
-                errors: vec![error.input_or(from.place())],
-            })
+    let walk = |root: &Root| {
+        let tree = one(from, root, accepts, policy, ctx);
+        tree.map_err(|error| Failed {
+            title: root.title(),
+            errors: vec![error.input_or(from.place())],
         })
-        .collect()
+    };
+    if from.remote() {
+        // Waiting is not computing: as many as there are jobs, and none of the pool's threads.
+        return crate::io::lanes::each(roots, ctx.jobs, walk);
+    }
+    roots.par_iter().map(walk).collect()
 }
 
 /// Walks one root without pruning anything.
@@ -159,7 +161,7 @@ pub(super) fn all(
 /// # Errors
 /// `Malformed`, `Corrupt`, `Io`.
 pub fn walk(from: &dyn Source, root: &Root, ctx: &Context) -> Result<Tree> {
-    let accepts = Accepts { indexes: true, lanes: 1, checks: true };
+    let accepts = Accepts::staged(1);
     one(from, root, accepts, &Policy::default(), ctx).map_err(|e| e.input_or(from.place()))
 }
 
@@ -168,7 +170,7 @@ pub fn walk(from: &dyn Source, root: &Root, ctx: &Context) -> Result<Tree> {
 /// # Errors
 /// As [`walk`].
 pub fn glance(from: &dyn Source, root: &Root, ctx: &Context) -> Result<Tree> {
-    let accepts = Accepts { indexes: true, lanes: 1, checks: true };
+    let accepts = Accepts::staged(1);
     let policy = Policy { glance: true, ..Policy::default() };
     one(from, root, accepts, &policy, ctx).map_err(|e| e.input_or(from.place()))
 }

@@ -309,6 +309,17 @@ impl Dir {
         }
     }
 
+    /// Removes a directory that is empty. `name` is one component.
+    ///
+    /// # Errors
+    /// `Io`, also when something is in it.
+    pub fn remove_empty(&self, name: &str) -> Result<()> {
+        match fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(e) => Err(os(&self.join(name), "removing", e)),
+        }
+    }
+
     /// Flushes the directory itself: names in it survive a power loss.
     ///
     /// # Errors

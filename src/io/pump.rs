@@ -150,6 +150,19 @@ pub fn fill(from: &mut (impl Read + ?Sized), buf: &mut [u8]) -> io::Result<usize
     Ok(done)
 }
 
+/// Reads once.
+///
+/// # Errors
+/// Those of the reader, interruptions excepted.
+pub fn read_some(from: &mut (impl Read + ?Sized), buf: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match from.read(buf) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -76,6 +76,11 @@ impl Scratch {
         &self.dir
     }
 
+    /// The directory it lies in.
+    pub fn parent(&self) -> &Dir {
+        &self.parent
+    }
+
     /// The path of a file here, for messages.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)

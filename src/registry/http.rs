@@ -77,6 +77,21 @@ impl Response {
     }
 }
 
+/// Where requests go: a registry's host, and in tests whatever stands in for one.
+pub trait Wire: Send + Sync {
+    /// Sends a request and waits for the headers of its answer; any status is an answer.
+    ///
+    /// # Errors
+    /// As [`Host::send`].
+    fn send(&self, request: &Request<'_>) -> Result<Response>;
+
+    /// The error that an answer stands for: its status, the codes in its body, and what was asked.
+    /// `doing` names it: `HEAD blob sha256:…`.
+    fn fault(&self, doing: &str, response: Response) -> Error {
+        Error::new(crate::error::Kind::Other, format!("{doing}: status {}", response.status))
+    }
+}
+
 /// A registry's host: what requests are sent to.
 pub struct Host {}
 
@@ -87,5 +102,11 @@ impl Host {
     /// `Unreachable` when no answer came, `Denied` when no token could be had, `Interrupted`.
     pub fn send(&self, _request: &Request<'_>) -> Result<Response> {
         Err(Error::unsupported("no requests are sent yet"))
+    }
+}
+
+impl Wire for Host {
+    fn send(&self, request: &Request<'_>) -> Result<Response> {
+        Self::send(self, request)
     }
 }

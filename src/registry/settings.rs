@@ -155,4 +155,15 @@ impl Settings {
     pub fn variable(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str).filter(|v| !v.is_empty())
     }
+
+    /// The user's directory, from `HOME`.
+    pub fn home(&self) -> Option<PathBuf> {
+        self.variable("HOME").map(PathBuf::from)
+    }
+
+    /// The user's directory of configuration: `XDG_CONFIG_HOME`, else `~/.config`.
+    pub fn config_home(&self) -> Option<PathBuf> {
+        let set = self.variable("XDG_CONFIG_HOME").map(PathBuf::from);
+        set.or_else(|| Some(self.home()?.join(".config")))
+    }
 }

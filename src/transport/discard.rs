@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::io::dir::Dir;
 use crate::io::pump;
 use crate::io::scratch::Scratch;
-use crate::transport::{Accepts, Blob, Sealed, Sink};
+use crate::transport::{Accepts, Arrival, Blob, Refused, Sealed, Sink};
 
 /// A sink that reads every blob to its end.
 pub struct Discard {
@@ -33,7 +33,7 @@ impl Sink for Discard {
     fn accepts(&self) -> Accepts {
         // Hashing is all there is to do, so more lanes than cores only cost memory.
         let lanes = self.ctx.jobs.min(rayon::current_num_threads().max(1));
-        Accepts { indexes: true, lanes, checks: true }
+        Accepts { arrival: Arrival::Streamed, ..Accepts::staged(lanes) }
     }
 
     fn scratch(&self) -> Result<Arc<Scratch>> {
@@ -55,7 +55,7 @@ impl Sink for Discard {
         Ok(())
     }
 
-    fn finish(self: Box<Self>) -> Result<()> {
-        Ok(())
+    fn finish(self: Box<Self>) -> Result<Vec<Refused>> {
+        Ok(Vec::new())
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::blobs::{BlobDir, Staging};
 use crate::context::Context;
@@ -18,12 +18,14 @@ use crate::io::dir::{Dir, Entry, Lock};
 use crate::io::parts::Extent;
 use crate::io::scratch::Scratch;
 use crate::layout::tables::{self, RefName};
-use crate::layout::{Layout, Members, Reading, interpret};
-use crate::transport::{Accepts, Blob, Checked, Root, Sealed, Sink, Source};
+use crate::layout::{Layout, MAX_NESTING, Members, Reading, interpret};
+use crate::manifest::{Document, MAX_DOCUMENT};
+use crate::media_type::Role;
+use crate::transport::{Accepts, Blob, Checked, Refused, Root, Sealed, Sink, Source};
 
 pub mod index;
 
-use index::Change;
+use index::{Change, Index};
 
 /// A layout directory opened for reading.
 pub struct LayoutSource {
@@ -191,6 +193,8 @@ pub struct LayoutSink {
     published: Mutex<Vec<Sealed>>,
     proved: Mutex<Vec<(Digest, DiffId)>>,
     label: Option<String>,
+    /// What was there when the sink was opened, read when first asked for.
+    before: OnceLock<(Index, HashMap<Digest, DiffId>)>,
     ctx: Context,
     // In this order: the scratch directory is gone before others may prune, and a directory that was
     // made for nothing goes last.
@@ -241,10 +245,41 @@ impl LayoutSink {
             published: Mutex::default(),
             proved: Mutex::default(),
             label,
+            before: OnceLock::new(),
             ctx: ctx.clone(),
             _lock: Some(lock),
             _made: made,
         })
+    }
+
+    fn before(&self) -> Result<&(Index, HashMap<Digest, DiffId>)> {
+        if let Some(before) = self.before.get() {
+            return Ok(before);
+        }
+        let proofs = match self.rules.remember {
+            true => crate::transport::store::proofs(&self.root)?,
+            false => HashMap::new(),
+        };
+        let before = (Index::load(&self.root)?, proofs);
+        Ok(self.before.get_or_init(|| before))
+    }
+
+    /// Whether a blob and everything beneath it is here, by size.
+    fn whole(&self, desc: &Descriptor, depth: usize) -> Result<bool> {
+        if depth > MAX_NESTING || self.blobs.size(&desc.digest)? != Some(desc.size) {
+            return Ok(false);
+        }
+        if !matches!(desc.media_type.role(), Role::Index | Role::Manifest) {
+            return Ok(true);
+        }
+        let bytes = self.root.read(&desc.digest.blob_path(), MAX_DOCUMENT)?.unwrap_or_default();
+        let Ok(doc) = Document::parse(&bytes, &desc.media_type) else { return Ok(false) };
+        for child in doc.children() {
+            if child.media_type.role() != Role::ForeignLayer && !self.whole(child, depth + 1)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn changes(&self, published: &[Sealed]) -> Vec<Change> {
@@ -281,11 +316,23 @@ impl Sink for LayoutSink {
     }
 
     fn accepts(&self) -> Accepts {
-        Accepts { indexes: true, lanes: self.ctx.jobs, checks: true }
+        Accepts::staged(self.ctx.jobs)
     }
 
     fn scratch(&self) -> Result<Arc<Scratch>> {
         Ok(self.staging.scratch())
+    }
+
+    fn standing(&self, root: &Root) -> Result<Option<Descriptor>> {
+        if self.label.is_some() {
+            return Ok(None);
+        }
+        let Some(there) = self.before()?.0.standing(root) else { return Ok(None) };
+        Ok(self.whole(there, 0)?.then(|| there.clone()))
+    }
+
+    fn diff_id(&self, layer: &Descriptor) -> Option<DiffId> {
+        self.before().ok()?.1.get(&layer.digest).copied()
     }
 
     fn reuse(&self, desc: &Descriptor) -> Result<bool> {
@@ -312,10 +359,10 @@ impl Sink for LayoutSink {
         Ok(())
     }
 
-    fn finish(self: Box<Self>) -> Result<()> {
+    fn finish(self: Box<Self>) -> Result<Vec<Refused>> {
         let published = std::mem::take(&mut *lock(&self.published));
         if published.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         self.staging.commit()?;
         if self.rules.remember {
@@ -325,6 +372,7 @@ impl Sink for LayoutSink {
         let changes = self.changes(&published);
         index::change(&self.root, self.ctx.sync, self.ctx.wait, self.rules.journaled, |_| {
             Ok(changes)
-        })
+        })?;
+        Ok(Vec::new())
     }
 }

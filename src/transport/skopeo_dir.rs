@@ -19,7 +19,7 @@ use crate::io::scratch::Scratch;
 use crate::manifest::{Document, MAX_DOCUMENT};
 use crate::media_type::Role;
 use crate::transport::layout::check_size;
-use crate::transport::{Accepts, Blob, Checked, Origin, Root, Sealed, Sink, Source};
+use crate::transport::{Accepts, Blob, Checked, Origin, Refused, Root, Sealed, Sink, Source};
 
 const VERSION: &str = "Directory Transport Version: ";
 
@@ -158,7 +158,7 @@ impl Sink for DirSink {
     }
 
     fn accepts(&self) -> Accepts {
-        Accepts { indexes: true, lanes: self.ctx.jobs, checks: true }
+        Accepts::staged(self.ctx.jobs)
     }
 
     fn scratch(&self) -> Result<Arc<Scratch>> {
@@ -192,8 +192,8 @@ impl Sink for DirSink {
         Ok(())
     }
 
-    fn finish(self: Box<Self>) -> Result<()> {
-        let Some(sealed) = lock(&self.published).take() else { return Ok(()) };
+    fn finish(self: Box<Self>) -> Result<Vec<Refused>> {
+        let Some(sealed) = lock(&self.published).take() else { return Ok(Vec::new()) };
         let target = sealed.root.desc.digest;
         let parents = std::mem::take(&mut *lock(&self.parents));
         let sha512 = sealed.blobs.iter().any(|b| b.digest.algorithm() == Algorithm::Sha512);
@@ -207,6 +207,7 @@ impl Sink for DirSink {
             } else {
                 file_name(digest)
             }
-        })
+        })?;
+        Ok(Vec::new())
     }
 }

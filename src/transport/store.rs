@@ -18,6 +18,7 @@ use crate::io::dir::Dir;
 use crate::layout::name_of;
 use crate::manifest::{Document, MAX_DOCUMENT};
 use crate::media_type::Role;
+use crate::partial::Partials;
 use crate::reference::Reference;
 use crate::transport::layout::index::{self, Change, Index};
 use crate::transport::layout::{LayoutSink, LayoutSource, Rules};
@@ -145,6 +146,7 @@ impl Store {
         let garbage: Vec<(Digest, u64)> =
             blobs.list()?.into_iter().filter(|(digest, _)| !live.contains(digest)).collect();
         if !dry_run {
+            Partials::sweep(&root)?;
             for (digest, _) in &garbage {
                 blobs.remove(digest)?;
             }
@@ -224,7 +226,8 @@ pub(crate) fn remember(root: &Dir, proved: &[(Digest, DiffId)]) -> Result<()> {
         .map_err(|e| Error::io(&path, "writing", &e))
 }
 
-fn proofs(root: &Dir) -> Result<HashMap<Digest, DiffId>> {
+/// Layers whose diff id was checked.
+pub(crate) fn proofs(root: &Dir) -> Result<HashMap<Digest, DiffId>> {
     let bytes = root.read(PROOFS, MAX_PROOFS)?.unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     let line = |line: &str| {

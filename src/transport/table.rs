@@ -16,9 +16,12 @@ use crate::io::output::{Named, Output};
 use crate::io::scratch::Scratch;
 use crate::layer::{self, Compression};
 use crate::layout::Reading;
+use crate::reference::Reference;
 use crate::transport::archive::{ArchiveSink, ArchiveSource, Halves, Target};
+use crate::transport::daemon::{self, Engine, EngineSink, Engines};
 use crate::transport::distribution::{LayoutTree, RegistryFiles, storage_of};
 use crate::transport::layout::{LayoutSink, LayoutSource, Rules};
+use crate::transport::registry::{Network, RegistrySink, RegistrySource};
 use crate::transport::skopeo_dir::{DirSink, DirSource};
 use crate::transport::store::Store;
 use crate::transport::{Sink, Source};
@@ -36,11 +39,20 @@ pub enum Scheme {
     Dir,
     /// `store:` the local store.
     Store,
+    /// `docker://` a repository of a registry.
+    Registry,
+    /// `docker-daemon:`, `podman:`, `containerd:` the images of an engine.
+    Engine(Engine),
     /// A bare path.
     Path,
 }
 
-const SCHEMES: [(&str, Scheme); 5] = [
+const SCHEMES: [(&str, Scheme); 10] = [
+    ("docker://", Scheme::Registry),
+    ("docker-daemon:", Scheme::Engine(Engine::Docker)),
+    ("podman:", Scheme::Engine(Engine::Podman)),
+    ("containers-storage:", Scheme::Engine(Engine::Podman)),
+    ("containerd:", Scheme::Engine(Engine::Containerd)),
     ("docker-archive:", Scheme::DockerArchive),
     ("oci-archive:", Scheme::OciArchive),
     ("oci:", Scheme::Oci),
@@ -53,7 +65,7 @@ const SCHEMES: [(&str, Scheme); 5] = [
 pub struct Place {
     /// What kind.
     pub scheme: Scheme,
-    /// Where; empty for the store.
+    /// Where; empty for the store and for engines.
     pub path: PathBuf,
     /// Which image there: a name, a tag, `@index`.
     pub image: Option<String>,
@@ -68,6 +80,10 @@ pub struct Env {
     pub temporary: PathBuf,
     /// How ambiguous tables are read.
     pub reading: Reading,
+    /// Where the engines are.
+    pub engines: Engines,
+    /// How registries are reached.
+    pub network: Network,
     /// Whether existing files are overwritten.
     pub force: bool,
     /// Budgets and listeners.
@@ -82,7 +98,15 @@ impl Place {
     pub fn parse(text: &str) -> Result<Self> {
         for (prefix, scheme) in SCHEMES {
             let Some(rest) = text.strip_prefix(prefix) else { continue };
-            if scheme == Scheme::Store {
+            if scheme == Scheme::Registry && rest.is_empty() {
+                return Err(Error::new(Kind::Usage, "docker:// needs a name").input(text));
+            }
+            if let Scheme::Store | Scheme::Registry | Scheme::Engine(_) = scheme {
+                if rest.starts_with('[') {
+                    // Where podman keeps its images is for podman's own configuration to say.
+                    let what = "a storage of its own is not opened; say podman:NAME";
+                    return Err(Error::unsupported(what).input(text));
+                }
                 let image = Some(rest).filter(|r| !r.is_empty()).map(str::to_owned);
                 return Ok(Self { scheme, path: PathBuf::new(), image });
             }
@@ -99,6 +123,36 @@ impl Place {
             return Err(Error::new(Kind::Usage, "a place needs a path"));
         }
         Ok(Self { scheme: Scheme::Path, path: text.into(), image: None })
+    }
+
+    /// The place of a name in a registry.
+    pub fn registry(name: &str) -> Self {
+        let image = Some(name.strip_prefix("docker://").unwrap_or(name).to_owned());
+        Self { scheme: Scheme::Registry, path: PathBuf::new(), image }
+    }
+
+    /// The name that is meant in a registry.
+    ///
+    /// # Errors
+    /// `Usage` when it breaks the grammar.
+    pub fn reference(&self) -> Result<Reference> {
+        let name = self.image.as_deref().unwrap_or_default();
+        name.parse().map_err(|e: Error| e.kind_as(Kind::Usage))
+    }
+
+    /// Which image is to be chosen among those of the opened place; an engine or a registry was asked
+    /// for just that.
+    pub fn choice(&self) -> Option<&str> {
+        match self.scheme {
+            Scheme::Engine(_) | Scheme::Registry => None,
+            _ => self.image.as_deref(),
+        }
+    }
+
+    /// Whether it is read from a path that has to exist.
+    pub fn is_file(&self) -> bool {
+        let named = matches!(self.scheme, Scheme::Store | Scheme::Registry | Scheme::Engine(_));
+        !named && self.path != Path::new("-")
     }
 
     /// Whether `text` can only mean a place: it has a scheme, or something lies at that path.
@@ -127,6 +181,21 @@ impl Place {
                     Error::missing("the store is empty").input(env.store.display().to_string())
                 })?;
                 Ok(Box::new(source))
+            }
+            Scheme::Registry => {
+                let registries = env.network.source(ctx)?;
+                let wanted = [self.reference()?];
+                let companions = env.network.companions;
+                let (source, unresolved) =
+                    RegistrySource::open(&registries, &wanted, companions, ctx)?;
+                match unresolved.into_iter().next() {
+                    Some((_, error)) => Err(error),
+                    None => Ok(Box::new(source)),
+                }
+            }
+            Scheme::Engine(engine) => {
+                let (image, engines) = (self.image.as_deref(), &env.engines);
+                Ok(Box::new(daemon::source(engine, image, engines, scratch, reading, ctx)?))
             }
             Scheme::Oci => Ok(Box::new(LayoutSource::open(path, reading, ctx)?)),
             Scheme::Dir => Ok(Box::new(DirSource::open(path)?)),
@@ -172,6 +241,15 @@ impl Place {
         let ctx = &env.ctx;
         match self.scheme {
             Scheme::Store => Ok(Box::new(Store::new(&env.store, ctx).sink(ctx)?)),
+            Scheme::Registry => {
+                let registries = env.network.sink(ctx)?;
+                let (temporary, memory) = (env.temporary.clone(), env.network.memory.clone());
+                Ok(Box::new(RegistrySink::new(registries, temporary, memory, ctx)))
+            }
+            Scheme::Engine(engine) => {
+                let scratch = one_scratch(env.temporary.clone());
+                Ok(Box::new(EngineSink::open(engine, &env.engines, scratch, ctx)?))
+            }
             Scheme::Oci => {
                 let label = self.image.clone();
                 Ok(Box::new(LayoutSink::create(&self.path, Rules::PLAIN, label, ctx)?))
@@ -272,6 +350,10 @@ mod tests {
             ("dir:a:b", Scheme::Dir, "a:b", None),
             ("store:nginx:1", Scheme::Store, "", Some("nginx:1")),
             ("store:", Scheme::Store, "", None),
+            ("docker-daemon:nginx:1", Scheme::Engine(Engine::Docker), "", Some("nginx:1")),
+            ("containers-storage:a", Scheme::Engine(Engine::Podman), "", Some("a")),
+            ("podman:", Scheme::Engine(Engine::Podman), "", None),
+            ("containerd:a/b:1,c", Scheme::Engine(Engine::Containerd), "", Some("a/b:1,c")),
             ("x.tar", Scheme::Path, "x.tar", None),
         ] {
             let place = Place::parse(text).unwrap();
@@ -280,5 +362,6 @@ mod tests {
             assert_eq!(place.image.as_deref(), image, "{text}");
         }
         assert!(Place::parse("oci:").is_err());
+        assert!(Place::parse("containers-storage:[vfs@/x]a").is_err());
     }
 }

@@ -63,6 +63,7 @@ impl Spot {
         Env {
             store: self.path(),
             temporary: self.dir.clone(),
+            engines: imgpack::transport::daemon::Engines::default(),
             reading: Reading::default(),
             force: true,
             ctx: ctx.clone(),

@@ -17,7 +17,7 @@ use crate::io::pump;
 use crate::io::scratch::Scratch;
 use crate::layer::{Compression, Encoder};
 use crate::layout::tables;
-use crate::transport::{Accepts, Blob, Maker, Sealed, Sink};
+use crate::transport::{Accepts, Arrival, Blob, Maker, Refused, Sealed, Sink};
 
 const BLOCK: usize = 512;
 
@@ -202,7 +202,8 @@ impl Sink for ArchiveSink {
     }
 
     fn accepts(&self) -> Accepts {
-        Accepts { indexes: self.halves != Halves::Docker, lanes: 1, checks: true }
+        let indexes = self.halves != Halves::Docker;
+        Accepts { indexes, arrival: Arrival::Fetched, ..Accepts::staged(1) }
     }
 
     fn scratch(&self) -> Result<Arc<Scratch>> {
@@ -253,7 +254,7 @@ impl Sink for ArchiveSink {
         Ok(())
     }
 
-    fn finish(self: Box<Self>) -> Result<()> {
+    fn finish(self: Box<Self>) -> Result<Vec<Refused>> {
         let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         if state.poisoned {
             return Err(Error::new(Kind::Other, "the archive is incomplete"));
@@ -273,9 +274,10 @@ impl Sink for ArchiveSink {
         }
         state.out.write_all(&[0; 2 * BLOCK])?;
         match state.out.finish()? {
-            Target::File(output) => output.commit(),
-            Target::Stream(mut stream) => Ok(stream.flush()?),
+            Target::File(output) => output.commit()?,
+            Target::Stream(mut stream) => stream.flush()?,
         }
+        Ok(Vec::new())
     }
 }
 

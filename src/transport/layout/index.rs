@@ -17,6 +17,7 @@ use crate::json;
 use crate::layout::{name_of, tables};
 use crate::media_type;
 use crate::reference::Reference;
+use crate::transport::Root;
 
 /// Largest index.json of a store, in bytes: some 500 000 entries.
 const MAX_INDEX: u64 = 256 << 20;
@@ -141,6 +142,26 @@ impl Index {
 
     fn listed(&self, digest: &Digest) -> bool {
         self.by_digest.get(digest).is_some_and(|list| !list.is_empty())
+    }
+
+    /// What is listed under every name of a root, or under its label, or without any; nothing when
+    /// names differ.
+    pub fn standing(&self, root: &Root) -> Option<&Descriptor> {
+        let at = |at: &usize| self.entries[*at].as_ref();
+        if root.names.is_empty() {
+            let labelled = root.label.as_ref().and_then(|l| self.by_label.get(l));
+            let bare = self.by_digest.get(&root.desc.digest).and_then(|set| set.first());
+            return labelled.or(bare.filter(|_| root.label.is_none())).and_then(at);
+        }
+        let mut found: Option<&Descriptor> = None;
+        for name in &root.names {
+            let there = self.by_name.get(name).and_then(at)?;
+            if found.is_some_and(|f| f.digest != there.digest) {
+                return None;
+            }
+            found = Some(there);
+        }
+        found
     }
 
     /// Applies one change; applying it twice is the same as once.

@@ -1,0 +1,128 @@
+//! `pull`: images of registries into the store.
+
+use clap::Args;
+use imgpack::copy::Published;
+use imgpack::reference::Reference;
+use imgpack::transport::Sink;
+use imgpack::transport::registry::RegistrySource;
+use imgpack::{Error, Kind, Result};
+
+use super::args::Changes;
+use super::registries::RegistryFlags;
+use super::run::Run;
+use super::{convert, out};
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  imgpack pull nginx:1.27
+  imgpack pull --platform linux/amd64,linux/arm64 registry.local:5000/web/nginx
+  imgpack pull -a registry.local:5000/web/nginx        all its tags
+  imgpack pull quay.io/a/b@sha256:0123…
+
+An image for several platforms comes whole, so that its digest stays; --platform takes a part of it.")]
+pub(crate) struct PullArgs {
+    /// Images by name, with a tag or a digest
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+    /// Pull every tag of the repository
+    #[arg(short = 'a', long)]
+    all_tags: bool,
+    /// Print only the full names
+    #[arg(short, long)]
+    quiet: bool,
+    #[command(flatten)]
+    changes: Changes,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
+}
+
+pub(crate) fn run(args: &PullArgs, run: &Run) -> Result<u8> {
+    let policy = run.policy(&args.changes)?;
+    let ctx = run.ctx();
+    let registries = run.env().network.source(ctx)?;
+    let mut wanted: Vec<Reference> = Vec::new();
+    for text in &args.names {
+        let name = typed(text)?;
+        let bare = name.tag().is_none() && name.digest().is_none();
+        if args.all_tags {
+            if !bare {
+                let what = "--all-tags takes a repository, without a tag";
+                return Err(Error::new(Kind::Usage, what).input(text.clone()));
+            }
+            let tags = registries.repository(&name)?.tags()?;
+            let tags = tags.ok_or_else(|| {
+                Error::missing("no such repository in the registry").input(name.familiar())
+            })?;
+            let cosign = |tag: &String| imgpack::layout::sidecar_of(tag).is_some();
+            for tag in tags.iter().filter(|t| !cosign(t)) {
+                wanted.push(name.with_tag(tag)?);
+            }
+            continue;
+        }
+        if bare && !args.quiet {
+            out::line("Using default tag: latest")?;
+        }
+        wanted.push(name.or_latest());
+    }
+    let companions = run.env().network.companions;
+    let (source, unresolved) = RegistrySource::open(&registries, &wanted, companions, ctx)?;
+    if let Some((_, error)) = unresolved.first()
+        && !policy.keep_going
+    {
+        return Err(error.clone());
+    }
+    for (name, _) in &unresolved {
+        wanted.retain(|w| w != name);
+    }
+    if wanted.is_empty()
+        && let Some((_, error)) = unresolved.first()
+    {
+        return Err(error.clone());
+    }
+    let sink: Box<dyn Sink> = Box::new(run.store().sink(ctx)?);
+    let roots = imgpack::transport::Source::roots(&source).to_vec();
+    let report = run.copy(&source, sink, &roots, &policy)?;
+    convert::say_changes(&report);
+    for name in &wanted {
+        let image = report.published.iter().find(|i| is(i, name));
+        let Some(image) = image else { continue };
+        if !args.quiet {
+            say(image, name)?;
+        }
+        out::line(&name.to_string())?;
+    }
+    for (_, error) in &unresolved {
+        out::error_line(&format!("imgpack: {error}"));
+    }
+    let code = convert::failures(&report, run);
+    Ok(if unresolved.is_empty() { code } else { 9 })
+}
+
+/// A name as it is typed for a registry, `docker://` allowed.
+///
+/// # Errors
+/// `Usage`.
+pub(crate) fn typed(text: &str) -> Result<Reference> {
+    imgpack::transport::table::Place::registry(text).reference()
+}
+
+fn is(image: &Published, name: &Reference) -> bool {
+    let plain = name.tag().and_then(|tag| name.with_tag(tag).ok());
+    match plain {
+        Some(plain) => image.root.names.contains(&plain),
+        None => name.digest() == Some(&image.root.desc.digest),
+    }
+}
+
+/// Docker's lines.
+fn say(image: &Published, name: &Reference) -> Result<()> {
+    let what = name.tag().map_or_else(|| image.target.digest.to_string(), str::to_owned);
+    out::line(&format!("{what}: Pulling from {}", name.path()))?;
+    out::line(&format!("Digest: {}", image.target.digest))?;
+    let status = match image.unchanged {
+        true => "Image is up to date for",
+        false => "Downloaded newer image for",
+    };
+    out::line(&format!("Status: {status} {}", name.familiar()))
+}

@@ -1,0 +1,187 @@
+//! `tags`, `digest`, `delete`, `search`: questions to a registry that move no image.
+
+use clap::Args;
+use imgpack::reference::Reference;
+use imgpack::registry::Wanted;
+use imgpack::{Error, Result};
+use serde_json::{Value, json};
+
+use super::pull::typed;
+use super::registries::RegistryFlags;
+use super::run::Run;
+use super::template::Format;
+use super::{list, out};
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  imgpack tags registry.local:5000/web/nginx
+  imgpack tags --format json docker://quay.io/a/b      as skopeo list-tags prints it")]
+pub(crate) struct TagsArgs {
+    /// A repository
+    #[arg(value_name = "REPOSITORY")]
+    repository: String,
+    /// `json` for one object with the repository and its tags
+    #[arg(long, value_name = "FORMAT", value_parser = ["table", "json"], default_value = "table")]
+    format: String,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  imgpack digest nginx:1.27
+  imgpack digest registry.local:5000/web/nginx:1.27 registry.local:5000/web/redis:7")]
+pub(crate) struct DigestArgs {
+    /// Images by name
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  imgpack delete registry.local:5000/web/nginx:1.27
+  imgpack delete registry.local:5000/web/nginx@sha256:0123…    the image, and with it all its tags")]
+pub(crate) struct DeleteArgs {
+    /// Tags or digests
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  imgpack search nginx                                 on Docker Hub
+  imgpack search registry.local:5000/ngin              in a registry's catalog
+  imgpack search registry.local:5000/                  all of it")]
+pub(crate) struct SearchArgs {
+    /// What to look for, behind the registry's name and a slash when it is not Docker Hub
+    #[arg(value_name = "TERM")]
+    term: String,
+    /// Most results
+    #[arg(long, value_name = "N", default_value_t = 25)]
+    limit: usize,
+    /// table, json, or a Go template
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// Do not shorten descriptions
+    #[arg(long)]
+    no_trunc: bool,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
+}
+
+pub(crate) fn tags(args: &TagsArgs, run: &Run) -> Result<u8> {
+    let name = typed(&args.repository)?;
+    let repository = run.env().network.source(run.ctx())?.repository(&name)?;
+    let tags = repository.tags()?.ok_or_else(|| {
+        Error::missing("no such repository in the registry").input(name.familiar_repository())
+    })?;
+    if args.format == "json" {
+        let object = json!({"Repository": name.repository(), "Tags": tags});
+        out::line(&object.to_string())?;
+    } else {
+        tags.iter().try_for_each(|tag| out::line(&imgpack::text::escape(tag)))?;
+    }
+    Ok(0)
+}
+
+pub(crate) fn digest(args: &DigestArgs, run: &Run) -> Result<u8> {
+    for text in &args.names {
+        let name = typed(text)?.or_latest();
+        let repository = run.env().network.source(run.ctx())?.repository(&name)?;
+        let found = repository.head(wanted(&name))?;
+        let found = found.ok_or_else(|| missing(&name))?;
+        out::line(&found.digest.to_string())?;
+    }
+    Ok(0)
+}
+
+pub(crate) fn delete(args: &DeleteArgs, run: &Run) -> Result<u8> {
+    for text in &args.names {
+        let name = typed(text)?.or_latest();
+        let repository = run.env().network.sink(run.ctx())?.repository(&name)?;
+        repository.delete(wanted(&name)).map_err(|e| e.input_or(name.familiar()))?;
+        out::line(&format!("Deleted: {name}"))?;
+    }
+    Ok(0)
+}
+
+pub(crate) fn search(args: &SearchArgs, run: &Run) -> Result<u8> {
+    let format = Format::parse(args.format.as_deref().unwrap_or("table"))?;
+    let (domain, term) = split(&args.term);
+    let registries = run.env().network.source(run.ctx())?;
+    let found = registries.search(domain, term, args.limit)?;
+    let values: Vec<Value> = found
+        .iter()
+        .map(|one| {
+            let name = match domain {
+                "docker.io" => one.path.strip_prefix("library/").unwrap_or(&one.path).to_owned(),
+                _ => format!("{domain}/{}", one.path),
+            };
+            let short = !args.no_trunc && one.description.chars().count() > 45;
+            let description = match short {
+                true => one.description.chars().take(44).collect::<String>() + "…",
+                false => one.description.clone(),
+            };
+            let official = if one.official { "[OK]" } else { "" };
+            json!({"Name": name, "Description": description, "StarCount": one.stars.to_string(),
+                "IsOfficial": official})
+        })
+        .collect();
+    const COLUMNS: [list::Column; 4] = [
+        ("Name", "NAME"),
+        ("Description", "DESCRIPTION"),
+        ("StarCount", "STARS"),
+        ("IsOfficial", "OFFICIAL"),
+    ];
+    list::show(&values, &format, &COLUMNS, &COLUMNS)?;
+    Ok(0)
+}
+
+/// The registry that is searched and the term: what stands before the first slash is a registry when
+/// it could not be a repository of the hub.
+fn split(term: &str) -> (&str, &str) {
+    let term = term.strip_prefix("docker://").unwrap_or(term);
+    match term.split_once('/') {
+        Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => (host, rest),
+        _ if term.contains(':') || term == "localhost" => (term, ""),
+        _ => ("docker.io", term),
+    }
+}
+
+fn wanted(name: &Reference) -> Wanted<'_> {
+    match (name.digest(), name.tag()) {
+        (Some(digest), _) => Wanted::Digest(digest),
+        (None, tag) => Wanted::Tag(tag.unwrap_or("latest")),
+    }
+}
+
+fn missing(name: &Reference) -> Error {
+    Error::missing("no such image in the registry").input(name.familiar())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split;
+
+    #[test]
+    fn a_registry_goes_before_the_term() {
+        for (typed, want) in [
+            ("nginx", ("docker.io", "nginx")),
+            ("bitnami/nginx", ("docker.io", "bitnami/nginx")),
+            ("localhost:5000/ngi", ("localhost:5000", "ngi")),
+            ("localhost:5000", ("localhost:5000", "")),
+            ("quay.io/a/b", ("quay.io", "a/b")),
+            ("docker://registry.local/", ("registry.local", "")),
+        ] {
+            assert_eq!(split(typed), want, "{typed}");
+        }
+    }
+}

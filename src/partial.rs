@@ -1,0 +1,161 @@
+//! Downloads that survive the run: files named by the digest of what they are to become.
+//!
+//! It knows no network. What a killed run fetched is verified again from the disk, never trusted; the
+//! rest alone is asked of the source. A file is locked while it grows, so two runs never write one.
+
+use std::fs::{File, TryLockError};
+use std::io::Write;
+
+use crate::digest::Digest;
+use crate::error::{Error, Kind, Result};
+use crate::io::dir::Dir;
+use crate::io::parts::Extent;
+use crate::io::pump::{self, CHUNK};
+use crate::transport::Blob;
+
+/// The directory's name, beside what is being written.
+pub const NAME: &str = ".imgpack-partial";
+
+/// How often a file is opened anew that other runs keep taking away.
+const TRIES: usize = 10;
+
+/// The partial files beneath a directory.
+pub struct Partials {
+    parent: Dir,
+    dir: Dir,
+}
+
+/// A file that is whole and verified; it stays locked until this is dropped.
+pub struct Fetched {
+    /// Its name in [`Partials::dir`].
+    pub name: String,
+    /// Holds the lock.
+    _file: File,
+}
+
+impl Partials {
+    /// Those beneath `parent`, whose directory is made when it is absent.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn open(parent: &Dir) -> Result<Self> {
+        let parent = parent.sub_create(".")?;
+        Ok(Self { dir: parent.sub_create(NAME)?, parent })
+    }
+
+    /// The directory that the files are in.
+    pub fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// Fetches a blob, going on from what is there. When the bytes prove wrong the whole of it is
+    /// fetched once more. Nothing when another run is fetching the same blob.
+    ///
+    /// # Errors
+    /// Those of the blob's reader, and `Io`; what was fetched stays, unless it was wrong.
+    pub fn fetch(&self, blob: &Blob<'_>) -> Result<Option<Fetched>> {
+        let desc = blob.descriptor();
+        let name = file_name(&desc.digest);
+        let Some(file) = self.claim(&name)? else { return Ok(None) };
+        match self.grow(blob, &file, &name) {
+            Err(e) if e.kind() == Kind::Corrupt => {
+                let ctx = blob.context();
+                ctx.warn(&format!("{}: {}; fetching it once more", desc.digest, e.what()));
+                self.cut(&file, &name)?;
+                if let Err(e) = self.grow(blob, &file, &name) {
+                    if e.kind() == Kind::Corrupt {
+                        let _ = self.dir.remove_file(&name);
+                    }
+                    return Err(e);
+                }
+            }
+            other => other?,
+        }
+        Ok(Some(Fetched { name, _file: file }))
+    }
+
+    /// Opens a partial file and locks it; nothing when another run has it.
+    fn claim(&self, name: &str) -> Result<Option<File>> {
+        for _ in 0..TRIES {
+            let file = self.dir.append_file(name)?;
+            match file.try_lock() {
+                // Between opening and locking another run may have given it its final name.
+                Ok(()) if !self.dir.holds(name, &file)? => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                // Where locks do not work there is nobody else either.
+                Ok(()) | Err(TryLockError::Error(_)) => return Ok(Some(file)),
+            }
+        }
+        Ok(None)
+    }
+
+    fn cut(&self, file: &File, name: &str) -> Result<()> {
+        file.set_len(0).map_err(|e| Error::io(&self.dir.join(name), "truncating", &e))
+    }
+
+    fn grow(&self, blob: &Blob<'_>, file: &File, name: &str) -> Result<()> {
+        let path = self.dir.join(name);
+        let size = blob.descriptor().size;
+        let there = file.metadata().map_err(|e| Error::io(&path, "reading", &e))?.len();
+        if there > size {
+            self.cut(file, name)?;
+        }
+        let there = if there > size { 0 } else { there };
+        let clone = || file.try_clone().map_err(|e| Error::io(&path, "opening", &e));
+        let beginning = Extent::whole(clone()?, &path, there);
+        let mut reader = blob.open_after(&beginning)?;
+        let mut to = clone()?;
+        let mut at = 0_u64;
+        let mut buf = vec![0; CHUNK];
+        loop {
+            let got = pump::read_some(&mut reader, &mut buf)?;
+            if got == 0 {
+                return Ok(());
+            }
+            // What is there already was read from here.
+            let old = usize::try_from(there.saturating_sub(at)).unwrap_or(usize::MAX).min(got);
+            to.write_all(&buf[old..got]).map_err(|e| Error::io(&path, "writing", &e))?;
+            at += got as u64;
+        }
+    }
+
+    /// Removes files that were used, and the directory when it is empty then.
+    pub fn clear<'a>(&self, names: impl IntoIterator<Item = &'a str>) {
+        for name in names {
+            let _ = self.dir.remove_file(name);
+        }
+        self.tidy();
+    }
+
+    /// Removes the directory when it is empty.
+    pub fn tidy(&self) {
+        let _ = self.parent.remove_empty(NAME);
+    }
+
+    /// Removes every partial file beneath `parent` that no run is writing; gives their bytes.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn sweep(parent: &Dir) -> Result<u64> {
+        let mut freed = 0;
+        if parent.stat(NAME)?.is_none() {
+            return Ok(0);
+        }
+        let all = Self::open(parent)?;
+        for name in all.dir.names()? {
+            let Ok(name) = String::from_utf8(name) else { continue };
+            let Some((file, size)) = all.dir.file(&name)? else { continue };
+            if file.try_lock().is_ok() {
+                all.dir.remove_file(&name)?;
+                freed += size;
+            }
+        }
+        all.tidy();
+        Ok(freed)
+    }
+}
+
+/// `<hex>` for both algorithms: their lengths differ.
+fn file_name(digest: &Digest) -> String {
+    digest.hex()
+}

@@ -1,0 +1,198 @@
+//! Whether a server's certificate is good, and in which words it is not.
+//!
+//! It reads no file. Beside what webpki accepts, a certificate that is byte for byte one of those given
+//! for the host is accepted when its dates and names are right: air-gapped sites hand out the server's own
+//! self-signed certificate as `ca.crt`, often one that `openssl req -x509` marked as an authority, and
+//! webpki takes no authority for a server.
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+
+use super::Trouble;
+
+/// Trusts what a root vouches for, and the certificates given for the host themselves.
+#[derive(Debug)]
+pub(super) struct Known {
+    roots: RootCertStore,
+    pinned: Vec<CertificateDer<'static>>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl Known {
+    pub(super) fn new(
+        roots: RootCertStore,
+        pinned: Vec<CertificateDer<'static>>,
+        algorithms: WebPkiSupportedAlgorithms,
+    ) -> Self {
+        Self { roots, pinned, algorithms }
+    }
+}
+
+impl ServerCertVerifier for Known {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let cert = ParsedCertificate::try_from(end_entity)?;
+        let all = self.algorithms.all;
+        let chain =
+            verify_server_cert_signed_by_trust_anchor(&cert, &self.roots, intermediates, now, all);
+        match chain {
+            Ok(()) => {}
+            // webpki looks at the dates of a certificate before anything else in it.
+            Err(e) if out_of_date(&e) || !self.pinned.iter().any(|p| p == end_entity) => {
+                return Err(e);
+            }
+            Err(_) => {}
+        }
+        verify_server_name(&cert, server_name)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// Trusts anyone, because the user said so.
+#[derive(Debug)]
+pub(super) struct Anyone {
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl Anyone {
+    pub(super) fn new(algorithms: WebPkiSupportedAlgorithms) -> Self {
+        Self { algorithms }
+    }
+}
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+fn out_of_date(err: &Error) -> bool {
+    use CertificateError::{
+        BadEncoding, Expired, ExpiredContext, NotValidYet, NotValidYetContext, Revoked,
+    };
+    matches!(
+        err,
+        Error::InvalidCertificate(
+            BadEncoding
+                | Expired
+                | ExpiredContext { .. }
+                | NotValidYet
+                | NotValidYetContext { .. }
+                | Revoked
+        )
+    )
+}
+
+/// The words for a failed handshake.
+pub(super) fn explain(err: &Error) -> Trouble {
+    use CertificateError as C;
+    let why = match err {
+        Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => {
+            return Trouble::PlainHttp;
+        }
+        Error::AlertReceived(alert) => return explain_alert(*alert),
+        Error::InvalidCertificate(why) => why,
+        other => return Trouble::Other(crate::text::escape(&other.to_string()).into_owned()),
+    };
+    Trouble::Certificate(match why {
+        C::Expired | C::ExpiredContext { .. } => "it has expired".into(),
+        C::NotValidYet | C::NotValidYetContext { .. } => {
+            "it is not valid yet (is this machine's clock right?)".into()
+        }
+        C::UnknownIssuer => "it is signed by an unknown authority".into(),
+        C::NotValidForName => "it is for another name".into(),
+        C::NotValidForNameContext { presented, .. } if presented.is_empty() => {
+            "it names no host (a common name alone does not count)".into()
+        }
+        C::NotValidForNameContext { presented, .. } => {
+            let names = presented.iter().take(5).map(|name| plain(name)).collect::<Vec<_>>();
+            format!("it is for {}", crate::text::escape(&names.join(", ")))
+        }
+        C::Other(_) if err.to_string().contains("CaUsedAsEndEntity") => {
+            "it is an authority's own, which nobody here was told to trust".into()
+        }
+        other => crate::text::escape(&other.to_string()).into_owned(),
+    })
+}
+
+/// `DnsName("a.test")` as `a.test`: the library gives names in its own notation.
+fn plain(name: &str) -> String {
+    match name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')) {
+        Some(inside) => inside.trim_matches('"').to_owned(),
+        None => name.to_owned(),
+    }
+}
+
+fn explain_alert(alert: rustls::AlertDescription) -> Trouble {
+    use rustls::AlertDescription as A;
+    match alert {
+        A::CertificateRequired
+        | A::BadCertificate
+        | A::UnknownCA
+        | A::CertificateUnknown
+        | A::CertificateExpired
+        | A::UnsupportedCertificate => Trouble::ClientCertificate,
+        other => Trouble::Other(format!("the other side ended the handshake: {other:?}")),
+    }
+}

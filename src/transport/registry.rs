@@ -1,0 +1,320 @@
+//! `docker://` repositories of registries as a source and as a sink, any number of them at once.
+//!
+//! It knows no request: the protocol is in `registry`. A source learns which repository holds a blob
+//! from the manifests that it hands out.
+
+use std::collections::HashMap;
+use std::io::{Cursor, Read};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::context::Context;
+use crate::descriptor::{ANNOTATION_SUBJECT, Descriptor};
+use crate::digest::Digest;
+use crate::error::{Error, Kind, Result};
+use crate::io::lanes;
+use crate::io::parts::Extent;
+use crate::layout::sidecar_of;
+use crate::manifest::{self, Document};
+use crate::media_type::Role;
+use crate::progress::Event;
+use crate::reference::Reference;
+use crate::registry::{Registries, Repository, Wanted};
+use crate::transport::{Checked, Origin, Root, Source};
+
+pub mod network;
+pub mod recoded;
+pub mod sink;
+
+pub use network::Network;
+pub use sink::RegistrySink;
+
+/// References that could not be resolved, with the reasons.
+pub type Unresolved = Vec<(Reference, Error)>;
+
+/// Images of repositories, opened for reading.
+pub struct RegistrySource {
+    place: String,
+    repositories: Vec<Repository>,
+    roots: Vec<Root>,
+    held: Mutex<HashMap<Digest, Held>>,
+    fetch_foreign: bool,
+}
+
+/// What is known of a blob before it is asked for.
+#[derive(Default)]
+struct Held {
+    /// Repositories that have it, by position.
+    at: Vec<usize>,
+    /// Whether a manifest lists it as a config or a layer, so that it is no document.
+    leaf: bool,
+}
+
+impl RegistrySource {
+    /// Asks what each reference names, one request each, and, where wanted, which companions lie
+    /// beside the images.
+    ///
+    /// # Errors
+    /// `Denied` when a registry is blocked. What is wrong with one reference is in the second value.
+    pub fn open(
+        registries: &Arc<Registries>,
+        wanted: &[Reference],
+        companions: bool,
+        ctx: &Context,
+    ) -> Result<(Self, Unresolved)> {
+        let mut repositories: Vec<Repository> = Vec::new();
+        let mut at: HashMap<String, usize> = HashMap::new();
+        let mut asked: Vec<(Reference, usize)> = Vec::new();
+        for name in wanted {
+            let i = match at.get(&name.repository()) {
+                Some(i) => *i,
+                None => {
+                    repositories.push(registries.repository(name)?);
+                    at.insert(name.repository(), repositories.len() - 1);
+                    repositories.len() - 1
+                }
+            };
+            asked.push((name.clone().or_latest(), i));
+        }
+        let place = match wanted {
+            [one] => one.familiar(),
+            _ => "docker://".into(),
+        };
+        let source = Self {
+            place,
+            repositories,
+            roots: Vec::new(),
+            held: Mutex::default(),
+            fetch_foreign: registries.fetch_foreign(),
+        };
+        let heads = lanes::each(&asked, ctx.jobs, |(name, i)| source.head(name, *i));
+        let (mut roots, mut unresolved) = (Vec::new(), Vec::new());
+        for ((name, i), head) in asked.into_iter().zip(heads) {
+            match head {
+                Ok(desc) => source.take_root(&mut roots, name, desc, i),
+                Err(e) if e.kind() == Kind::Interrupted => return Err(e),
+                Err(e) => unresolved.push((name, e)),
+            }
+        }
+        if companions {
+            let found = source.companions(&roots, ctx)?;
+            roots.extend(found);
+        }
+        Ok((Self { roots, ..source }, unresolved))
+    }
+
+    fn head(&self, name: &Reference, at: usize) -> Result<Descriptor> {
+        let wanted = match (name.digest(), name.tag()) {
+            (Some(digest), _) => Wanted::Digest(digest),
+            (None, tag) => Wanted::Tag(tag.unwrap_or("latest")),
+        };
+        let found = self.repositories[at].head(wanted).map_err(|e| e.input_or(name.familiar()))?;
+        found.ok_or_else(|| Error::missing("no such image in the registry").input(name.familiar()))
+    }
+
+    fn take_root(&self, roots: &mut Vec<Root>, name: Reference, desc: Descriptor, at: usize) {
+        self.hold(&desc.digest, at, false);
+        let name = match name.tag() {
+            // A tag with a digest was pulled by the digest and goes on under the tag.
+            Some(tag) => name.with_tag(tag).unwrap_or_else(|_| name.clone()),
+            None => name,
+        };
+        let known = roots.iter_mut().find(|r: &&mut Root| r.desc.digest == desc.digest);
+        match known {
+            Some(root) if root.names.contains(&name) => {}
+            Some(root) => root.names.push(name),
+            None => roots.push(Root {
+                names: vec![name],
+                label: None,
+                desc,
+                origin: Origin::Recorded,
+                companion: false,
+            }),
+        }
+    }
+
+    /// Signatures and the like: cosign's tags, and what the registry lists as referrers. A listing
+    /// that is refused costs the companions, not the images.
+    fn companions(&self, roots: &[Root], ctx: &Context) -> Result<Vec<Root>> {
+        let mut subjects: Vec<Vec<Digest>> = vec![Vec::new(); self.repositories.len()];
+        for root in roots {
+            for at in self.holders_of(&root.desc.digest) {
+                subjects[at].push(root.desc.digest);
+            }
+        }
+        let all: Vec<usize> = (0..self.repositories.len()).collect();
+        let found = lanes::each(&all, ctx.jobs, |at| self.sidecars(*at, &subjects[*at], ctx));
+        let mut companions: Vec<Root> = Vec::new();
+        for one in found {
+            for root in one? {
+                if companions
+                    .iter()
+                    .all(|c| c.desc.digest != root.desc.digest || c.names != root.names)
+                {
+                    companions.push(root);
+                }
+            }
+        }
+        Ok(companions)
+    }
+
+    fn sidecars(&self, at: usize, subjects: &[Digest], ctx: &Context) -> Result<Vec<Root>> {
+        let repository = &self.repositories[at];
+        let mut found = Vec::new();
+        let companion = |desc, names| Root {
+            names,
+            label: None,
+            desc,
+            origin: Origin::Recorded,
+            companion: true,
+        };
+        for tag in tolerated(repository.tags(), ctx)?.flatten().unwrap_or_default() {
+            // What a fallback tag of the referrers API leads to is found there.
+            if !tag.contains('.') || !sidecar_of(&tag).is_some_and(|s| subjects.contains(&s)) {
+                continue;
+            }
+            let head = repository.head(Wanted::Tag(&tag));
+            if let (Some(Some(desc)), Ok(name)) =
+                (tolerated(head, ctx)?, format!("{}:{tag}", repository.name()).parse())
+            {
+                self.hold(&desc.digest, at, false);
+                found.push(companion(desc, vec![name]));
+            }
+        }
+        for subject in subjects {
+            for mut desc in tolerated(repository.referrers(subject), ctx)?.unwrap_or_default() {
+                self.hold(&desc.digest, at, false);
+                desc.annotate(ANNOTATION_SUBJECT, &subject.to_string());
+                let name = repository.name().parse::<Reference>();
+                let names = name.map(|n| n.with_digest(desc.digest)).into_iter().collect();
+                found.push(companion(desc, names));
+            }
+        }
+        Ok(found)
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hold(&self, digest: &Digest, at: usize, leaf: bool) {
+        let mut held = self.held();
+        let entry = held.entry(*digest).or_default();
+        entry.leaf |= leaf;
+        if !entry.at.contains(&at) {
+            entry.at.push(at);
+        }
+    }
+
+    fn holders_of(&self, digest: &Digest) -> Vec<usize> {
+        self.held().get(digest).map(|h| h.at.clone()).unwrap_or_default()
+    }
+
+    /// Notes what a document leads to.
+    fn learn(&self, bytes: &[u8], desc: &Descriptor, at: usize) {
+        let Ok(doc) = Document::parse(bytes, &desc.media_type) else { return };
+        let leaf = matches!(doc.kind, manifest::Kind::Manifest { .. });
+        for child in doc.children() {
+            self.hold(&child.digest, at, leaf);
+        }
+    }
+
+    fn document(&self, desc: &Descriptor, at: usize) -> Result<Option<Vec<u8>>> {
+        let found = self.repositories[at].manifest(Wanted::Digest(&desc.digest))?;
+        let Some((_, bytes)) = found else { return Ok(None) };
+        self.learn(&bytes, desc, at);
+        Ok(Some(bytes))
+    }
+}
+
+/// What a listing gave; nothing when the registry does not let us list.
+fn tolerated<T>(listing: Result<T>, ctx: &Context) -> Result<Option<T>> {
+    match listing {
+        Ok(found) => Ok(Some(found)),
+        Err(e) if e.kind() == Kind::Interrupted => Err(e),
+        Err(e) => {
+            ctx.progress.event(Event::Detail(&format!("companions are not listed: {e}")));
+            Ok(None)
+        }
+    }
+}
+
+impl Source for RegistrySource {
+    fn place(&self) -> String {
+        self.place.clone()
+    }
+
+    fn roots(&self) -> &[Root] {
+        &self.roots
+    }
+
+    fn open(&self, desc: &Descriptor, checked: &Checked) -> Result<Box<dyn Read + Send + '_>> {
+        self.open_at(desc, 0, checked)
+    }
+
+    fn open_at(
+        &self,
+        desc: &Descriptor,
+        offset: u64,
+        _: &Checked,
+    ) -> Result<Box<dyn Read + Send + '_>> {
+        let leaf = self.held().get(&desc.digest).is_some_and(|h| h.leaf);
+        let role = desc.media_type.role();
+        let document = matches!(role, Role::Index | Role::Manifest | Role::Schema1) || !leaf;
+        let mut last = Error::missing(format!("{} is in none of the repositories", desc.digest));
+        for at in self.holders_of(&desc.digest) {
+            let repository = &self.repositories[at];
+            let opened: Result<Option<Box<dyn Read + Send>>> = if document {
+                self.document(desc, at).map(|found| {
+                    found.map(|bytes| {
+                        let mut reader = Cursor::new(bytes);
+                        reader.set_position(offset);
+                        Box::new(reader) as Box<dyn Read + Send>
+                    })
+                })
+            } else {
+                repository.blob(desc, offset).map(Some)
+            };
+            match opened {
+                Ok(Some(reader)) => return Ok(reader),
+                Ok(None) => {}
+                Err(e) if e.kind() == Kind::Missing => last = e,
+                Err(e) => return Err(e),
+            }
+        }
+        Err(last)
+    }
+
+    fn remote(&self) -> bool {
+        true
+    }
+
+    fn holders(&self, desc: &Descriptor) -> Vec<String> {
+        let at = self.holders_of(&desc.digest);
+        at.into_iter().map(|i| self.repositories[i].name()).collect()
+    }
+
+    fn extent(&self, _: &Descriptor) -> Option<Extent> {
+        None
+    }
+
+    /// What a manifest lists is taken to be there: asking costs a request, and fetching tells.
+    fn has(&self, desc: &Descriptor) -> Result<bool> {
+        if desc.media_type.role() != Role::ForeignLayer || self.fetch_foreign {
+            return Ok(true);
+        }
+        for at in self.holders_of(&desc.digest) {
+            if self.repositories[at].blob_size(&desc.digest)? == Some(desc.size) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn whereabouts(&self, desc: &Descriptor) -> String {
+        let at = self.holders_of(&desc.digest).first().copied();
+        match at.and_then(|i| self.repositories.get(i)) {
+            Some(repository) => format!("{}@{}", repository.name(), desc.digest),
+            None => desc.digest.to_string(),
+        }
+    }
+}

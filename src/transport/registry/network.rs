@@ -1,0 +1,69 @@
+//! The registries of both sides of a run, reached when they are first asked for.
+//!
+//! It sends nothing: a run that names no registry reads no credentials and opens no connection.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::context::Context;
+use crate::error::Result;
+use crate::registry::Registries;
+use crate::registry::settings::Settings;
+
+/// How the registries of a run are reached.
+#[derive(Clone, Default)]
+pub struct Network {
+    /// The side that is read.
+    pub from: Settings,
+    /// The side that is written, when it differs.
+    pub to: Option<Settings>,
+    /// Whether signatures and other companions are looked for.
+    pub companions: bool,
+    /// Where what may be forgotten is kept over runs.
+    pub memory: Option<PathBuf>,
+    opened: Arc<Mutex<Opened>>,
+}
+
+#[derive(Default)]
+struct Opened {
+    from: Option<Arc<Registries>>,
+    to: Option<Arc<Registries>>,
+}
+
+impl Network {
+    /// The registries of a run; one set of connections when both sides are reached the same way.
+    pub fn new(from: Settings, to: Option<Settings>) -> Self {
+        // Beside the uploads that were cut off.
+        let memory = from.state.as_deref().and_then(Path::parent).map(Path::to_path_buf);
+        Self { from, to, companions: true, memory, opened: Arc::default() }
+    }
+
+    /// The side that is read.
+    ///
+    /// # Errors
+    /// As [`Registries::new`].
+    pub fn source(&self, ctx: &Context) -> Result<Arc<Registries>> {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = &opened.from {
+            return Ok(known.clone());
+        }
+        let made = Registries::new(self.from.clone(), ctx)?;
+        opened.from = Some(made.clone());
+        Ok(made)
+    }
+
+    /// The side that is written.
+    ///
+    /// # Errors
+    /// As [`Registries::new`].
+    pub fn sink(&self, ctx: &Context) -> Result<Arc<Registries>> {
+        let Some(settings) = &self.to else { return self.source(ctx) };
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = &opened.to {
+            return Ok(known.clone());
+        }
+        let made = Registries::new(settings.clone(), ctx)?;
+        opened.to = Some(made.clone());
+        Ok(made)
+    }
+}

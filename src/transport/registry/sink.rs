@@ -1,0 +1,388 @@
+//! Repositories of registries, opened for writing: blobs first, manifests and tags at the end.
+//!
+//! It knows no request: the protocol is in `registry`. A blob that several repositories need is
+//! uploaded once and mounted in the others. No tag moves before everything beneath it is there.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::context::Context;
+use crate::descriptor::Descriptor;
+use crate::digest::{DiffId, Digest};
+use crate::error::{Error, Kind, Result};
+use crate::io::dir::Dir;
+use crate::io::lanes;
+use crate::io::scratch::Scratch;
+use crate::layer::Compression;
+use crate::manifest::{self, Document};
+use crate::media_type::Role;
+use crate::reference::Reference;
+use crate::registry::{Registries, Repository, Wanted};
+use crate::transport::registry::recoded::Recoded;
+use crate::transport::{Accepts, Arrival, Blob, Need, Refused, Root, Sealed, Sink};
+
+/// Any number of repositories, opened for writing.
+pub struct RegistrySink {
+    registries: Arc<Registries>,
+    temporary: PathBuf,
+    scratch: Mutex<Option<Arc<Scratch>>>,
+    repositories: Mutex<HashMap<String, Repository>>,
+    needs: Mutex<HashMap<Digest, Wish>>,
+    /// Blobs that are known to be in a repository.
+    present: Mutex<BTreeSet<(Digest, String)>>,
+    /// Blobs that one of several repositories did not take.
+    trouble: Mutex<HashMap<(Digest, String), Error>>,
+    documents: Mutex<HashMap<Digest, Arc<(Descriptor, Vec<u8>)>>>,
+    published: Mutex<Vec<Sealed>>,
+    recoded: Recoded,
+    sent: Arc<AtomicU64>,
+    ctx: Context,
+}
+
+/// Who needs a blob, and who else has it.
+#[derive(Clone, Default)]
+struct Wish {
+    wanted_by: BTreeSet<String>,
+    holders: Vec<String>,
+}
+
+impl RegistrySink {
+    /// A sink whose rare scratch files go to `temporary`, and that keeps in `memory` what layers
+    /// became when they were recoded.
+    pub fn new(
+        registries: Arc<Registries>,
+        temporary: PathBuf,
+        memory: Option<PathBuf>,
+        ctx: &Context,
+    ) -> Self {
+        Self {
+            registries,
+            temporary,
+            scratch: Mutex::default(),
+            repositories: Mutex::default(),
+            needs: Mutex::default(),
+            present: Mutex::default(),
+            trouble: Mutex::default(),
+            documents: Mutex::default(),
+            published: Mutex::default(),
+            recoded: Recoded::open(memory),
+            sent: Arc::default(),
+            ctx: ctx.clone(),
+        }
+    }
+
+    /// Bytes of blobs that were sent, still counted while the sink works.
+    pub fn sent(&self) -> Arc<AtomicU64> {
+        self.sent.clone()
+    }
+
+    fn repository(&self, name: &Reference) -> Result<Repository> {
+        let key = name.repository();
+        if let Some(known) = lock(&self.repositories).get(&key) {
+            return Ok(known.clone());
+        }
+        let opened = self.registries.repository(name)?;
+        Ok(lock(&self.repositories).entry(key).or_insert(opened).clone())
+    }
+
+    fn known(&self, name: &str) -> Result<Repository> {
+        if let Some(known) = lock(&self.repositories).get(name) {
+            return Ok(known.clone());
+        }
+        self.repository(&name.parse()?)
+    }
+
+    fn is_present(&self, digest: &Digest, name: &str) -> bool {
+        lock(&self.present).contains(&(*digest, name.to_owned()))
+    }
+
+    fn mark(&self, digest: &Digest, name: &str) {
+        lock(&self.present).insert((*digest, name.to_owned()));
+    }
+
+    fn wish(&self, digest: &Digest) -> Wish {
+        lock(&self.needs).get(digest).cloned().unwrap_or_default()
+    }
+
+    /// Mounts a blob from another repository of the same registry.
+    fn mount(&self, digest: &Digest, to: &Repository, from: &[String]) -> Result<bool> {
+        let prefix = format!("{}/", to.domain());
+        for path in from.iter().filter_map(|f| f.strip_prefix(&prefix)) {
+            if path != to.path() && to.mount(digest, path)? {
+                self.mark(digest, &to.name());
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a repository has the blob, asked once.
+    fn there(&self, desc: &Descriptor, to: &Repository) -> Result<bool> {
+        let found = to.blob_size(&desc.digest)? == Some(desc.size);
+        if found {
+            self.mark(&desc.digest, &to.name());
+        }
+        Ok(found)
+    }
+
+    /// Makes the blob present in one repository without its bytes, if that can be done.
+    fn without_bytes(&self, desc: &Descriptor, name: &str, have: &[String]) -> Result<bool> {
+        if self.is_present(&desc.digest, name) {
+            return Ok(true);
+        }
+        let to = self.known(name)?;
+        // What is known to be next door is mounted unasked; else it is asked for first.
+        let next_door = have.iter().any(|h| self.is_present(&desc.digest, h));
+        if next_door && self.mount(&desc.digest, &to, have)? {
+            return Ok(true);
+        }
+        Ok(self.there(desc, &to)? || (!next_door && self.mount(&desc.digest, &to, have)?))
+    }
+
+    fn put_in(&self, blob: &Blob<'_>, name: &str, have: &[String]) -> Result<()> {
+        let desc = blob.descriptor();
+        if self.is_present(&desc.digest, name) {
+            return Ok(());
+        }
+        let to = self.known(name)?;
+        if self.mount(&desc.digest, &to, have)? {
+            return Ok(());
+        }
+        let sent = to.upload(desc, &|| Ok(Box::new(blob.open()?)))?;
+        self.sent.fetch_add(sent, Ordering::Relaxed);
+        self.mark(&desc.digest, name);
+        Ok(())
+    }
+
+    /// Gives one image its manifests and then its names.
+    fn name(&self, sealed: &Sealed) -> Result<()> {
+        let document = |digest: &Digest| lock(&self.documents).get(digest).cloned();
+        let target = sealed.root.desc.digest;
+        for name in &sealed.root.names {
+            let to = self.repository(name)?;
+            for blob in &sealed.blobs {
+                let key = (blob.digest, name.repository());
+                if let Some(error) = lock(&self.trouble).get(&key) {
+                    return Err(error.clone());
+                }
+                if blob.digest == target {
+                    continue;
+                }
+                if let Some(child) = document(&blob.digest) {
+                    let (desc, bytes) = child.as_ref();
+                    let wanted = Wanted::Digest(&desc.digest);
+                    to.put_manifest(wanted, desc.media_type.as_str(), bytes, &desc.digest)?;
+                }
+            }
+            let root = document(&target)
+                .ok_or_else(|| Error::missing(format!("{target} was never written")))?;
+            let (desc, bytes) = root.as_ref();
+            let wanted = match name.tag() {
+                Some(tag) => Wanted::Tag(tag),
+                None => Wanted::Digest(&target),
+            };
+            to.put_manifest(wanted, desc.media_type.as_str(), bytes, &target)
+                .map_err(|e| e.input_or(name.familiar()))?;
+        }
+        Ok(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn is_document(desc: &Descriptor) -> bool {
+    matches!(desc.media_type.role(), Role::Index | Role::Manifest | Role::Schema1)
+}
+
+impl Sink for RegistrySink {
+    fn place(&self) -> String {
+        let names = lock(&self.repositories);
+        let mut hosts: Vec<&str> = names.values().map(Repository::domain).collect();
+        hosts.sort_unstable();
+        hosts.dedup();
+        if hosts.is_empty() { "docker://".into() } else { hosts.join(", ") }
+    }
+
+    fn accepts(&self) -> Accepts {
+        Accepts { arrival: Arrival::Fetched, remote: true, ..Accepts::staged(self.ctx.jobs) }
+    }
+
+    fn scratch(&self) -> Result<Arc<Scratch>> {
+        let mut made = lock(&self.scratch);
+        if let Some(scratch) = &*made {
+            return Ok(scratch.clone());
+        }
+        let scratch = Arc::new(Scratch::create(Dir::open(&self.temporary)?)?);
+        *made = Some(scratch.clone());
+        Ok(scratch)
+    }
+
+    fn standing(&self, root: &Root) -> Result<Option<Descriptor>> {
+        let mut found: Option<Descriptor> = None;
+        for name in &root.names {
+            let wanted = match (name.tag(), name.digest()) {
+                (Some(tag), _) => Wanted::Tag(tag),
+                (None, Some(digest)) => Wanted::Digest(digest),
+                (None, None) => Wanted::Tag("latest"),
+            };
+            let there = self.repository(name)?.head(wanted);
+            let there = there.map_err(|e| e.input_or(name.familiar()))?;
+            match (there, &found) {
+                (None, _) => return Ok(None),
+                (Some(desc), Some(other)) if desc.digest != other.digest => return Ok(None),
+                (Some(desc), _) => found = Some(desc),
+            }
+        }
+        Ok(found)
+    }
+
+    fn standing_configs(&self, root: &Root) -> Result<Vec<Digest>> {
+        let Some(there) = self.standing(root)? else { return Ok(Vec::new()) };
+        let Some(name) = root.names.first() else { return Ok(Vec::new()) };
+        configs(&self.repository(name)?, &there, 0)
+    }
+
+    fn expect(&self, root: &Root, needs: Vec<Need>) {
+        let mut wishes = lock(&self.needs);
+        for need in needs {
+            let wish = wishes.entry(need.desc.digest).or_default();
+            wish.wanted_by.extend(root.names.iter().map(Reference::repository));
+            wish.holders.extend(need.holders);
+        }
+    }
+
+    fn recoded(
+        &self,
+        was: &Descriptor,
+        diff_id: DiffId,
+        target: Compression,
+    ) -> Option<Descriptor> {
+        let (digest, size) = self.recoded.find(diff_id, target)?;
+        let media_type = was.media_type.with_encoding(target.encoding)?;
+        let wish = self.wish(&was.digest);
+        lock(&self.needs).entry(digest).or_default().wanted_by.extend(wish.wanted_by);
+        Some(Descriptor::new(media_type, digest, size))
+    }
+
+    fn note_recoded(
+        &self,
+        was: &Descriptor,
+        diff_id: DiffId,
+        target: Compression,
+        now: &Descriptor,
+    ) {
+        self.recoded.note(diff_id, target, now.digest, now.size);
+        let wish = self.wish(&was.digest);
+        lock(&self.needs).entry(now.digest).or_default().wanted_by.extend(wish.wanted_by);
+    }
+
+    fn reuse(&self, desc: &Descriptor) -> Result<bool> {
+        if is_document(desc) {
+            // Manifests are put when everything beneath them is there.
+            return Ok(false);
+        }
+        let wish = self.wish(&desc.digest);
+        let mut everywhere = !wish.wanted_by.is_empty();
+        let mut have: Vec<String> = wish.wanted_by.iter().cloned().collect();
+        have.extend(wish.holders);
+        for name in &wish.wanted_by {
+            match self.without_bytes(desc, name, &have) {
+                Ok(there) => everywhere &= there,
+                // One repository that refuses us does not keep the blob from the others.
+                Err(e) if refuses(&e) && wish.wanted_by.len() > 1 => everywhere = false,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(everywhere)
+    }
+
+    fn put(&self, blob: &Blob<'_>) -> Result<()> {
+        let desc = blob.descriptor();
+        if is_document(desc) {
+            let bytes = blob.bytes(manifest::MAX_DOCUMENT)?;
+            lock(&self.documents).insert(desc.digest, Arc::new((desc.clone(), bytes)));
+            return Ok(());
+        }
+        let wish = self.wish(&desc.digest);
+        let have: Vec<String> = wish.wanted_by.iter().cloned().collect();
+        let mut failed = Vec::new();
+        for name in &wish.wanted_by {
+            match self.put_in(blob, name, &have) {
+                Ok(()) => {}
+                Err(e) if refuses(&e) => failed.push((name.clone(), e)),
+                Err(e) => return Err(e),
+            }
+        }
+        if failed.len() == wish.wanted_by.len()
+            && let Some((_, error)) = failed.pop()
+        {
+            return Err(error);
+        }
+        for (name, error) in failed {
+            lock(&self.trouble).insert((desc.digest, name), error);
+        }
+        Ok(())
+    }
+
+    fn publish(&self, sealed: Sealed) -> Result<()> {
+        if sealed.root.names.is_empty() {
+            let what =
+                "has no name, and a registry keeps images under names; name it in the target";
+            return Err(Error::unsupported(what).input(sealed.root.title()));
+        }
+        lock(&self.published).push(sealed);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<Vec<Refused>> {
+        let published = std::mem::take(&mut *lock(&self.published));
+        self.recoded.save();
+        let mut refused = Vec::new();
+        // What refers to an image is named after it.
+        let (companions, images): (Vec<_>, Vec<_>) =
+            published.into_iter().partition(|s| s.root.companion);
+        for sealed in [images, companions] {
+            let named = lanes::each(&sealed, self.ctx.jobs, |one| self.name(one));
+            for (one, result) in sealed.into_iter().zip(named) {
+                match result {
+                    Ok(()) => {}
+                    Err(e) if e.kind() == Kind::Interrupted => return Err(e),
+                    Err(error) => refused.push(Refused { root: one.root, error }),
+                }
+            }
+        }
+        Ok(refused)
+    }
+}
+
+/// Errors of one repository or registry, not of the blob.
+fn refuses(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Denied | Kind::Unreachable | Kind::Missing | Kind::Unsupported)
+}
+
+/// Config digests of the images beneath a manifest or index of a repository, in order.
+fn configs(repository: &Repository, desc: &Descriptor, depth: usize) -> Result<Vec<Digest>> {
+    if depth > crate::layout::MAX_NESTING {
+        return Ok(Vec::new());
+    }
+    let found = repository.manifest(Wanted::Digest(&desc.digest))?;
+    let Some((desc, bytes)) = found else { return Ok(Vec::new()) };
+    let doc = Document::parse(&bytes, &desc.media_type)?;
+    let mut all = Vec::new();
+    match &doc.kind {
+        manifest::Kind::Manifest { config, .. } if doc.is_image() => {
+            all.extend(config.iter().map(|c| c.digest));
+        }
+        manifest::Kind::Manifest { .. } => {}
+        manifest::Kind::Index(entries) => {
+            for entry in entries {
+                all.extend(configs(repository, entry, depth + 1)?);
+            }
+        }
+    }
+    Ok(all)
+}
