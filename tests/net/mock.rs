@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::profiles::{Profile, Referrers};
 use super::server::{self, Listener, Reply, Request, Service};
+use super::wire::Head;
 use crate::common::image::Oci;
 use crate::common::{list, string};
 
@@ -38,7 +39,11 @@ struct State {
     /// Where blobs are redirected to.
     storage: Mutex<Option<Listener>>,
     complaints: Mutex<Vec<String>>,
+    edit: Edit,
 }
+
+/// The last word on an answer, for habits that are in no profile.
+type Edit = Box<dyn Fn(&Head, &mut Reply) + Send + Sync>;
 
 /// The registry.
 pub struct Mock {
@@ -49,6 +54,14 @@ pub struct Mock {
 impl Mock {
     /// Starts one.
     pub fn start(profile: Profile) -> Self {
+        Self::edited(profile, |_, _| {})
+    }
+
+    /// Starts one whose every answer is edited before it is sent.
+    pub fn edited(
+        profile: Profile,
+        edit: impl Fn(&Head, &mut Reply) + Send + Sync + 'static,
+    ) -> Self {
         let state = Arc::new(State {
             patch_404: AtomicUsize::new(profile.patch_404),
             profile,
@@ -58,6 +71,7 @@ impl Mock {
             next: AtomicU64::new(1),
             storage: Mutex::default(),
             complaints: Mutex::default(),
+            edit: Box::new(edit),
         });
         if state.profile.redirects || state.profile.referrers == Referrers::Html {
             let storage = server::start(Arc::new(Storage(Arc::downgrade(&state))));
@@ -263,6 +277,7 @@ impl Service for State {
                 .with("RateLimit-Limit", "100;w=21600")
                 .with("RateLimit-Remaining", "76;w=21600");
         }
+        (self.edit)(&request.head, &mut reply);
         reply
     }
 }

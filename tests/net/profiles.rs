@@ -123,6 +123,8 @@ pub struct Profile {
     pub oci_subject: bool,
     /// Blobs are redirected to another port, which refuses a request with `Authorization`.
     pub redirects: bool,
+    /// An upload session needs no token: whoever has its location may write.
+    pub open_sessions: bool,
     /// Sets a cookie, and refuses changes by who sends it back.
     pub cookie: bool,
     /// A tag that looks like a referrers tag stands for the digest it names.
@@ -167,6 +169,7 @@ pub const PLAIN: Profile = Profile {
     referrers: Referrers::Api,
     oci_subject: true,
     redirects: false,
+    open_sessions: false,
     cookie: false,
     digest_tags: false,
     rate_headers: false,

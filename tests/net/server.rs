@@ -116,6 +116,8 @@ pub struct Reply {
     pub part: Option<(usize, usize)>,
     /// Ends the connection without a word.
     pub hang_up: bool,
+    /// The body comes again and again, without a length, until the client has had enough.
+    pub endless: bool,
 }
 
 impl Reply {
@@ -128,6 +130,23 @@ impl Reply {
     pub fn of(status: u16, media_type: &str, body: impl Into<Vec<u8>>) -> Self {
         let body = Arc::new(body.into());
         Self { status, body, ..Self::default() }.with("Content-Type", media_type)
+    }
+
+    /// One header in the place of all others of its name.
+    pub fn set(&mut self, name: &str, value: impl ToString) {
+        self.remove(name);
+        self.headers.push((name.to_owned(), value.to_string()));
+    }
+
+    /// Takes every header of a name away.
+    pub fn remove(&mut self, name: &str) {
+        self.headers.retain(|(n, _)| !n.eq_ignore_ascii_case(name));
+    }
+
+    /// The first header of a name.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
     }
 
     /// One more header.
@@ -223,6 +242,13 @@ fn write_reply(
     let (start, end) = reply.part.unwrap_or((0, reply.body.len()));
     let mut head =
         Head { first: format!("HTTP/1.1 {} X", reply.status), headers: reply.headers.clone() };
+    if reply.endless {
+        head.set("Connection", "close");
+        to.write_all(&head.bytes())?;
+        loop {
+            to.write_all(&reply.body)?;
+        }
+    }
     if reply.status != 204 && head.get("content-length").is_none() {
         head.set("Content-Length", end - start);
     }

@@ -46,6 +46,7 @@ impl State {
         let words = Reply::error(401, "UNAUTHORIZED", "authentication required");
         match self.profile.auth {
             Auth::Open => None,
+            _ if self.profile.open_sessions && matches!(place, Place::Upload(..)) => None,
             Auth::Basic if given == Some(&basic(USER, PASSWORD)) => None,
             Auth::Basic => Some(words.with("WWW-Authenticate", "Basic realm=\"registry\"")),
             Auth::Bearer => {
