@@ -38,7 +38,7 @@ impl Rig {
         if registry.ca().exists() {
             std::fs::copy(registry.ca(), sandbox.path("certs/ca.crt")).expect("a file");
         }
-        Self { registry, sandbox, host, auth, certs, secured, issuer: issuer }
+        Self { registry, sandbox, host, auth, certs, secured, issuer }
     }
 
     /// All three; none when docker-registry is not installed.

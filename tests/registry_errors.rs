@@ -6,10 +6,13 @@
 mod common;
 mod net;
 
-use std::collections::BTreeMap;
+#[path = "registry_errors/hostile.rs"]
+mod hostile;
+#[path = "registry_errors/secrets.rs"]
+mod secrets;
+
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use common::{Ran, Sandbox};
 use net::image::{self, TAG, big, digest, small};
@@ -322,109 +325,4 @@ fn a_full_file_system() {
     }
     one_line(&ran, 7, &["space"]);
     assert_eq!(std::fs::read_to_string(sandbox.path("left")).unwrap(), "");
-}
-
-/// S-35: in no way that a run may end is a secret written anywhere but into the file of logins.
-#[test]
-fn no_secret_is_ever_shown() {
-    const CANARY: &str = "hunter2-CANARY";
-    let basic = raw::basic(USER, CANARY);
-    // The password, how Basic sends it, and how every token of the issuer begins.
-    let secrets = [CANARY, basic.trim_start_matches("Basic "), "eyJ0eXAi", "token-"];
-    let modes = Modes { password: CANARY.to_owned(), ..Modes::default() };
-    let issuer = Issuer::start(modes.clone());
-    let Some(registry) = Registry::bearer(&issuer) else { return };
-    let open = Registry::plain_over(&registry).expect("docker-registry");
-    raw::push(&open.address(), "x", small());
-    let elsewhere = Proxy::start(&open.address(), vec![]);
-    let all = "* *";
-    let blobs = "GET */blobs/*";
-    let cases: Vec<(&str, Vec<Rule>)> = vec![
-        ("nothing", vec![]),
-        ("401 for ever", vec![Rule::always(all, Fault::Status(401, vec![]))]),
-        ("403", vec![Rule::always("* */manifests/*", Fault::Status(403, vec![]))]),
-        ("429", vec![Rule::always(all, Fault::Status(429, vec![]))]),
-        ("500", vec![Rule::always(blobs, Fault::Status(500, vec![]))]),
-        ("reset", vec![Rule::always("* */manifests/*", Fault::Reset)]),
-        ("cut", vec![Rule::always(blobs, Fault::ResetDown(10))]),
-        ("portal", vec![Rule::always(all, Fault::Portal)]),
-        (
-            "redirect",
-            vec![Rule::always(blobs, Fault::Redirect(format!("http://{}", elsewhere.address())))],
-        ),
-        ("wrong", vec![Rule::always(blobs, Fault::Corrupt(0))]),
-        ("no token", vec![]),
-        ("wrong password", vec![]),
-    ];
-    for (name, rules) in cases {
-        let modes = match name {
-            "no token" => Modes { html: true, ..modes.clone() },
-            "wrong password" => Modes { password: "other".into(), ..modes.clone() },
-            _ => modes.clone(),
-        };
-        issuer.modes(modes);
-        let proxy = Proxy::start(&registry.address(), rules);
-        let sandbox = Sandbox::new();
-        small().write(&sandbox.path("in"));
-        let host = proxy.address();
-        let auth = run::authfile(&sandbox, &host, USER, CANARY);
-        let (from, to) = (format!("docker://{host}/x:{TAG}"), format!("docker://{host}/y:{TAG}"));
-        let tags = format!("{host}/x");
-        let url = format!("docker://{USER}:{CANARY}@{host}/x:{TAG}");
-        for args in [
-            &["copy", &from, "oci:out"][..],
-            &["copy", "oci:in", &to],
-            &["tags", &tags],
-            &["login", "-u", USER, "--password-stdin", &host],
-            // A password in a reference is a mistake, and is not repeated.
-            &["copy", &url, "oci:out"],
-        ] {
-            let typed = args.contains(&url.as_str());
-            let with = [args, &["-vv", "--log-file", "log"][..]].concat();
-            let retry: &[&str] =
-                if matches!(args[0], "copy" | "tags") { &["--retry", "1"] } else { &[] };
-            let mut command = sandbox.command(&[&with[..], retry].concat());
-            command.env("REGISTRY_AUTH_FILE", &auth);
-            command.stdin(std::process::Stdio::piped());
-            let password = std::fs::write(sandbox.path("password"), CANARY)
-                .and_then(|()| std::fs::File::open(sandbox.path("password")))
-                .unwrap();
-            command.stdin(password);
-            std::fs::remove_file(sandbox.path("password")).unwrap();
-            let mut running = run::start(command, args[0]);
-            let mut lines = BTreeMap::new();
-            while !running.ended() {
-                for (pid, line) in command_lines(running.pid()) {
-                    lines.insert(pid, line);
-                }
-                std::thread::sleep(Duration::from_millis(2));
-            }
-            let ran = running.wait();
-            let seen = [ran.out(), ran.stderr.clone()].concat();
-            for secret in secrets {
-                assert!(!seen.contains(secret), "{name}: {} shows {secret}: {seen}", ran.line);
-                let shown = lines.values().any(|line| line.contains(secret));
-                assert!(typed || !shown, "{name}: {} has {secret} in a command line", ran.line);
-                files(sandbox.root(), &mut |path| {
-                    let bytes = std::fs::read(path).unwrap_or_default();
-                    let held = bytes.windows(secret.len()).any(|w| w == secret.as_bytes());
-                    let login = path.ends_with("auth.json");
-                    assert!(login || !held, "{name}: {} holds {secret}", path.display());
-                });
-            }
-        }
-    }
-}
-
-/// Command lines of a process and of those that it started.
-fn command_lines(pid: u32) -> Vec<(u32, String)> {
-    let read = |pid: u32| {
-        let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        (pid, String::from_utf8_lossy(&bytes).replace('\0', " "))
-    };
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-    let children = children.unwrap_or_default();
-    let mut all = vec![read(pid)];
-    all.extend(children.split_whitespace().filter_map(|c| c.parse().ok()).map(read));
-    all
 }
