@@ -4,22 +4,46 @@
 //! the place says which.
 
 pub mod address;
+mod auth;
+mod blobs;
 pub mod credentials;
+mod documents;
+pub mod download;
+mod fetch;
 pub mod http;
+mod list;
 pub mod proxy;
+pub mod rate;
+mod referrers;
 pub mod retry;
 pub mod rules;
+mod search;
 pub mod settings;
 pub mod tls;
+pub mod upload;
 
-use std::sync::Arc;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::reference::Reference;
+use crate::registry::credentials::Keychain;
+use crate::registry::documents::Put;
+use crate::registry::http::Host;
+use crate::registry::http::client::Client;
+use crate::registry::rules::{Endpoint, Only, Rules};
 use crate::registry::settings::{Login, Secret, Settings};
+
+/// How many subjects may have their referrers' index written at once.
+const SUBJECTS: usize = 32;
 
 /// What is wanted of a repository: what a tag names, or what a digest names.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +52,15 @@ pub enum Wanted<'a> {
     Tag(&'a str),
     /// By digest.
     Digest(&'a Digest),
+}
+
+impl fmt::Display for Wanted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tag(tag) => f.write_str(tag),
+            Self::Digest(digest) => digest.fmt(f),
+        }
+    }
 }
 
 /// A repository that a search found.
@@ -44,110 +77,306 @@ pub struct Found {
 }
 
 /// The registries of one side of a run: their connections, tokens and limits.
-pub struct Registries {}
+pub struct Registries {
+    client: Arc<Client>,
+    keychain: Arc<Keychain>,
+    /// The same without the user's `--creds`, which are meant for the registry itself.
+    mirrors: Arc<Keychain>,
+    rules: Rules,
+    hosts: Mutex<HashMap<Endpoint, Arc<Host>>>,
+    /// Mirrors that could not be reached; they are not asked again.
+    dead: Mutex<HashSet<String>>,
+    /// What uploads found out about each host.
+    learned: Mutex<HashMap<String, Arc<upload::Learned>>>,
+    /// Whether a host that says it keeps track of subjects has the API for asking.
+    tracks: Mutex<HashMap<String, bool>>,
+    /// Held while a subject's referrers are written.
+    subjects: [Mutex<()>; SUBJECTS],
+}
 
 /// One repository of a registry.
 #[derive(Clone)]
-pub struct Repository {}
+pub struct Repository {
+    registries: Arc<Registries>,
+    name: Reference,
+    direct: bool,
+}
+
+/// A repository at one host.
+#[derive(Clone)]
+pub(crate) struct Place {
+    /// Where requests go.
+    pub(crate) host: Arc<Host>,
+    /// The repository's path there.
+    pub(crate) path: String,
+    /// Whether something is pushed there in this run.
+    pub(crate) pushes: bool,
+    /// The repository as the user wrote it.
+    name: String,
+    mirror: bool,
+}
+
+impl Place {
+    /// The repository as the user wrote it.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn remember<K: Eq + Hash + Clone, V: Clone>(
+    map: &Mutex<HashMap<K, V>>,
+    key: &K,
+    make: impl FnOnce() -> V,
+) -> V {
+    lock(map).entry(key.clone()).or_insert_with(make).clone()
+}
 
 impl Registries {
     /// The registries as `settings` let them be reached.
     ///
     /// # Errors
     /// `Malformed`, `Io` when the machine's rules cannot be read.
-    pub fn new(_settings: Settings, _ctx: &Context) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self {}))
+    pub fn new(settings: Settings, ctx: &Context) -> Result<Arc<Self>> {
+        let keychain = Arc::new(Keychain::new(&settings));
+        let files = Settings { credentials: None, ..settings.clone() };
+        let mirrors = Arc::new(Keychain::new(&files));
+        let rules = Rules::load(&settings)?;
+        Ok(Arc::new(Self {
+            client: Arc::new(Client::new(settings, ctx)),
+            keychain,
+            mirrors,
+            rules,
+            hosts: Mutex::default(),
+            dead: Mutex::default(),
+            learned: Mutex::default(),
+            tracks: Mutex::default(),
+            subjects: std::array::from_fn(|_| Mutex::default()),
+        }))
     }
 
     /// The repository of a name; its tag and digest do not matter.
     ///
     /// # Errors
     /// `Denied` when the registry is blocked on this machine.
-    pub fn repository(self: &Arc<Self>, _name: &Reference) -> Result<Repository> {
-        Ok(Repository {})
+    pub fn repository(self: &Arc<Self>, name: &Reference) -> Result<Repository> {
+        self.rules.push(name)?;
+        let name = name.repository().parse()?;
+        Ok(Repository { registries: Arc::clone(self), name, direct: false })
     }
 
     /// The paths of all repositories that a registry lists, sorted.
     ///
     /// # Errors
-    /// `Unsupported` when it lists none to us, `Denied`, `Unreachable`.
-    pub fn catalog(&self, _domain: &str) -> Result<Vec<String>> {
-        Err(Error::unsupported("not yet"))
+    /// `Unsupported` when it lists none to us, `Unreachable`.
+    pub fn catalog(&self, domain: &str) -> Result<Vec<String>> {
+        list::catalog(&*self.registry(domain)?, domain)
     }
 
     /// Repositories that match a term, at most `limit`.
     ///
     /// # Errors
     /// As [`Self::catalog`].
-    pub fn search(&self, _domain: &str, _term: &str, _limit: usize) -> Result<Vec<Found>> {
-        Err(Error::unsupported("not yet"))
+    pub fn search(&self, domain: &str, term: &str, limit: usize) -> Result<Vec<Found>> {
+        if !address::is_hub(domain) {
+            return Ok(search::among(self.catalog(domain)?, term, limit));
+        }
+        let endpoint = Endpoint { host: search::HUB.into(), ..self.rules.registry(domain)? };
+        search::hub(&*self.host(&endpoint), term, limit)
     }
 
     /// Tries a user's credentials; the identity token when the registry gave one for them.
     ///
     /// # Errors
-    /// `Denied` when they are wrong, `Unreachable`.
-    pub fn login(&self, _domain: &str, _login: &Login) -> Result<Option<Secret>> {
-        Err(Error::unsupported("not yet"))
+    /// `Denied` when they are wrong, `Unreachable`, `Malformed` when it is no registry.
+    pub fn login(&self, domain: &str, login: &Login) -> Result<Option<Secret>> {
+        self.registry(domain)?.login(login)
+    }
+
+    /// Whether layers that lie elsewhere are fetched.
+    pub fn fetch_foreign(&self) -> bool {
+        self.client.settings.fetch_foreign
+    }
+
+    fn registry(&self, domain: &str) -> Result<Arc<Host>> {
+        Ok(self.host(&self.rules.registry(domain)?))
+    }
+
+    fn host(&self, endpoint: &Endpoint) -> Arc<Host> {
+        let key = Endpoint { path: String::new(), only: Only::Anything, ..endpoint.clone() };
+        remember(&self.hosts, &key, || {
+            let keychain = if key.mirror { &self.mirrors } else { &self.keychain };
+            let keychain = Arc::clone(keychain);
+            Arc::new(Host::new(Arc::clone(&self.client), key.clone(), keychain, None))
+        })
+    }
+
+    fn place(&self, endpoint: &Endpoint, name: &Reference, pushes: bool) -> Place {
+        let host = self.host(endpoint);
+        let (path, mirror) = (endpoint.path.clone(), endpoint.mirror);
+        Place { host, path, pushes, name: name.repository(), mirror }
+    }
+
+    /// Whether a host has the referrers API, found out once.
+    fn tracks(&self, place: &Place, subject: &Digest) -> bool {
+        let host = place.host.name().to_owned();
+        if let Some(known) = lock(&self.tracks).get(&host) {
+            return *known;
+        }
+        // A failure says nothing about the API, and the host did say that it keeps track.
+        let Ok(found) = referrers::from_api(place, subject) else { return true };
+        remember(&self.tracks, &host, || found.is_some())
     }
 }
 
 impl Repository {
-    /// What a tag or digest names, without its bytes; `None` when there is none.
+    /// Registry host and port as the user wrote them: `docker.io`, `localhost:5000`.
+    pub fn domain(&self) -> &str {
+        self.name.domain()
+    }
+
+    /// Path within the registry: `library/nginx`.
+    pub fn path(&self) -> &str {
+        self.name.path()
+    }
+
+    /// Both: `docker.io/library/nginx`.
+    pub fn name(&self) -> String {
+        self.name.repository()
+    }
+
+    /// The same repository, asked at the registry itself and never at a mirror: for whoever pushes.
+    #[must_use]
+    pub fn direct(mut self) -> Self {
+        self.direct = true;
+        self
+    }
+
+    /// What a tag or digest names, without its bytes; `None` when there is none. One request where the
+    /// registry tells enough.
+    ///
+    /// # Errors
+    /// `Denied`, `Unreachable`; `Malformed`, `Corrupt` when it has to be fetched and is not right.
+    pub fn head(&self, wanted: Wanted<'_>) -> Result<Option<Descriptor>> {
+        self.first(Some(wanted), |place| place.head(wanted))
+    }
+
+    /// A manifest or index with its bytes, of which the digest is computed here; `None` when there is
+    /// none.
+    ///
+    /// # Errors
+    /// `Corrupt` when other bytes came than the digest says, `Malformed` when no manifest came or one
+    /// larger than the settings allow, `Denied`, `Unreachable`.
+    pub fn manifest(&self, wanted: Wanted<'_>) -> Result<Option<(Descriptor, Vec<u8>)>> {
+        let found = self.first(Some(wanted), |place| place.manifest(wanted))?;
+        Ok(found.map(|found| (found.descriptor, found.bytes)))
+    }
+
+    /// Pushes a manifest, sees to it that it is there, and where the registry keeps no track of subjects,
+    /// lists it under the tag of its subject.
+    ///
+    /// # Errors
+    /// `Denied`, `Unreachable`, `Unsupported` when it is too large or of a kind that is not taken,
+    /// `Corrupt` when the registry stored something else.
+    pub fn put_manifest(
+        &self,
+        wanted: Wanted<'_>,
+        media_type: &str,
+        bytes: &[u8],
+        digest: &Digest,
+    ) -> Result<()> {
+        let place = self.own()?;
+        let put = place.put_manifest(wanted, media_type, bytes, digest, None)?;
+        if !referrers::may_refer(media_type) {
+            return Ok(());
+        }
+        let Some((subject, entry)) = referrers::entry(media_type, bytes, digest) else {
+            return Ok(());
+        };
+        let tracked = put == Put::Stored { tracked: true };
+        // Docker Hub says that it keeps track and has no API.
+        if tracked && self.registries.tracks(&place, &subject) {
+            return Ok(());
+        }
+        let at = subject.hex().bytes().fold(0, |sum, byte| sum + usize::from(byte)) % SUBJECTS;
+        let _one = lock(&self.registries.subjects[at]);
+        referrers::maintain(&place, &subject, &entry)
+    }
+
+    /// Deletes a manifest with all its tags, or one tag.
+    ///
+    /// # Errors
+    /// `Missing`, `Denied`, `Unreachable`; `Unsupported` when the registry does not delete, or no tags.
+    pub fn delete(&self, wanted: Wanted<'_>) -> Result<()> {
+        self.own()?.delete(wanted)
+    }
+
+    /// All tags, sorted; `None` when there is no such repository.
     ///
     /// # Errors
     /// `Denied`, `Unreachable`, `Malformed`.
-    pub fn head(&self, _wanted: Wanted<'_>) -> Result<Option<Descriptor>> {
-        Err(Error::unsupported("not yet"))
-    }
-}
-
-#[allow(missing_docs)]
-impl Registries {
-    pub fn fetch_foreign(&self) -> bool {
-        false
-    }
-}
-#[allow(missing_docs)]
-impl Repository {
-    pub fn domain(&self) -> &str {
-        ""
-    }
-    pub fn path(&self) -> &str {
-        ""
-    }
-    pub fn name(&self) -> String {
-        String::new()
-    }
-    pub fn manifest(&self, _: Wanted<'_>) -> Result<Option<(Descriptor, Vec<u8>)>> {
-        Err(Error::unsupported(""))
-    }
-    pub fn put_manifest(&self, _: Wanted<'_>, _: &str, _: &[u8], _: &Digest) -> Result<()> {
-        Err(Error::unsupported(""))
-    }
-    pub fn delete(&self, _: Wanted<'_>) -> Result<()> {
-        Err(Error::unsupported(""))
-    }
     pub fn tags(&self) -> Result<Option<Vec<String>>> {
-        Err(Error::unsupported(""))
+        list::tags(&self.own()?)
     }
-    pub fn referrers(&self, _: &Digest) -> Result<Vec<Descriptor>> {
-        Err(Error::unsupported(""))
+
+    /// What refers to a digest: signatures, attestations and the like.
+    ///
+    /// # Errors
+    /// `Denied`, `Unreachable`.
+    pub fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        let found = self.first(Some(Wanted::Digest(subject)), |place| {
+            Ok(Some(referrers::of(place, subject)?).filter(|found| !found.is_empty()))
+        })?;
+        Ok(found.unwrap_or_default())
     }
-    pub fn blob_size(&self, _: &Digest) -> Result<Option<u64>> {
-        Err(Error::unsupported(""))
+
+    /// The repository at the registry itself.
+    pub(crate) fn own(&self) -> Result<Place> {
+        let endpoint = self.registries.rules.push(&self.name)?;
+        Ok(self.registries.place(&endpoint, &self.name, true))
     }
-    pub fn blob(&self, _: &Descriptor, _: u64) -> Result<Box<dyn std::io::Read + Send>> {
-        Err(Error::unsupported(""))
-    }
-    pub fn mount(&self, _: &Digest, _: &str) -> Result<bool> {
-        Err(Error::unsupported(""))
-    }
-    pub fn upload<'a>(
+
+    /// What the first host has that has it: mirrors in their order, then the registry itself. A mirror
+    /// that fails is no more than one that does not have it. `wanted` is the manifest asked for; blobs are
+    /// asked for everywhere.
+    pub(crate) fn first<T>(
         &self,
-        _: &Descriptor,
-        _: &'a (dyn Fn() -> Result<Box<dyn std::io::Read + Send + 'a>> + Sync),
-    ) -> Result<u64> {
-        Err(Error::unsupported(""))
+        wanted: Option<Wanted<'_>>,
+        ask: impl Fn(&Place) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        if self.direct {
+            return ask(&self.own()?);
+        }
+        // Rules may send tags and digests to different mirrors.
+        let name = match wanted {
+            Some(Wanted::Tag(tag)) => self.name.with_tag(tag)?,
+            Some(Wanted::Digest(digest)) => self.name.with_digest(*digest),
+            None => self.name.clone(),
+        };
+        let mut found = Ok(None);
+        for endpoint in self.registries.rules.pull(&name)? {
+            let place = self.registries.place(&endpoint, &self.name, false);
+            if place.mirror && lock(&self.registries.dead).contains(place.host.name()) {
+                continue;
+            }
+            found = ask(&place);
+            match &found {
+                Ok(None) => {}
+                Err(e) if place.mirror && e.kind() != Kind::Interrupted => self.missed(&place, e),
+                _ => break,
+            }
+        }
+        found
+    }
+
+    fn missed(&self, place: &Place, e: &Error) {
+        let host = place.host.name();
+        if e.kind() == Kind::Unreachable {
+            lock(&self.registries.dead).insert(host.to_owned());
+        }
+        self.registries.client.detail(&format!("mirror {host}: {}; asking the next", e.what()));
     }
 }

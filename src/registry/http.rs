@@ -2,9 +2,20 @@
 //!
 //! It knows no manifest and no blob. Authorization never crosses origin (scheme, host, port).
 
+mod body;
+pub(crate) mod client;
+pub(crate) mod fault;
+pub(crate) mod host;
+mod permits;
+pub(crate) mod socket;
+pub(crate) mod url;
+
 use std::io::Read;
 
 use crate::error::{Error, Result};
+
+pub use fault::{Fault, status_text};
+pub use host::Host;
 
 /// The methods of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,19 +34,51 @@ pub enum Method {
     Delete,
 }
 
+impl Method {
+    /// Its name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Patch => "PATCH",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+        }
+    }
+
+    /// Whether a request of this kind has a body, if an empty one.
+    pub(crate) fn has_body(self) -> bool {
+        matches!(self, Self::Post | Self::Patch | Self::Put)
+    }
+}
+
 /// What a request carries.
 pub enum Body<'a> {
     /// Nothing; `Content-Length: 0` where the method has a body.
     Empty,
     /// A small document.
     Bytes(&'a [u8]),
-    /// A stream of so many bytes, which can be opened again when the request is repeated.
+    /// A stream of exactly so many bytes, which can be opened again when the request is repeated. It is
+    /// read to its end before the last of them is sent, so that a stream that verifies itself can still
+    /// take everything back.
     Stream {
         /// Its length in bytes.
         size: u64,
         /// Opens it from its beginning.
         open: &'a (dyn Fn() -> Result<Box<dyn Read + Send + 'a>> + Sync),
     },
+}
+
+impl Body<'_> {
+    /// Its length in bytes.
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::Empty => 0,
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Stream { size, .. } => *size,
+        }
+    }
 }
 
 /// What a token must allow: `repository:<name>:<actions>`, or `registry:catalog:*`.
@@ -75,6 +118,29 @@ impl Response {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
+
+    /// Reads what is left of a small body, so that the connection serves again. A large one is dropped
+    /// with its connection.
+    pub fn finish(self) {
+        // An answer that nobody wants may end as it likes.
+        let _ = std::io::copy(&mut self.body.take(64 << 10), &mut std::io::sink());
+    }
+}
+
+/// Reads a small body to its end.
+///
+/// # Errors
+/// `Malformed` when it is larger than `limit` bytes, `Unreachable` when it was cut off, `Interrupted`.
+pub fn read_to_end(response: Response, limit: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let shown = || url::Url::parse(&response.url).map(|u| u.shown()).unwrap_or_default();
+    let about = shown();
+    let read = response.body.take(limit.saturating_add(1)).read_to_end(&mut bytes);
+    read.map_err(|e| Error::from_io(&e).input_or(&about))?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::malformed(format!("larger than {limit} bytes")).input(about));
+    }
+    Ok(bytes)
 }
 
 /// Where requests go: a registry's host, and in tests whatever stands in for one.
@@ -88,25 +154,13 @@ pub trait Wire: Send + Sync {
     /// The error that an answer stands for: its status, the codes in its body, and what was asked.
     /// `doing` names it: `HEAD blob sha256:…`.
     fn fault(&self, doing: &str, response: Response) -> Error {
-        Error::new(crate::error::Kind::Other, format!("{doing}: status {}", response.status))
+        let status = response.status;
+        Fault::read(response).error(doing, status)
     }
-}
 
-/// A registry's host: what requests are sent to.
-pub struct Host {}
-
-impl Host {
-    /// Sends a request and waits for the headers of its answer. A status is never an error here.
-    ///
-    /// # Errors
-    /// `Unreachable` when no answer came, `Denied` when no token could be had, `Interrupted`.
-    pub fn send(&self, _request: &Request<'_>) -> Result<Response> {
-        Err(Error::unsupported("no requests are sent yet"))
-    }
-}
-
-impl Wire for Host {
-    fn send(&self, request: &Request<'_>) -> Result<Response> {
-        Self::send(self, request)
+    /// What a `Location` of an answer means: an absolute URL. A registry behind a proxy that ends TLS
+    /// often says `http://` of itself; that is taken for what it meant.
+    fn locate(&self, response: &Response, location: &str) -> Option<String> {
+        url::Url::parse(&response.url)?.resolve(location).map(|url| url.to_string())
     }
 }

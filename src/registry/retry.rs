@@ -45,6 +45,11 @@ impl Backoff {
         self.limit = self.limit.min(limit);
     }
 
+    /// Whether another try is allowed.
+    pub fn goes_on(&self) -> bool {
+        self.tried < self.limit
+    }
+
     /// How often was waited since the last progress.
     pub fn tried(&self) -> u32 {
         self.tried

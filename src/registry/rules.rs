@@ -16,7 +16,7 @@ use crate::registry::settings::Settings;
 use conf::Registry;
 
 /// One place where a repository may be found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     /// `host` or `host:port` to connect to.
     pub host: String,
@@ -38,7 +38,7 @@ pub struct Endpoint {
 }
 
 /// What a mirror may be asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Only {
     /// Anything.
     #[default]

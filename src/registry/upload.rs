@@ -1,0 +1,310 @@
+//! A blob's way into a registry: a session, its requests, and going on after whatever breaks them.
+//!
+//! It hashes nothing: the reader it is given fails at its end when the bytes are not the blob's, and the
+//! session is cancelled then. OCI distribution-spec, "Pushing blobs". The parts: `begin` opens sessions
+//! and mounts, `steps` sends, `plan` says how much at once, `location` and `answer` read what registries
+//! say, `feed` gives the bytes, `session` remembers across runs.
+
+mod answer;
+mod begin;
+mod feed;
+mod location;
+mod plan;
+mod session;
+mod steps;
+
+#[cfg(test)]
+mod tests;
+
+use crate::context::Context;
+use crate::descriptor::Descriptor;
+use crate::digest::Digest;
+use crate::error::{Error, Kind, Result};
+use crate::progress::Event;
+use crate::registry::auth::scope;
+use crate::registry::download;
+use crate::registry::http::{Body, Method, Request, Response, Scope, Wire};
+use crate::registry::retry::Backoff;
+use crate::registry::settings::Settings;
+
+use begin::{Begun, Session};
+use feed::Feed;
+use plan::Plan;
+use session::{Claim, Remembered};
+
+pub use feed::Open;
+pub use plan::Learned;
+
+/// How often an upload begins anew before it is given up.
+const ANEW: u32 = 5;
+/// Sessions of smaller blobs, in bytes, are not worth a file.
+const REMEMBERED: u64 = 1 << 20;
+
+/// A repository that blobs are sent to.
+#[derive(Clone, Copy)]
+pub struct Target<'a> {
+    /// What carries the requests.
+    pub wire: &'a dyn Wire,
+    /// The registry, `host[:port]`.
+    pub host: &'a str,
+    /// The repository's path there.
+    pub path: &'a str,
+    /// Style, tries, and where sessions are remembered.
+    pub settings: &'a Settings,
+    /// What earlier uploads to the same host found out.
+    pub learned: &'a Learned,
+    /// Who listens, and whether to stop.
+    pub ctx: &'a Context,
+}
+
+/// Uploads a blob that the registry is believed to lack; with `from`, a repository of the same registry
+/// that may have it, it is mounted from there if possible. How many bytes of it were sent, repeated ones
+/// included.
+///
+/// # Errors
+/// Those of the reader; `Denied`, `Missing` for a repository that must be made first, `Unsupported`,
+/// `Corrupt` when the registry hashes the same bytes to something else, `Unreachable`, `Interrupted`.
+pub fn upload(
+    target: &Target<'_>,
+    desc: &Descriptor,
+    from: Option<&str>,
+    open: &Open<'_>,
+) -> Result<u64> {
+    let settings = target.settings;
+    let mut upload = Upload {
+        target: *target,
+        desc,
+        feed: Feed::new(desc.size, open),
+        plan: Plan::new(settings.style, desc.size, target.learned),
+        backoff: Backoff::new(settings),
+        claim: claim(target, desc),
+        anew: 0,
+        resumes: true,
+        redone: false,
+    };
+    upload.run(from)?;
+    Ok(upload.feed.sent())
+}
+
+/// Makes a blob of another repository of the same registry appear in this one. False when the registry
+/// would not, for whatever reason: then it is to be uploaded.
+///
+/// # Errors
+/// `Interrupted`.
+pub fn mount(target: &Target<'_>, digest: &Digest, from: &str) -> Result<bool> {
+    match begin::mount(target, digest, from)? {
+        Begun::Mounted => Ok(true),
+        Begun::Session(session) => {
+            cancel(target, &session.location);
+            Ok(false)
+        }
+        Begun::Refused => Ok(false),
+    }
+}
+
+/// The right to remember this blob's session, where it is worth it and nobody else has it.
+fn claim(target: &Target<'_>, desc: &Descriptor) -> Option<Claim> {
+    let state = target.settings.state.as_ref().filter(|_| desc.size > REMEMBERED)?;
+    match Claim::take(state, target.host, target.path, &desc.digest) {
+        Ok(claim) => claim,
+        Err(e) => {
+            let text = format!("the upload of {} cannot be remembered: {e}", desc.digest);
+            target.ctx.progress.event(Event::Detail(&text));
+            None
+        }
+    }
+}
+
+/// Ends a session; whatever the registry says to that.
+fn cancel(target: &Target<'_>, location: &str) {
+    let sent = target.wire.send(&Request {
+        method: Method::Delete,
+        url: location,
+        headers: &[],
+        body: Body::Empty,
+        scopes: &target.scopes(),
+        again: false,
+    });
+    if let Ok(response) = sent {
+        response.finish();
+    }
+}
+
+impl Target<'_> {
+    /// What a token must allow to upload.
+    fn scopes(&self) -> [Scope; 1] {
+        [scope::push(self.path)]
+    }
+}
+
+/// What is to be done after a step.
+enum Next {
+    /// The next step.
+    On,
+    /// Nothing: the blob is there.
+    Done,
+    /// Begin with a new session, because of this.
+    Anew(Error),
+}
+
+/// One blob on its way.
+struct Upload<'a, 'o> {
+    target: Target<'a>,
+    desc: &'a Descriptor,
+    feed: Feed<'a, 'o>,
+    plan: Plan,
+    backoff: Backoff,
+    claim: Option<Claim>,
+    /// How often it began anew.
+    anew: u32,
+    /// Whether what the registry says to have is built upon after a cut.
+    resumes: bool,
+    /// Whether it was sent anew because the registry hashed it wrongly.
+    redone: bool,
+}
+
+impl Upload<'_, '_> {
+    fn run(&mut self, from: Option<&str>) -> Result<()> {
+        if self.desc.size == 0 {
+            self.feed.check_empty()?;
+        }
+        let mut session = match self.open(from) {
+            Ok(Some(session)) => session,
+            Ok(None) => return self.finished(),
+            Err(e) => return Err(e),
+        };
+        loop {
+            let next = self.target.ctx.check().and_then(|()| self.step(&mut session));
+            let next = match next {
+                Ok(Next::Anew(cause)) => self.again(&session, cause).map(|new| session = new),
+                Ok(Next::On) => Ok(()),
+                Ok(Next::Done) => return self.finished(),
+                Err(e) => Err(e),
+            };
+            if let Err(e) = next {
+                self.abandon(&session, &e);
+                return Err(e);
+            }
+            self.remember(&session);
+        }
+    }
+
+    /// The session to work on: one of an earlier run, or a new one; `None` when the blob is there.
+    fn open(&mut self, from: Option<&str>) -> Result<Option<Session>> {
+        if let Some(known) = self.claim.as_ref().and_then(Claim::known).cloned() {
+            if let Some(unit) = known.unit {
+                self.plan.limit(unit, u64::MAX);
+            }
+            let mut session = Session::new(known.location);
+            session.touched = true;
+            session.resumed = true;
+            // How much went out in the other run nobody knows.
+            session.bound = self.desc.size;
+            match self.status(&mut session)? {
+                Some(at) if at <= self.desc.size => {
+                    let text = format!("going on with {} at byte {at}", self.desc.digest);
+                    self.target.ctx.progress.event(Event::Detail(&text));
+                    session.acked = at;
+                    return Ok(Some(session));
+                }
+                // It may have been completed, and only that not noted.
+                _ if self.present()? => return Ok(None),
+                _ => cancel(&self.target, &session.location),
+            }
+        }
+        if let Some(from) = from {
+            match begin::mount(&self.target, &self.desc.digest, from)? {
+                Begun::Mounted => return Ok(None),
+                Begun::Session(session) => return Ok(Some(self.begun(session))),
+                Begun::Refused => {}
+            }
+        }
+        self.begin().map(Some)
+    }
+
+    fn begin(&mut self) -> Result<Session> {
+        let session = begin::post(&self.target, &self.desc.digest)?;
+        Ok(self.begun(session))
+    }
+
+    fn begun(&mut self, session: Session) -> Session {
+        self.feed.forget();
+        self.plan.at_least(session.least);
+        self.remember(&session);
+        session
+    }
+
+    /// Begins anew after a session that came to nothing.
+    fn again(&mut self, session: &Session, cause: Error) -> Result<Session> {
+        cancel(&self.target, &session.location);
+        self.anew += 1;
+        let limit = ANEW.min(self.target.settings.retries) + u32::from(self.redone);
+        if self.anew > limit {
+            return Err(cause.note(format!("began anew {limit} times")));
+        }
+        let text = format!("{cause}; sending {} from its beginning again", self.desc.digest);
+        self.target.ctx.progress.event(Event::Detail(&text));
+        self.begin()
+    }
+
+    /// Whether the registry has the blob by now.
+    fn present(&self) -> Result<bool> {
+        let (wire, path) = (self.target.wire, self.target.path);
+        let [scope] = self.target.scopes();
+        match download::blob_size(wire, path, scope, &self.desc.digest) {
+            Ok(size) => Ok(size.is_some()),
+            Err(e) if matches!(e.kind(), Kind::Interrupted | Kind::Unreachable) => Err(e),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// The blob is there.
+    #[allow(clippy::unnecessary_wraps)] // the end of a run is a result
+    fn finished(&mut self) -> Result<()> {
+        self.plan.worked(self.target.learned);
+        if let Some(claim) = &mut self.claim {
+            claim.forget();
+        }
+        Ok(())
+    }
+
+    /// Gives up: a session that a later run can go on with is kept.
+    fn abandon(&mut self, session: &Session, err: &Error) {
+        let later = matches!(err.kind(), Kind::Interrupted | Kind::Unreachable);
+        if later && self.claim.as_ref().is_some_and(|claim| claim.known().is_some()) {
+            return;
+        }
+        cancel(&self.target, &session.location);
+        if let Some(claim) = &mut self.claim {
+            claim.forget();
+        }
+    }
+
+    fn remember(&mut self, session: &Session) {
+        let Some(claim) = &mut self.claim else { return };
+        let (host, path) = (self.target.host, self.target.path);
+        // Nothing is remembered of a session elsewhere: that place would have to be trusted later.
+        let location = if session.location.starts_with('/') {
+            Some(session.location.clone())
+        } else {
+            location::below(&session.location, host, path)
+        };
+        match location {
+            Some(location) => {
+                let state = Remembered { location, unit: self.plan.unit() };
+                if claim.save(&state).is_err() {
+                    self.claim = None;
+                }
+            }
+            None => {
+                claim.forget();
+                self.claim = None;
+            }
+        }
+    }
+
+    /// The error an answer stands for.
+    fn fault(&self, method: &str, response: Response) -> Error {
+        self.target.wire.fault(&format!("{method} upload of {}", self.desc.digest), response)
+    }
+}

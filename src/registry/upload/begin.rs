@@ -1,0 +1,134 @@
+//! Opening an upload session, or having a blob mounted instead.
+//!
+//! It sends no bytes of blobs. OCI distribution-spec, "Pushing a blob monolithically" and "Mounting a
+//! blob from another repository".
+
+use crate::digest::{Algorithm, Digest};
+use crate::error::{Error, Kind, Result};
+use crate::registry::auth::scope;
+use crate::registry::http::{Body, Method, Request, Response, Wire};
+use crate::registry::upload::{Target, answer};
+
+/// A session at the registry.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// Where it is now; each answer may move it.
+    pub(super) location: String,
+    /// Bytes that the registry has for sure.
+    pub(super) acked: u64,
+    /// Whether anything was sent to it.
+    pub(super) touched: bool,
+    /// Whether something was sent after a cut.
+    pub(super) resumed: bool,
+    /// How far it can be beyond what was sent in this run.
+    pub(super) bound: u64,
+    /// The smallest request it takes, but for the last.
+    pub(super) least: u64,
+}
+
+impl Session {
+    pub(super) fn new(location: String) -> Self {
+        Self { location, acked: 0, touched: false, resumed: false, bound: 0, least: 0 }
+    }
+
+    /// Takes over what an answer says of the session.
+    ///
+    /// # Errors
+    /// `Malformed` when it is said to be somewhere that is no URL.
+    pub(super) fn follow(&mut self, wire: &dyn Wire, response: &Response) -> Result<()> {
+        if let Some(location) = response.header("location") {
+            self.location = wire.locate(response, location).ok_or_else(|| {
+                let shown = crate::text::escape(location);
+                Error::malformed(format!(
+                    "the upload is said to go on at {shown:?}, which is no URL"
+                ))
+            })?;
+        }
+        if let Some(least) = answer::least(response) {
+            self.least = least;
+        }
+        Ok(())
+    }
+}
+
+/// What came of an attempt to mount.
+pub(super) enum Begun {
+    /// The blob is there.
+    Mounted,
+    /// The registry would rather have it uploaded.
+    Session(Session),
+    /// Neither.
+    Refused,
+}
+
+/// Opens a session for a blob.
+///
+/// # Errors
+/// `Denied`, `Missing`, `Unsupported`, `Unreachable`, `Malformed`.
+pub(super) fn post(target: &Target<'_>, digest: &Digest) -> Result<Session> {
+    let query = match digest.algorithm() {
+        Algorithm::Sha256 => "",
+        Algorithm::Sha512 => "?digest-algorithm=sha512",
+    };
+    let response = target.wire.send(&Request {
+        method: Method::Post,
+        url: &format!("/v2/{}/blobs/uploads/{query}", target.path),
+        headers: &[],
+        body: Body::Empty,
+        scopes: &target.scopes(),
+        again: true,
+    })?;
+    match response.status {
+        200..=299 => session(target.wire, response),
+        405 | 501 => {
+            let fault = target.wire.fault(&format!("POST upload of {digest}"), response);
+            Err(fault.kind_as(Kind::Unsupported).note("the registry takes no uploads"))
+        }
+        _ => Err(target.wire.fault(&format!("POST upload of {digest}"), response)),
+    }
+}
+
+/// Asks for a blob of the repository `from`. Whatever goes wrong, uploading may still work: registries
+/// refuse mounts with any status (Harbor 401, Quay 4xx), so only an interruption is an error.
+///
+/// # Errors
+/// `Interrupted`.
+pub(super) fn mount(target: &Target<'_>, digest: &Digest, from: &str) -> Result<Begun> {
+    let [own] = target.scopes();
+    let (name, hex) = (digest.algorithm().name(), digest.hex());
+    let query = format!("mount={name}%3A{hex}&from={}", from.replace('/', "%2F"));
+    let sent = target.wire.send(&Request {
+        method: Method::Post,
+        url: &format!("/v2/{}/blobs/uploads/?{query}", target.path),
+        headers: &[],
+        body: Body::Empty,
+        // Some realms look at the first only.
+        scopes: &[own, scope::pull(from)],
+        again: false,
+    });
+    match sent {
+        Ok(response) if response.status == 201 => {
+            response.finish();
+            Ok(Begun::Mounted)
+        }
+        Ok(response) if response.status == 202 => {
+            Ok(session(target.wire, response).map_or(Begun::Refused, Begun::Session))
+        }
+        Ok(response) => {
+            response.finish();
+            Ok(Begun::Refused)
+        }
+        Err(e) if e.kind() == Kind::Interrupted => Err(e),
+        Err(_) => Ok(Begun::Refused),
+    }
+}
+
+fn session(wire: &dyn Wire, response: Response) -> Result<Session> {
+    if response.header("location").is_none() {
+        return Err(Error::malformed("the registry opened an upload without saying where"));
+    }
+    let mut session = Session::new(String::new());
+    session.follow(wire, &response)?;
+    response.finish();
+    Ok(session)
+}
