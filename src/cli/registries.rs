@@ -4,6 +4,7 @@
 //! environment, so the variables that matter to it are listed here and nowhere else.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use imgpack::registry::settings::{Login, Secret, Settings, TransferStyle};
@@ -105,6 +106,9 @@ pub(crate) struct RegistryFlags {
     /// Tries without any progress before giving up
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub(crate) retry: u32,
+    /// Longest wait between tries, unless the registry asks for more
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, hide_short_help = true)]
+    pub(crate) retry_max_delay: u64,
     /// Most bytes per second, both directions together (500k, 5M, 1G)
     #[arg(long, value_name = "RATE")]
     pub(crate) limit_rate: Option<String>,
@@ -192,6 +196,7 @@ impl RegistryFlags {
         settings.mirrors = self.mirror.iter().map(|text| mirror(text)).collect::<Result<_>>()?;
         settings.fetch_foreign = self.fetch_foreign;
         settings.retries = self.retry;
+        settings.longest_wait = Duration::from_secs(self.retry_max_delay);
         settings.limit_rate = self.limit_rate.as_deref().map(rate).transpose()?;
         settings.style = style(&self.registry_profile)?;
         Ok(settings)

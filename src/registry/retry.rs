@@ -13,8 +13,6 @@ use crate::registry::settings::Settings;
 
 /// The first wait; each further one is twice as long.
 const FIRST: Duration = Duration::from_millis(500);
-/// The longest wait of our own choice.
-const LONGEST: Duration = Duration::from_secs(30);
 /// The longest wait that a server may ask for.
 const LONGEST_ASKED: Duration = Duration::from_secs(300);
 /// How often a wait looks whether the run was interrupted.
@@ -24,6 +22,7 @@ const SLICE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Backoff {
     limit: u32,
+    longest: Duration,
     tried: u32,
     moved: bool,
 }
@@ -31,7 +30,8 @@ pub struct Backoff {
 impl Backoff {
     /// With as many tries without progress as the settings allow.
     pub fn new(settings: &Settings) -> Self {
-        Self { limit: settings.retries, tried: 0, moved: false }
+        let (limit, longest) = (settings.retries, settings.longest_wait);
+        Self { limit, longest, tried: 0, moved: false }
     }
 
     /// Takes note that bytes moved: the count starts anew, and the next wait is none.
@@ -74,7 +74,7 @@ impl Backoff {
             }
             None if std::mem::take(&mut self.moved) => Duration::ZERO,
             None => {
-                let own = FIRST.saturating_mul(1 << self.tried.min(10)).min(LONGEST);
+                let own = FIRST.saturating_mul(1 << self.tried.min(10)).min(self.longest);
                 self.tried += 1;
                 // So that many who were cut off together do not come back together.
                 own.mul_f64(0.75 + fastrand::f64() / 2.0)

@@ -102,6 +102,8 @@ pub struct Settings {
     pub fetch_foreign: bool,
     /// How often a request is tried again without any byte of progress.
     pub retries: u32,
+    /// The longest wait of our own choice before a next try.
+    pub longest_wait: Duration,
     /// Most bytes per second, both directions together.
     pub limit_rate: Option<u64>,
     /// How blobs are uploaded.
@@ -138,6 +140,7 @@ impl Default for Settings {
             trusted_realms: Vec::new(),
             fetch_foreign: false,
             retries: 8,
+            longest_wait: Duration::from_secs(30),
             limit_rate: None,
             style: TransferStyle::Auto,
             connect_timeout: Duration::from_secs(10),

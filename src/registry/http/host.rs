@@ -122,8 +122,10 @@ impl Host {
                         return Ok(response);
                     }
                     let after = match halved {
+                        // Twice as patient as with faults: this registry is there, and wants peace.
                         Some(_) => {
-                            Some(Duration::from_secs(1 << backoff.tried().min(6)).min(LASTING))
+                            let most = self.client.settings.longest_wait.saturating_mul(2);
+                            Some(Duration::from_secs(1 << backoff.tried().min(6)).min(most))
                         }
                         None => asked,
                     };

@@ -34,12 +34,15 @@ pub struct RegistrySink {
     present: Mutex<BTreeSet<(Digest, String)>>,
     /// Blobs that one of several repositories did not take.
     trouble: Mutex<HashMap<(Digest, String), Error>>,
-    documents: Mutex<HashMap<Digest, Arc<(Descriptor, Vec<u8>)>>>,
+    documents: Mutex<HashMap<Digest, Written>>,
     published: Mutex<Vec<Sealed>>,
     recoded: Recoded,
     sent: Arc<AtomicU64>,
     ctx: Context,
 }
+
+/// A manifest or index, with its bytes.
+type Written = Arc<(Descriptor, Vec<u8>)>;
 
 /// Who needs a blob, and who else has it.
 #[derive(Clone, Default)]
