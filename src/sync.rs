@@ -1,0 +1,3 @@
+//! Many images from one place to another.
+
+pub mod select;
