@@ -251,7 +251,7 @@ image: nginx:1
         assert_eq!(names, ["nginx:1"]);
         assert_eq!(warnings.len(), 4, "{warnings:?}");
         assert!(warnings[0].contains("template"), "{warnings:?}");
-        assert!(warnings[2].contains("line 5 has no tag"), "{warnings:?}");
+        assert!(warnings[2].contains("line 4 has no tag"), "{warnings:?}");
     }
 
     #[test]
