@@ -36,14 +36,31 @@ pub fn copy(
     policy: &Policy,
     ctx: &Context,
 ) -> Result<Report> {
-    let report = transfer(from, to.as_ref(), roots, policy, ctx)?;
+    let report = attempt(from, to, roots, policy, ctx)?;
     if report.published.is_empty()
         && let Some(failed) = report.failed.first()
         && !policy.survey
     {
         return Err(failed.error());
     }
-    to.finish()?;
+    Ok(report)
+}
+
+/// Like [`copy`], but with `policy.keep_going` the report is given even when every root failed.
+///
+/// # Errors
+/// As [`copy`].
+pub fn attempt(
+    from: &dyn Source,
+    to: Box<dyn Sink>,
+    roots: &[Root],
+    policy: &Policy,
+    ctx: &Context,
+) -> Result<Report> {
+    let report = transfer(from, to.as_ref(), roots, policy, ctx)?;
+    if !report.published.is_empty() || report.failed.is_empty() || policy.survey {
+        to.finish()?;
+    }
     Ok(report)
 }
 

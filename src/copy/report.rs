@@ -36,6 +36,8 @@ pub struct Published {
     pub target: Descriptor,
     /// Config digest of the image that an engine on this machine would run: the image ID.
     pub image_id: Option<Digest>,
+    /// Every blob of its graph that is present, each once.
+    pub blobs: Vec<Descriptor>,
 }
 
 /// One image that failed.
@@ -99,10 +101,10 @@ impl Report {
         let target = sealed.root.desc.clone();
         let image = crate::layout::tables::for_this_machine(&sealed.images);
         let image_id = image.map(|i| i.config.digest);
-        let title = sealed.root.title();
+        let (title, blobs) = (sealed.root.title(), sealed.blobs.clone());
         to.publish(sealed)?;
         ctx.progress.event(Event::Published(&title));
-        self.published.push(Published { root: tree.root.clone(), target, image_id });
+        self.published.push(Published { root: tree.root.clone(), target, image_id, blobs });
         Ok(())
     }
 }
