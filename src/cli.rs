@@ -30,6 +30,7 @@ mod rmi;
 mod run;
 mod save;
 mod signals;
+mod sync;
 mod table;
 mod tag;
 mod template;
@@ -66,6 +67,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Rmi(args) => rmi::run(args, &run),
         Verb::Prune(args) => prune::run(args, &run),
         Verb::Copy(args) => copy::run(args, &run),
+        Verb::Sync(args) => sync::run(args, &run),
         Verb::Verify(args) => verify::run(args, &run),
         Verb::Ls(args) => ls::run(args, &run),
         Verb::Diff(args) => diff::run(args, &run),

@@ -20,7 +20,7 @@ mod walk;
 
 pub use policy::Policy;
 pub use report::{Changed, Damage, Failed, Published, Report};
-pub use walk::{Manifest, Missing, Node, Tree, glance, walk};
+pub use walk::{Child, Manifest, Missing, Node, Tree, glance, walk};
 
 /// Copies roots from a source to a sink and completes the sink.
 ///
@@ -101,7 +101,8 @@ fn transfer(
             if !policy.survey && !policy.keep_going {
                 return Err(error.clone().input_or(from.place()));
             }
-            report.failed.push(Failed { title: tree.root.title(), errors });
+            let (title, digest) = (tree.root.title(), tree.root.desc.digest);
+            report.failed.push(Failed { title, digest, errors });
             continue;
         }
         let sealed = seal::seal(to, tree, &renamed, ctx)?;

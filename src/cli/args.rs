@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::sync::args::SyncArgs;
+
 /// Container image archives for offline environments.
 #[derive(Parser, Debug)]
 #[command(
@@ -145,6 +147,8 @@ pub(crate) enum Verb {
     Prune(PruneArgs),
     /// Copy images from any place to any place
     Copy(CopyArgs),
+    /// Bring many images from one place to another
+    Sync(Box<SyncArgs>),
     /// Check every size, digest and diff id
     Verify(VerifyArgs),
     /// List the images of an archive or directory, without loading it

@@ -8,8 +8,28 @@ use imgpack::{Error, Kind, Result};
 use super::args::Cli;
 
 /// Flags that belong to one call and are never a default.
-const NO_DEFAULT: [&str; 9] =
-    ["output", "input", "tag", "help", "version", "all", "digestfile", "created", "name"];
+const NO_DEFAULT: [&str; 20] = [
+    "output",
+    "input",
+    "tag",
+    "help",
+    "version",
+    "all",
+    "digestfile",
+    "created",
+    "name",
+    "file",
+    "from_k8s",
+    "from_compose",
+    "lock",
+    "lock_out",
+    "report",
+    "retry",
+    "emit",
+    "src",
+    "dest",
+    "yes",
+];
 
 /// The command with all its defaults in place.
 ///

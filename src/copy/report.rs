@@ -45,6 +45,8 @@ pub struct Published {
 pub struct Failed {
     /// Its name, or its digest.
     pub title: String,
+    /// The digest of its root at the source.
+    pub digest: Digest,
     /// Everything that is wrong with it; at least one.
     pub errors: Vec<Error>,
 }

@@ -148,6 +148,7 @@ pub(super) fn all(
             let tree = one(from, root, accepts, policy, ctx);
             tree.map_err(|error| Failed {
                 title: root.title(),
+                digest: root.desc.digest,
                 errors: vec![error.input_or(from.place())],
             })
         })
