@@ -1,6 +1,7 @@
 //! `sync`: many images between registries, directories and archives.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 
@@ -27,7 +28,10 @@ pub(crate) fn run(args: &SyncArgs, run: &Run) -> Result<u8> {
             return Err(Error::new(Kind::Usage, what));
         }
     };
-    let variables: BTreeMap<String, String> = std::env::vars().collect();
+    let text = |(key, value): (OsString, OsString)| {
+        Some((key.into_string().ok()?, value.into_string().ok()?))
+    };
+    let variables: BTreeMap<String, String> = std::env::vars_os().filter_map(text).collect();
     let Some(job) = job::job(args, &variables)? else {
         return out::line("Nothing failed; nothing to try again").map(|()| 0);
     };

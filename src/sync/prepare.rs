@@ -24,6 +24,8 @@ use crate::transport::{Root, Source};
 pub(super) struct Name {
     /// At the source; none for an image without one.
     pub source: Option<Reference>,
+    /// As it was asked for, perhaps with a digest too; what a report says and a retry asks again.
+    pub asked: Option<Reference>,
     /// At the destination.
     pub target: Option<Reference>,
     /// What lies there under that name.
@@ -136,14 +138,24 @@ impl Prepared<'_> {
         let known: HashSet<String> = resolved.failed.iter().map(|(what, _)| what.clone()).collect();
         for name in &resolved.names {
             match resolve::find(name, roots) {
-                Some(at) => chosen.add(&roots[at], Some(resolve::called(name))),
+                Some(at) => chosen.add(&roots[at], Some(name.clone())),
                 None if known.contains(&name.to_string()) => {}
                 None => resolved.failed.push((name.to_string(), Error::missing("is not there"))),
             }
         }
-        if everything && job.intake.allow.is_empty() {
-            let bare = roots.iter().filter(|root| !root.companion && root.names.is_empty());
-            bare.for_each(|root| chosen.add(root, recorded(root)));
+        let bare = roots.iter().filter(|root| !root.companion && root.names.is_empty());
+        for root in bare.filter(|_| everything) {
+            match recorded(root) {
+                Some(name) => match job.intake.allows(&name) {
+                    Ok(()) => chosen.add(root, Some(name)),
+                    Err(e) => resolved.failed.push((name.to_string(), e)),
+                },
+                None if job.intake.allow.is_empty() => chosen.add(root, None),
+                None => {
+                    let what = "it has no name that could be allowed";
+                    resolved.failed.push((root.title(), Error::new(Kind::Policy, what)));
+                }
+            }
         }
         self.note(resolved.failed)?;
         self.name(chosen, source.as_ref(), ctx)?;
@@ -179,7 +191,8 @@ impl Prepared<'_> {
                 continue;
             }
             let mut item = Item { root, names: Vec::new() };
-            for name in names {
+            for asked in names {
+                let name = asked.as_ref().map(resolve::called);
                 let target = match &name {
                     None => None,
                     Some(name) => match job.naming.apply(name, &item.root.desc.digest) {
@@ -199,7 +212,8 @@ impl Prepared<'_> {
                     });
                     continue;
                 }
-                item.names.push(Name { source: name, target, before: None, unchanged: false });
+                let (before, unchanged) = (None, false);
+                item.names.push(Name { source: name, asked, target, before, unchanged });
             }
             if !item.names.is_empty() {
                 self.items.push(item);
@@ -211,7 +225,7 @@ impl Prepared<'_> {
                 if let Some(target) = &name.target {
                     taken.push((
                         target,
-                        title(&item.root, name.source.as_ref()),
+                        title(&item.root, name.asked.as_ref()),
                         &item.root.desc.digest,
                     ));
                 }
@@ -248,7 +262,8 @@ impl Prepared<'_> {
             }
         }
         for root in found {
-            let name = |target| Name { source: None, target, before: None, unchanged: false };
+            let name =
+                |target| Name { source: None, asked: None, target, before: None, unchanged: false };
             let mut names: Vec<Name> = root.names.iter().cloned().map(|n| name(Some(n))).collect();
             if names.is_empty() {
                 names.push(name(None));
@@ -280,7 +295,7 @@ impl Prepared<'_> {
                     true
                 }
                 Some(Err(e)) => {
-                    let source = title(&root, name.source.as_ref());
+                    let source = title(&root, name.asked.as_ref());
                     failed.push(Entry {
                         destination: name.target.clone(),
                         companion: root.companion,

@@ -136,3 +136,49 @@ pub fn called(name: &Reference) -> Reference {
         None => name.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::descriptor::Descriptor;
+    use crate::sync::select::{Bare, item};
+    use crate::transport::Origin;
+
+    fn root(names: &[&str], companion: bool) -> Root {
+        Root {
+            names: names.iter().map(|name| name.parse().unwrap()).collect(),
+            label: None,
+            desc: Descriptor::of(crate::media_type::OCI_MANIFEST, names.concat().as_bytes()),
+            origin: Origin::Recorded,
+            companion,
+        }
+    }
+
+    #[test]
+    fn what_is_wanted_is_found_among_names() {
+        let roots = [
+            root(&["nginx:1.26"], false),
+            root(&["nginx:1.27", "quay.io/x/nginx:1.27"], false),
+            root(&["quay.io/x/signature:1"], true),
+            root(&["r.local/a:1"], false),
+        ];
+        let digest = roots[3].desc.digest;
+        for (text, want) in [
+            ("nginx:1.27", "docker.io/library/nginx:1.27"),
+            ("nginx:1.*", "docker.io/library/nginx:1.26 docker.io/library/nginx:1.27"),
+            ("quay.io/*", "quay.io/x/nginx:1.27"),
+            (&format!("r.local/b@{digest}"), &format!("r.local/b@{digest}")),
+            ("nginx:2.*", ""),
+            ("gcr.io/*", ""),
+            ("nginx", ""),
+        ] {
+            let found = among(&[item(text, &Bare::Latest).unwrap()], &roots);
+            let names: Vec<String> = found.names.iter().map(ToString::to_string).collect();
+            assert_eq!(names.join(" "), want, "{text}");
+            assert_eq!(found.failed.len(), usize::from(want.is_empty()), "{text}");
+        }
+        let pinned: Reference = format!("nginx:9@{digest}").parse().unwrap();
+        assert_eq!(find(&pinned, &roots), Some(3), "the digest decides");
+        assert_eq!(called(&pinned).to_string(), "docker.io/library/nginx:9");
+    }
+}

@@ -133,7 +133,7 @@ impl Outcome {
         let entry = Entry {
             destination: name.target.clone(),
             companion: item.root.companion,
-            ..blank(title(&item.root, name.source.as_ref()))
+            ..blank(title(&item.root, name.asked.as_ref()))
         };
         if name.unchanged {
             return Entry { status: Status::Unchanged, digest: Some(*digest), ..entry };

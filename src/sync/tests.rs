@@ -224,6 +224,13 @@ fn setup() -> (TempDir, Fixture, Fake) {
     (temp, up, fake)
 }
 
+/// Where the one layer of an image lies.
+fn layer_of(dir: &Path, image: Digest) -> String {
+    let bytes = std::fs::read(dir.join(image.blob_path())).unwrap();
+    let doc = manifest::Document::parse(&bytes, &media_type::OCI_MANIFEST.into()).unwrap();
+    doc.children()[1].digest.blob_path()
+}
+
 /// Status and destination (else source) of each entry.
 fn shown(report: &SyncReport) -> Vec<String> {
     let name = |e: &super::report::Entry| match &e.destination {
@@ -269,9 +276,7 @@ fn one_bad_image_does_not_stop_the_others() {
     let (temp, mut up, fake) = setup();
     let good = up.image("a:1", "a");
     let bad = up.image("b:1", "b");
-    let manifest = std::fs::read(fake.upstream.join(bad.blob_path())).unwrap();
-    let doc = manifest::Document::parse(&manifest, &media_type::OCI_MANIFEST.into()).unwrap();
-    let layer = fake.upstream.join(doc.children()[1].digest.blob_path());
+    let layer = fake.upstream.join(layer_of(&fake.upstream, bad));
     let bytes = std::fs::read(&layer).unwrap();
     std::fs::write(&layer, vec![7; bytes.len()]).unwrap();
     let wanted = ["a:1", "b:1", "gone:1", "none:1.*"];
@@ -312,9 +317,7 @@ fn every_failure_keeps_its_own_reason() {
     let (temp, mut up, fake) = setup();
     for name in ["a:1", "b:1"] {
         let digest = up.image(name, name);
-        let bytes = std::fs::read(fake.upstream.join(digest.blob_path())).unwrap();
-        let doc = manifest::Document::parse(&bytes, &media_type::OCI_MANIFEST.into()).unwrap();
-        std::fs::remove_file(fake.upstream.join(doc.children()[1].digest.blob_path())).unwrap();
+        std::fs::remove_file(fake.upstream.join(layer_of(&fake.upstream, digest))).unwrap();
     }
     let dir = End::Dir(temp.path().join("usb"));
     let report = run(&job(End::Registry, dir, &["a:1", "b:1"]), &fake, &ctx()).unwrap();
@@ -398,6 +401,18 @@ fn a_lock_replays_what_a_tag_was() {
         let read = |dir: &Path| std::fs::read(dir.join(name)).unwrap();
         assert_eq!(read(&dir), read(&again), "{name}");
     }
+}
+
+#[test]
+fn a_retry_of_a_replay_keeps_its_digests() {
+    let (temp, mut up, fake) = setup();
+    let digest = up.image("a:1", "a");
+    std::fs::remove_file(fake.upstream.join(layer_of(&fake.upstream, digest))).unwrap();
+    let wanted = format!("a:1@{digest}");
+    let dir = End::Dir(temp.path().join("usb"));
+    let report = run(&job(End::Registry, dir, &[&wanted]), &fake, &ctx()).unwrap();
+    let again = super::report::retry(report.to_value().to_string().as_bytes()).unwrap();
+    assert_eq!(again.wanted[0].to_string(), format!("docker.io/library/{wanted}"));
 }
 
 #[test]
