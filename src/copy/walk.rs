@@ -302,7 +302,9 @@ impl Walker<'_> {
             manifest::Kind::Index(entries) => self.index(desc, bytes, entries, depth, any),
             manifest::Kind::Manifest { config, layers } => {
                 let node = self.manifest(desc, bytes, config, layers, image)?;
-                let wanted = any || depth > 0 || self.wants(node.platform.as_ref());
+                // A chart or another artifact runs nowhere, so no platform is against it.
+                let artifact = node.config_bytes.is_none() && node.platform.is_none();
+                let wanted = any || depth > 0 || artifact || self.wants(node.platform.as_ref());
                 Ok(wanted.then_some(Node::Manifest(node)))
             }
         }

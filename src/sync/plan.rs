@@ -147,10 +147,8 @@ impl Prepared<'_> {
             if let Node::Manifest(manifest) = node
                 && !root.companion
                 && !platforms.is_empty()
-                && !manifest
-                    .platform
-                    .as_ref()
-                    .is_some_and(|have| platforms.iter().any(|want| have.satisfies(want)))
+                && let Some(have) = &manifest.platform
+                && !platforms.iter().any(|want| have.satisfies(want))
             {
                 continue;
             }

@@ -86,6 +86,14 @@ impl Fixture {
         self.entry(desc, &[(ANNOTATION_NAME, &full), (ANNOTATION_REF, &full)])
     }
 
+    /// A Helm chart.
+    fn chart(&mut self, name: &str) -> Digest {
+        let layer = self.blob("application/vnd.cncf.helm.chart.content.v1.tar+gzip", b"chart");
+        let config = self.blob("application/vnd.cncf.helm.config.v1+json", b"{\"name\":\"chart\"}");
+        let desc = self.blob(media_type::OCI_MANIFEST, &manifest::image(&config, &[layer]));
+        self.entry(desc, &[(ANNOTATION_NAME, name), (ANNOTATION_REF, name)])
+    }
+
     /// Something that names an image as its subject.
     fn referrer(&mut self, image: Digest) -> Digest {
         let config = self.blob("application/vnd.oci.empty.v1+json", b"{}");
@@ -503,4 +511,23 @@ fn an_image_without_a_name_goes_to_directories_only() {
     let to = End::Dir(temp.path().join("usb"));
     let report = run(&job(from, to, &[]), &fake, &ctx()).unwrap();
     assert_eq!(report.count(Status::Copied), 1);
+}
+
+#[test]
+fn charts_travel_like_images_whatever_the_platform() {
+    let (temp, mut up, fake) = setup();
+    up.image("a:1", "a");
+    let chart = up.chart("quay.io/charts/app:1.2.3");
+    let dir = End::Dir(temp.path().join("usb"));
+    let mut job = job(End::Registry, dir.clone(), &["a:1", "quay.io/charts/app:>=1"]);
+    job.policy.platforms = vec!["linux/amd64".parse().unwrap()];
+    let prepared = prepare(&job, &fake, &ctx()).unwrap();
+    assert_eq!(prepared.plan(&fake, &ctx()).unwrap().blobs, 6);
+    let report = prepared.run(&fake, &ctx()).unwrap();
+    assert_eq!(shown(&report), ["copied a:1", "copied quay.io/charts/app:1.2.3"]);
+    assert_eq!(report.entries[1].digest, Some(chart));
+    job.policy.platforms = vec!["linux/arm64".parse().unwrap()];
+    job.to = End::Dir(temp.path().join("arm"));
+    let report = run(&job, &fake, &ctx()).unwrap();
+    assert_eq!(shown(&report), ["failed a:1", "copied quay.io/charts/app:1.2.3"]);
 }

@@ -109,3 +109,51 @@ impl Source for Union {
         &self.warnings
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::Context;
+    use crate::layout::Reading;
+    use crate::manifest;
+    use crate::transport::Blob;
+    use crate::transport::layout::LayoutSource;
+
+    /// A layout whose index names `content` (as a blob of no known type).
+    fn layout(content: &str, name: &str) -> (tempfile::TempDir, Box<dyn Source>) {
+        let temp = tempfile::tempdir().unwrap();
+        let mut desc = Descriptor::of("application/x-test", content.as_bytes());
+        let path = temp.path().join(desc.digest.blob_path());
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+        desc.annotate(crate::descriptor::ANNOTATION_NAME, name);
+        std::fs::write(temp.path().join("index.json"), manifest::index(&[desc])).unwrap();
+        std::fs::write(temp.path().join("oci-layout"), crate::layout::tables::MARKER).unwrap();
+        let source = LayoutSource::open(temp.path(), Reading::default(), &Context::default());
+        (temp, Box::new(source.unwrap()))
+    }
+
+    #[test]
+    fn a_blob_comes_from_the_part_that_has_it() {
+        let parts = [("one", "a:1"), ("two", "b:1"), ("one", "c:1")].map(|(c, n)| layout(c, n));
+        let (temps, sources): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+        let parts = sources.into_iter().map(|source| (source.roots().to_vec(), source));
+        let parts = parts.map(|(roots, source)| (source, roots)).collect();
+        let union = Union::new("all".into(), parts);
+        let names: Vec<Vec<String>> = union
+            .roots()
+            .iter()
+            .map(|root| root.names.iter().map(|name| name.familiar()).collect())
+            .collect();
+        assert_eq!(names, [vec!["a:1", "c:1"], vec!["b:1"]]);
+        let ctx = Context::default();
+        for (root, want) in union.roots().iter().zip(["one", "two"]) {
+            let bytes = Blob::new(&union, root.desc.clone(), &ctx).bytes(10).unwrap();
+            assert_eq!(bytes, want.as_bytes());
+        }
+        let gone = Descriptor::of("application/x-test", b"gone");
+        assert!(!union.has(&gone).unwrap());
+        assert!(Blob::new(&union, gone, &ctx).bytes(10).is_err());
+        drop(temps);
+    }
+}

@@ -135,7 +135,7 @@ pub(crate) struct Course {
     /// Stop at the first image that fails, with nothing published
     #[arg(long)]
     pub(crate) fail_fast: bool,
-    /// Remove at the destination what is not in the list
+    /// Remove beneath DST what is not in the list
     #[arg(long)]
     pub(crate) delete: bool,
     /// Do not ask before removing
