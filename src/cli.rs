@@ -35,6 +35,7 @@ mod rmi;
 mod run;
 mod save;
 mod signals;
+mod sync;
 mod table;
 mod tag;
 mod template;
@@ -82,6 +83,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Search(args) => remote::search(args, &run),
         Verb::Delete(args) => remote::delete(args, &run),
         Verb::Copy(args) => copy::run(args, &run),
+        Verb::Sync(args) => sync::run(args, &run),
         Verb::Verify(args) => verify::run(args, &run),
         Verb::Ls(args) => ls::run(args, &run),
         Verb::Diff(args) => diff::run(args, &run),

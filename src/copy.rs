@@ -23,7 +23,7 @@ use ship::Arrivals;
 
 pub use policy::Policy;
 pub use report::{Changed, Damage, Failed, Published, Report};
-pub use walk::{Manifest, Missing, Node, Tree, glance, walk};
+pub use walk::{Child, Manifest, Missing, Node, Tree, glance, walk};
 
 /// Copies roots from a source to a sink and completes the sink.
 ///
@@ -39,25 +39,43 @@ pub fn copy(
     policy: &Policy,
     ctx: &Context,
 ) -> Result<Report> {
-    let mut report = Report::default();
-    let arrivals = transfer(from, to.as_ref(), roots, policy, ctx, &mut report)?;
+    let report = attempt(from, to, roots, policy, ctx)?;
     if report.published.is_empty()
         && let Some(failed) = report.failed.first()
         && !policy.survey
     {
         return Err(failed.error());
     }
-    for Refused { root, error } in to.finish()? {
-        report
-            .published
-            .retain(|p| p.root.desc.digest != root.desc.digest || p.root.names != root.names);
-        report.failed.push(Failed { title: root.title(), errors: vec![error] });
-    }
-    arrivals.done();
     match report.failed.first() {
         Some(failed) if !policy.survey && !policy.keep_going => Err(failed.error()),
         _ => Ok(report),
     }
+}
+
+/// Like [`copy`], but with `policy.keep_going` the report is given even when every root failed.
+///
+/// # Errors
+/// As [`copy`].
+pub fn attempt(
+    from: &dyn Source,
+    to: Box<dyn Sink>,
+    roots: &[Root],
+    policy: &Policy,
+    ctx: &Context,
+) -> Result<Report> {
+    let mut report = Report::default();
+    let arrivals = transfer(from, to.as_ref(), roots, policy, ctx, &mut report)?;
+    if report.published.is_empty() && !report.failed.is_empty() && !policy.survey {
+        return Ok(report);
+    }
+    for Refused { root, error } in to.finish()? {
+        report.published.retain(|p| {
+            p.root.desc.digest != root.desc.digest || p.target.digest != root.desc.digest
+        });
+        report.failed.push(Failed::new(&root, error));
+    }
+    arrivals.done();
+    Ok(report)
 }
 
 fn transfer(
@@ -106,7 +124,8 @@ fn transfer(
         } else if !tolerant {
             return Err(errors.swap_remove(0).input_or(from.place()));
         }
-        report.failed.push(Failed { title: tree.root.title(), errors });
+        let (title, digest) = (tree.root.title(), tree.root.desc.digest);
+        report.failed.push(Failed { title, digest, errors });
     }
     report.changed = shipped.changed();
     report.stored = shipped.stored;
@@ -136,7 +155,7 @@ fn wanting(
             }
             Ok(_) => wanting.push(root.clone()),
             Err(error) if policy.keep_going && !stops(&error) => {
-                report.failed.push(Failed { title: root.title(), errors: vec![error] });
+                report.failed.push(Failed::new(root, error));
             }
             Err(error) => return Err(error),
         }

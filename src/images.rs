@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::copy::{Manifest, Tree, glance};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::layout::docker;
+use crate::layout::{docker, sidecar_of};
 use crate::media_type::Role;
 use crate::platform::Platform;
 use crate::reference::Reference;
@@ -247,12 +247,12 @@ pub fn name_companions(source: &dyn Source, roots: &mut Vec<Root>, ctx: &Context
 }
 
 /// What a companion refers to, by its annotation, its cosign tag or its own `subject`.
-fn subject_of(source: &dyn Source, root: &Root, ctx: &Context) -> Option<Digest> {
+pub fn subject_of(source: &dyn Source, root: &Root, ctx: &Context) -> Option<Digest> {
     if let Some(text) = root.desc.annotation(crate::descriptor::ANNOTATION_SUBJECT) {
         return text.parse().ok();
     }
-    let tags = root.names.iter().filter_map(Reference::tag).chain(root.label.as_deref());
-    if let Some(subject) = tags.filter_map(crate::layout::sidecar_of).next() {
+    let tags = root.names.iter().filter_map(Reference::tag);
+    if let Some(subject) = root.label.as_deref().into_iter().chain(tags).find_map(sidecar_of) {
         return Some(subject);
     }
     let blob = crate::transport::Blob::new(source, root.desc.clone(), ctx);

@@ -85,11 +85,11 @@ fn fail(sandbox: &Sandbox, from: &str, more: &[(&str, &str)]) -> Ran {
 fn an_unknown_host() {
     let sandbox = Sandbox::new();
     let from = "docker://name.invalid/x:v1";
-    let ran = run::run(&sandbox, &["copy", "--retry", "1", from, "oci:out"]);
+    let ran = run::run(&sandbox, &["copy", "--retry-times", "1", from, "oci:out"]);
     nothing_left(&sandbox, "out");
     one_line(&ran, 5, &["name.invalid"]);
     small().write(&sandbox.path("in"));
-    let ran = run::run(&sandbox, &["copy", "--retry", "1", "oci:in", from]);
+    let ran = run::run(&sandbox, &["copy", "--retry-times", "1", "oci:in", from]);
     one_line(&ran, 5, &["name.invalid"]);
 }
 
@@ -97,7 +97,7 @@ fn an_unknown_host() {
 fn nobody_listens() {
     let sandbox = Sandbox::new();
     let from = format!("docker://127.0.0.1:{}/x:v1", net::free_port());
-    let ran = run::run(&sandbox, &["copy", "--retry", "0", &from, "oci:out"]);
+    let ran = run::run(&sandbox, &["copy", "--retry-times", "0", &from, "oci:out"]);
     one_line(&ran, 5, &[&from[9..from.len() - 5], "refused"]);
 }
 
@@ -273,7 +273,7 @@ fn what_a_bad_proxy_always_does_is_said() {
         let proxy = Proxy::start(&mock.address(), vec![Rule::always(blobs, fault)]);
         let sandbox = Sandbox::new();
         let from = format!("docker://{}/x:{TAG}", proxy.address());
-        let ran = run::run(&sandbox, &["copy", "--retry", "2", &from, "oci:out"]);
+        let ran = run::run(&sandbox, &["copy", "--retry-times", "2", &from, "oci:out"]);
         nothing_left(&sandbox, "out");
         assert!(codes.contains(&ran.code), "{words}: {} {}", ran.code, ran.stderr);
         one_line(&ran, ran.code, &[]);

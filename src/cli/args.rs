@@ -13,6 +13,8 @@ use super::registries::{RegistryFlags, SideFlags};
 use super::remote::{DeleteArgs, DigestArgs, SearchArgs, TagsArgs};
 use super::run::Run;
 
+use super::sync::args::SyncArgs;
+
 /// Container image archives for offline environments.
 #[derive(Parser, Debug)]
 #[command(
@@ -194,6 +196,8 @@ pub(crate) enum Verb {
     Prune(PruneArgs),
     /// Copy images from any place to any place
     Copy(CopyArgs),
+    /// Bring many images from one place to another
+    Sync(Box<SyncArgs>),
     /// Check every size, digest and diff id
     Verify(VerifyArgs),
     /// List the images of an archive or directory, without loading it
@@ -647,6 +651,7 @@ impl Verb {
     pub(crate) fn network(&self, run: &Run) -> Result<Option<Network>> {
         let flags = match self {
             Self::Copy(args) => return args.sides.network(run).map(Some),
+            Self::Sync(args) => return args.sides.network(run).map(Some),
             Self::Save(args) => &args.registry,
             Self::Load(args) => &args.registry,
             Self::Export(args) => &args.registry,

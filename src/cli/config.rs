@@ -8,7 +8,7 @@ use imgpack::{Error, Kind, Result};
 use super::args::Cli;
 
 /// Flags that belong to one call and are never a default.
-const NO_DEFAULT: [&str; 10] = [
+const NO_DEFAULT: [&str; 21] = [
     "get_login",
     "output",
     "input",
@@ -19,6 +19,17 @@ const NO_DEFAULT: [&str; 10] = [
     "digestfile",
     "created",
     "name",
+    "file",
+    "from_k8s",
+    "from_compose",
+    "lock",
+    "lock_out",
+    "report",
+    "retry",
+    "emit",
+    "src",
+    "dest",
+    "yes",
 ];
 
 /// The command with all its defaults in place.

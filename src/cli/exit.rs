@@ -8,7 +8,7 @@ use super::hints;
 use super::run::Run;
 
 /// Exit code of a kind of error; the table is in the README.
-fn status(kind: Kind) -> u8 {
+pub(crate) fn status(kind: Kind) -> u8 {
     match kind {
         Kind::Closed => 0,
         Kind::Other | Kind::Unsupported | Kind::Conflict => 1,

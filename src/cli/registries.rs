@@ -104,8 +104,8 @@ pub(crate) struct RegistryFlags {
     #[arg(long, hide_short_help = true)]
     pub(crate) fetch_foreign: bool,
     /// Tries without any progress before giving up
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    pub(crate) retry: u32,
+    #[arg(long, visible_alias = "retries", value_name = "N", default_value_t = 8)]
+    pub(crate) retry_times: u32,
     /// Longest wait between tries, unless the registry asks for more
     #[arg(long, value_name = "SECONDS", default_value_t = 30, hide_short_help = true)]
     pub(crate) retry_max_delay: u64,
@@ -195,7 +195,7 @@ impl RegistryFlags {
         settings.credentials = self.creds.as_ref().map(login).transpose()?;
         settings.mirrors = self.mirror.iter().map(|text| mirror(text)).collect::<Result<_>>()?;
         settings.fetch_foreign = self.fetch_foreign;
-        settings.retries = self.retry;
+        settings.retries = self.retry_times;
         settings.longest_wait = Duration::from_secs(self.retry_max_delay);
         settings.limit_rate = self.limit_rate.as_deref().map(rate).transpose()?;
         settings.style = style(&self.registry_profile)?;
@@ -371,7 +371,7 @@ mod tests {
 
     #[test]
     fn every_flag_reaches_the_settings() {
-        let words = "--ca-cert a --ca-cert b --client-cert c --client-key k --plain-http --insecure --insecure-registry h:1 --trust-realm r --mirror docker.io=m:5000 --fetch-foreign --retry 3 --limit-rate 5M --registry-profile chunk:16";
+        let words = "--ca-cert a --ca-cert b --client-cert c --client-key k --plain-http --insecure --insecure-registry h:1 --trust-realm r --mirror docker.io=m:5000 --fetch-foreign --retry-times 3 --limit-rate 5M --registry-profile chunk:16";
         let got = settings(words, Side::Source).unwrap();
         assert_eq!(got.ca_certs, [PathBuf::from("a"), PathBuf::from("b")]);
         assert_eq!(got.client_cert, Some(("c".into(), "k".into())));

@@ -39,6 +39,8 @@ pub struct Published {
     pub image_id: Option<Digest>,
     /// Whether it stood there already, so that nothing was sent.
     pub unchanged: bool,
+    /// Every blob of its graph that is present, each once.
+    pub blobs: Vec<Descriptor>,
 }
 
 /// One image that failed.
@@ -46,11 +48,17 @@ pub struct Published {
 pub struct Failed {
     /// Its name, or its digest.
     pub title: String,
+    /// The digest of its root at the source.
+    pub digest: Digest,
     /// Everything that is wrong with it; at least one.
     pub errors: Vec<Error>,
 }
 
 impl Failed {
+    pub(super) fn new(root: &Root, error: Error) -> Self {
+        Self { title: root.title(), digest: root.desc.digest, errors: vec![error] }
+    }
+
     /// The first error, naming the image.
     pub fn error(&self) -> Error {
         match self.errors.first() {
@@ -96,7 +104,13 @@ impl Report {
     pub(super) fn unchanged(&mut self, root: &Root, target: &Descriptor, ctx: &Context) {
         ctx.progress.event(Event::Published(&root.title()));
         let (root, target) = (root.clone(), target.clone());
-        self.published.push(Published { root, target, image_id: None, unchanged: true });
+        self.published.push(Published {
+            root,
+            target,
+            image_id: None,
+            unchanged: true,
+            blobs: Vec::new(),
+        });
     }
 
     pub(super) fn seal(
@@ -109,11 +123,11 @@ impl Report {
         let target = sealed.root.desc.clone();
         let image = crate::layout::tables::for_this_machine(&sealed.images);
         let image_id = image.map(|i| i.config.digest);
-        let title = sealed.root.title();
+        let (title, blobs) = (sealed.root.title(), sealed.blobs.clone());
         to.publish(sealed)?;
         ctx.progress.event(Event::Published(&title));
         let root = tree.root.clone();
-        self.published.push(Published { root, target, image_id, unchanged: false });
+        self.published.push(Published { root, target, image_id, unchanged: false, blobs });
         Ok(())
     }
 }

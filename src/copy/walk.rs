@@ -144,10 +144,7 @@ pub(super) fn all(
 ) -> Vec<Result<Tree, Failed>> {
     let walk = |root: &Root| {
         let tree = one(from, root, accepts, policy, ctx);
-        tree.map_err(|error| Failed {
-            title: root.title(),
-            errors: vec![error.input_or(from.place())],
-        })
+        tree.map_err(|error| Failed::new(root, error.input_or(from.place())))
     };
     if from.remote() {
         // Waiting is not computing: as many as there are jobs, and none of the pool's threads.
@@ -303,7 +300,9 @@ impl Walker<'_> {
             manifest::Kind::Index(entries) => self.index(desc, bytes, entries, depth, any),
             manifest::Kind::Manifest { config, layers } => {
                 let node = self.manifest(desc, bytes, config, layers, image)?;
-                let wanted = any || depth > 0 || self.wants(node.platform.as_ref());
+                // A chart or another artifact runs nowhere, so no platform is against it.
+                let artifact = node.config_bytes.is_none() && node.platform.is_none();
+                let wanted = any || depth > 0 || artifact || self.wants(node.platform.as_ref());
                 Ok(wanted.then_some(Node::Manifest(node)))
             }
         }

@@ -66,7 +66,8 @@ impl Keychain {
     /// `Denied` when a helper that is named cannot be asked, `Malformed` when a file cannot be understood,
     /// `Missing` when `--authfile` names one that is not there, `Io`.
     pub fn find(&self, host: &str, repository: &str, ctx: &Context) -> Result<Option<Credential>> {
-        match &self.settings.credentials {
+        let of_host = self.settings.hosts.get(host).and_then(|h| h.login.as_ref());
+        match of_host.or(self.settings.credentials.as_ref()) {
             Some(login) => Ok(Some(Credential::Basic(login.clone()))),
             None => self.find_stored(host, repository, ctx),
         }

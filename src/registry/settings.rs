@@ -69,6 +69,15 @@ pub enum TransferStyle {
     Chunked(u64),
 }
 
+/// How one host is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostSettings {
+    /// User and password.
+    pub login: Option<Login>,
+    /// A directory of certificates.
+    pub cert_dir: Option<PathBuf>,
+}
+
 /// What one side of a transfer needs to know.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -80,6 +89,8 @@ pub struct Settings {
     pub root: PathBuf,
     /// User and password that go before every file.
     pub credentials: Option<Login>,
+    /// What is said of single hosts, before anything that is said of all.
+    pub hosts: BTreeMap<String, HostSettings>,
     /// The one credentials file to read, instead of the usual ones.
     pub authfile: Option<PathBuf>,
     /// Speak plain http to every registry.
@@ -129,6 +140,7 @@ impl Default for Settings {
             user_id: 0,
             root: PathBuf::from("/"),
             credentials: None,
+            hosts: BTreeMap::new(),
             authfile: None,
             plain_http: false,
             insecure: false,

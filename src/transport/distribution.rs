@@ -184,7 +184,9 @@ impl LayoutTree {
     fn add(&mut self, source: LayoutSource, repository: &str) {
         for root in source.roots() {
             let mut root = root.clone();
-            let named = root.label.as_deref().filter(|l| crate::reference::is_tag(l));
+            // A tag beside a full name is that name's own.
+            let bare = root.label.as_deref().filter(|_| root.names.is_empty());
+            let named = bare.filter(|l| crate::reference::is_tag(l));
             if let Some(name) = named.and_then(|tag| format!("{repository}:{tag}").parse().ok()) {
                 root.names.push(name);
             }

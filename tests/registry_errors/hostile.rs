@@ -42,7 +42,7 @@ impl Rig {
     }
 
     pub(crate) fn run(&self, args: &[&str]) -> Ran {
-        let retry = if args[0] == "login" { &[][..] } else { &["--retry", "2"] };
+        let retry = if args[0] == "login" { &[][..] } else { &["--retry-times", "2"] };
         run::begin(&self.sandbox, &[args, retry].concat(), &[("REGISTRY_AUTH_FILE", &self.auth)])
             .wait()
     }

@@ -193,7 +193,7 @@ fn no_secret_is_ever_shown() {
             let typed = args.contains(&url.as_str());
             let with = [args, &["-vv", "--log-file", "log"][..]].concat();
             let retry: &[&str] =
-                if matches!(args[0], "copy" | "tags") { &["--retry", "1"] } else { &[] };
+                if matches!(args[0], "copy" | "tags") { &["--retry-times", "1"] } else { &[] };
             let mut command = sandbox.command(&[&with[..], retry].concat());
             command.env("REGISTRY_AUTH_FILE", &auth);
             command.stdin(std::process::Stdio::piped());

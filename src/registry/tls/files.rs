@@ -94,7 +94,8 @@ pub(super) fn of_host(settings: &Settings, host: &str) -> Result<Given> {
         }
         containerd(settings, host, &mut given)?;
     }
-    if let Some(dir) = &settings.cert_dir {
+    let of_host = settings.hosts.get(host).and_then(|h| h.cert_dir.as_ref());
+    if let Some(dir) = of_host.or(settings.cert_dir.as_ref()) {
         if !dir.is_dir() {
             return Err(missing(dir));
         }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::context::Context;
 use crate::error::Result;
 use crate::registry::Registries;
-use crate::registry::settings::Settings;
+use crate::registry::settings::{HostSettings, Login, Settings};
 
 /// How the registries of a run are reached.
 #[derive(Clone, Default)]
@@ -36,6 +36,24 @@ impl Network {
         // Beside the uploads that were cut off.
         let memory = from.state.as_deref().and_then(Path::parent).map(Path::to_path_buf);
         Self { from, to, companions: true, memory, opened: Arc::default() }
+    }
+
+    /// Says how one host of the side that is read is reached.
+    pub fn reach(
+        &mut self,
+        host: &str,
+        login: Option<&Login>,
+        cert_dir: Option<&PathBuf>,
+        verify: Option<bool>,
+    ) {
+        // What is said of the source is not said of the destination.
+        self.to.get_or_insert_with(|| self.from.clone());
+        let settings = HostSettings { login: login.cloned(), cert_dir: cert_dir.cloned() };
+        self.from.hosts.insert(host.to_owned(), settings);
+        if verify == Some(false) {
+            self.from.insecure_hosts.push(host.to_owned());
+        }
+        self.opened = Arc::default();
     }
 
     /// The side that is read.

@@ -1,0 +1,204 @@
+//! `sync`: many images between registries, directories and archives.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::Path;
+
+use imgpack::io::output::Output;
+use imgpack::sync::local::Local;
+use imgpack::sync::registries::Everywhere;
+use imgpack::sync::report::Status;
+use imgpack::sync::{Prepared, SyncReport, emit, plan::Plan, prepare};
+use imgpack::{Error, Kind, Result};
+
+use super::run::Run;
+use super::{exit, human, out};
+
+pub(super) mod args;
+mod job;
+
+use args::SyncArgs;
+
+pub(crate) fn run(args: &SyncArgs, run: &Run) -> Result<u8> {
+    let json = match args.course.format.as_str() {
+        "text" => false,
+        "json" => true,
+        other => {
+            let what = format!("--format {other:?}: want text or json");
+            return Err(Error::new(Kind::Usage, what));
+        }
+    };
+    let text = |(key, value): (OsString, OsString)| {
+        Some((key.into_string().ok()?, value.into_string().ok()?))
+    };
+    let variables: BTreeMap<String, String> = std::env::vars_os().filter_map(text).collect();
+    let Some(job) = job::job(args, &variables)? else {
+        return out::line("Nothing failed; nothing to try again").map(|()| 0);
+    };
+    let mut env = run.env_forcing(args.course.force);
+    for (host, access) in &job.selection.access {
+        env.network.reach(host, access.login.as_ref(), access.cert_dir.as_ref(), access.tls_verify);
+    }
+    let plain_http = env.network.to.as_ref().unwrap_or(&env.network.from).plain_http;
+    let temporary = env.temporary.clone();
+    let scratch = move || {
+        let dir = imgpack::io::dir::Dir::open(&temporary)?;
+        Ok(std::sync::Arc::new(imgpack::io::scratch::Scratch::create(dir)?))
+    };
+    let opener = Everywhere::new(Local::new(env.clone(), Box::new(scratch)), env);
+    let prepared = prepare(&job, &opener, run.ctx())?;
+    if let Some(path) = &args.course.lock_out {
+        write(path, &prepared.lock().to_bytes(), run)?;
+    }
+    if args.course.dry_run {
+        let plan = prepared.plan(&opener, run.ctx())?;
+        run.finish();
+        return show(&plan, json);
+    }
+    confirm(&prepared, args.course.yes)?;
+    let report = prepared.run(&opener, run.ctx())?;
+    run.finish();
+    if let Some(path) = &args.course.report {
+        let mut text = serde_json::to_vec_pretty(&report.to_value()).unwrap_or_default();
+        text.push(b'\n');
+        write(path, &text, run)?;
+    }
+    for pair in args.course.emit.chunks_exact(2) {
+        let dir = Path::new(&pair[1]);
+        let sync = run.ctx().sync;
+        for warning in emit::write(dir, pair[0].parse()?, &report.moved, plain_http, sync)? {
+            run.ctx().warn(&warning);
+        }
+    }
+    if json {
+        out::line(&report.to_value().to_string())?;
+    } else if !args.course.quiet {
+        say(&report)?;
+    }
+    verdict(&report, run)
+}
+
+/// Writes a file that appears whole or not at all; an older one is replaced.
+fn write(path: &Path, bytes: &[u8], run: &Run) -> Result<()> {
+    let mut output = Output::create(path, true, run.ctx().sync)?;
+    output.write_all(bytes)?;
+    output.commit()
+}
+
+/// Shows what would be removed and asks; fails when nobody can be asked.
+fn confirm(prepared: &Prepared<'_>, yes: bool) -> Result<()> {
+    let removals = prepared.removals();
+    if removals.is_empty() || yes {
+        return Ok(());
+    }
+    for name in removals {
+        out::error_line(&format!("would remove: {}", name.familiar()));
+    }
+    let asked = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    if !asked {
+        let what = format!("{} images would be removed; confirm with --yes", removals.len());
+        return Err(Error::new(Kind::Usage, what));
+    }
+    let mut stderr = std::io::stderr().lock();
+    let _ = write!(stderr, "Remove {} images at the destination? [y/N] ", removals.len());
+    let _ = stderr.flush();
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    read.map_err(|e| Error::io(Path::new("standard input"), "reading", &e))?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Usage, "nothing was done: removing was not confirmed"))
+}
+
+/// The plan of a dry run.
+fn show(plan: &Plan, json: bool) -> Result<u8> {
+    let code = if plan.failed.is_empty() { 0 } else { 9 };
+    if json {
+        return out::line(&plan.to_value().to_string()).map(|()| code);
+    }
+    let mut there = 0;
+    for image in plan.images.iter().filter(|image| !image.companion) {
+        there += usize::from(image.unchanged);
+        let what = if image.unchanged {
+            "there".to_owned()
+        } else {
+            format!("copy {}", human::size(image.bytes))
+        };
+        let to = image.destination.as_ref().filter(|to| to.to_string() != image.source);
+        let to = to.map(|to| format!(" -> {to}")).unwrap_or_default();
+        out::line(&format!("{what:<12} {}{to}", image.source))?;
+    }
+    for name in &plan.removals {
+        out::line(&format!("{:<12} {}", "remove", name.familiar()))?;
+    }
+    for (_, why) in &plan.failed {
+        out::error_line(&format!("imgpack: {}", imgpack::text::escape_long(why)));
+    }
+    let images = plan.images.iter().filter(|image| !image.companion).count();
+    out::line(&format!(
+        "{images} images, {there} already there; {} blobs, {} to send of {}",
+        plan.blobs - plan.present_blobs,
+        human::size(plan.to_send()),
+        human::size(plan.bytes),
+    ))?;
+    Ok(code)
+}
+
+/// One line for each image, and one for all.
+fn say(report: &SyncReport) -> Result<()> {
+    for entry in report.entries.iter().filter(|entry| !entry.companion) {
+        let name = match &entry.destination {
+            Some(name) => name.familiar(),
+            None => imgpack::text::escape(&entry.source).into_owned(),
+        };
+        let digest = entry.digest.map(|digest| format!(" {digest}")).unwrap_or_default();
+        match entry.status {
+            Status::Copied => out::line(&format!("Copied image: {name}{digest}"))?,
+            Status::Unchanged => out::line(&format!("Unchanged image: {name}{digest}"))?,
+            Status::Deleted => out::line(&format!("Removed image: {name}"))?,
+            Status::Failed | Status::Skipped => {}
+        }
+    }
+    let count = |status| report.count(status);
+    let mut parts = vec![
+        format!("{} copied", count(Status::Copied)),
+        format!("{} unchanged", count(Status::Unchanged)),
+    ];
+    for (status, word) in
+        [(Status::Failed, "failed"), (Status::Skipped, "skipped"), (Status::Deleted, "removed")]
+    {
+        if count(status) > 0 {
+            parts.push(format!("{} {word}", count(status)));
+        }
+    }
+    out::line(&format!("{}; {} sent", parts.join(", "), human::size(report.totals.bytes_sent)))
+}
+
+/// A line for each failure, and the exit code.
+fn verdict(report: &SyncReport, run: &Run) -> Result<u8> {
+    for warning in report.warnings.iter().filter(|warning| warning.starts_with("nothing was")) {
+        run.ctx().warn(warning);
+    }
+    let failures = report.entries.iter().filter_map(|entry| Some((entry, entry.error.as_ref()?)));
+    let lines: Vec<String> = failures
+        .map(|(entry, error)| {
+            let named = error.subject().is_some_and(|subject| entry.source.ends_with(subject));
+            if named { error.to_string() } else { format!("{}: {error}", entry.source) }
+        })
+        .collect();
+    let Some(error) = report.error() else {
+        lines.iter().for_each(|line| run.ctx().warn(line));
+        return Ok(0);
+    };
+    if let ([_], false) = (&lines[..], error.kind() == Kind::Partial) {
+        return Err(error);
+    }
+    for line in lines {
+        let line = format!("imgpack: {}", imgpack::text::escape_long(&line));
+        out::error_line(&line);
+        run.log(&line);
+    }
+    Ok(exit::status(error.kind()))
+}

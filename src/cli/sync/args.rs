@@ -1,0 +1,204 @@
+//! What can be typed after `sync`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::super::registries::SideFlags;
+
+#[derive(Args, Debug)]
+#[command(
+    override_usage = "imgpack sync MODE [OPTIONS] [SRC] DST\n       \
+                      imgpack sync --src TRANSPORT --dest TRANSPORT [OPTIONS] SRC DST",
+    after_help = "\
+Modes:
+  registry-to-dir   dir-to-registry   registry-to-registry   dir-to-dir
+  archive-to-registry   registry-to-archive
+A directory that is written is one OCI layout. One that is read may also be a folder of archives,
+layouts or skopeo's directories.
+
+Lists hold one of these on a line; a plain name means its tag latest, SRC alone all tags:
+  nginx:1.27   nginx@sha256:...   'nginx:1.*'   'nginx:>=1.2 <2'   'nginx:/^1\\.[0-9]+$/'   'quay.io/*'
+
+Examples:
+  imgpack sync registry-to-dir -f images.txt ./usb
+  imgpack sync registry-to-dir quay.io/coreos/etcd:v3.5.9 ./usb
+  imgpack sync dir-to-registry ./usb registry.local:5000
+  imgpack sync dir-to-registry ./usb registry.local:5000/mirror --emit containerd ./nodes
+  imgpack sync registry-to-registry -f sync.yaml registry.local:5000 --dry-run
+  imgpack sync archive-to-registry images.tar registry.local:5000
+  imgpack sync --src yaml --dest docker sync.yaml registry.local:5000/repo
+
+Exit code: 0 everything is there, 9 some images failed (the others are there), otherwise that of the
+one error there was."
+)]
+pub(crate) struct SyncArgs {
+    /// MODE, SRC and DST; SRC may be left out where a list says which images of registries
+    #[arg(required = true, num_args = 1..=3, value_name = "MODE SRC DST", hide = true)]
+    pub(crate) words: Vec<String>,
+    /// Transport of the source, as skopeo has it
+    #[arg(short, long, value_name = "TRANSPORT", requires = "dest")]
+    pub(crate) src: Option<From>,
+    /// Transport of the destination, as skopeo has it
+    #[arg(short, long, value_name = "TRANSPORT", requires = "src")]
+    pub(crate) dest: Option<To>,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    #[command(flatten)]
+    pub(crate) names: Names,
+    #[command(flatten)]
+    pub(crate) intake: Intake,
+    #[command(flatten)]
+    pub(crate) course: Course,
+    #[command(flatten)]
+    pub(crate) sides: SideFlags,
+}
+
+/// Which images.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Which images")]
+pub(crate) struct Which {
+    /// Read a list: references, hauler's Images, or skopeo's sync YAML
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Vec<PathBuf>,
+    /// Images that Kubernetes YAML or rendered charts name
+    #[arg(long, value_name = "DIR|FILE")]
+    pub(crate) from_k8s: Vec<PathBuf>,
+    /// Images that a Compose file names
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from_compose: Vec<PathBuf>,
+    /// Keep only images for these platforms (OS/ARCH[/VARIANT], comma separated)
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+    pub(crate) platform: Vec<String>,
+    /// All tags of what a list names without one
+    #[arg(long, conflicts_with = "semver")]
+    pub(crate) all_tags: bool,
+    /// Tags within RANGE of what is named without one
+    #[arg(long, value_name = "RANGE")]
+    pub(crate) semver: Option<String>,
+    /// Everything in the registry SRC
+    #[arg(long)]
+    pub(crate) catalog: bool,
+    /// Replay a lock file: exactly these digests
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "from_k8s", "from_compose", "retry"])]
+    pub(crate) lock: Option<PathBuf>,
+    /// Only what failed, from the report of an earlier run
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "from_k8s", "from_compose"])]
+    pub(crate) retry: Option<PathBuf>,
+    /// Leave signatures, attestations and other referrers behind
+    #[arg(long)]
+    pub(crate) no_companions: bool,
+}
+
+/// What images are called at the destination.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Names at the destination")]
+pub(crate) struct Names {
+    /// Put a path before every name
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) prefix: Option<String>,
+    /// Take N components, or the components PREFIX, from the front of every path
+    #[arg(long, value_name = "N|PREFIX")]
+    pub(crate) strip: Vec<String>,
+    /// Replace a registry or the beginning of a name; the longest that fits counts
+    #[arg(long, value_name = "FROM=TO")]
+    pub(crate) map: Vec<String>,
+    /// A pattern for every name: {registry} {repository} {name} {tag} {digest}
+    #[arg(long, value_name = "TEMPLATE", conflicts_with_all = ["prefix", "strip", "map"])]
+    pub(crate) rename: Option<String>,
+    /// Keep the registry as part of the path
+    #[arg(long)]
+    pub(crate) scoped: bool,
+    /// Put SUFFIX behind every tag
+    #[arg(long, value_name = "SUFFIX")]
+    pub(crate) append_suffix: Option<String>,
+}
+
+/// What may come in.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Intake")]
+pub(crate) struct Intake {
+    /// Take only images whose name fits (docker.io/library/*, quay.io/**)
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) allow: Vec<String>,
+    /// Take only images with a cosign signature by a key in FILE (PEM, ECDSA P-256)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) verify_key: Vec<PathBuf>,
+}
+
+/// How the run goes, and what it leaves.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "The run")]
+pub(crate) struct Course {
+    /// Print the plan and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Go on when an image fails (the default; exit 9)
+    #[arg(long, conflicts_with = "fail_fast")]
+    pub(crate) keep_going: bool,
+    /// Stop at the first image that fails, with nothing published
+    #[arg(long)]
+    pub(crate) fail_fast: bool,
+    /// Remove beneath DST what is not in the list
+    #[arg(long)]
+    pub(crate) delete: bool,
+    /// Do not ask before removing
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Write what happened to FILE, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// Write every reference with its digest to FILE
+    #[arg(long, value_name = "FILE")]
+    pub(crate) lock_out: Option<PathBuf>,
+    /// Write what nodes need into DIR: containerd, podman, docker, k3s or kustomize
+    #[arg(long, value_names = ["FORM", "DIR"], num_args = 2)]
+    pub(crate) emit: Vec<String>,
+    /// Recode layers: gzip, zstd or none, with an optional level (gzip:9)
+    #[arg(long, value_name = "ENCODING[:LEVEL]")]
+    pub(crate) compress: Option<String>,
+    /// Do not unpack layers to check their diff ids
+    #[arg(long)]
+    pub(crate) no_unpack_check: bool,
+    /// Overwrite an existing archive
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// text or json
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: String,
+    /// Print nothing but errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// All platforms are copied unless --platform says otherwise; taken for skopeo's sake
+    #[arg(short, long, hide = true)]
+    pub(crate) all: bool,
+}
+
+/// Transports of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum From {
+    /// A registry, a repository or an image
+    Docker,
+    /// A directory
+    Dir,
+    /// A sync file
+    Yaml,
+    /// An OCI layout
+    Oci,
+    /// An archive
+    #[value(alias = "docker-archive", alias = "oci-archive")]
+    Archive,
+}
+
+/// Transports of a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum To {
+    /// A registry
+    Docker,
+    /// A directory, written as an OCI layout
+    #[value(alias = "oci")]
+    Dir,
+    /// An archive
+    #[value(alias = "docker-archive", alias = "oci-archive")]
+    Archive,
+}

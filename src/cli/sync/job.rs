@@ -1,0 +1,332 @@
+//! From what was typed to a job of the library: every file that was named is read here.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use imgpack::copy::Policy;
+use imgpack::sync::lock::Lock;
+use imgpack::sync::naming::{Naming, Style};
+use imgpack::sync::policy::Intake;
+use imgpack::sync::select::{
+    self, Bare, Selection, TagFilter, Wanted, compose, kubernetes, list, yaml,
+};
+use imgpack::sync::signature::Key;
+use imgpack::sync::{End, SyncJob, report};
+use imgpack::{Error, Kind, Result};
+
+use super::args::{From, SyncArgs, To};
+
+/// The words of a command line, told apart.
+struct Words<'a> {
+    from: From,
+    to: To,
+    /// Whether skopeo's spelling was used.
+    skopeo: bool,
+    source: Option<&'a str>,
+    target: &'a str,
+}
+
+const MODES: [(&str, From, To); 7] = [
+    ("registry-to-dir", From::Docker, To::Dir),
+    ("dir-to-registry", From::Dir, To::Docker),
+    ("registry-to-registry", From::Docker, To::Docker),
+    ("dir-to-dir", From::Dir, To::Dir),
+    ("archive-to-registry", From::Archive, To::Docker),
+    ("registry-to-archive", From::Docker, To::Archive),
+    ("archive-to-dir", From::Archive, To::Dir),
+];
+
+/// A job from the command line; `variables` fill in Compose files. Nothing when there is nothing to
+/// try again.
+///
+/// # Errors
+/// `Usage`, and those of the files that are named.
+pub(super) fn job(
+    args: &SyncArgs,
+    variables: &BTreeMap<String, String>,
+) -> Result<Option<SyncJob>> {
+    let words = words(args)?;
+    let from = match words.from {
+        From::Docker | From::Yaml => End::Registry,
+        From::Dir | From::Oci => End::Dir(path(words.source, &["dir:", "oci:"])?.into()),
+        From::Archive => {
+            End::Archive(path(words.source, &["docker-archive:", "oci-archive:"])?.into())
+        }
+    };
+    let to = match words.to {
+        To::Docker => End::Registry,
+        To::Dir => End::Dir(path(Some(words.target), &["dir:", "oci:"])?.into()),
+        To::Archive => {
+            End::Archive(path(Some(words.target), &["docker-archive:", "oci-archive:"])?.into())
+        }
+    };
+    if from == to && from != End::Registry {
+        return Err(usage("source and destination are the same place"));
+    }
+    if !args.course.emit.is_empty() && to != End::Registry {
+        return Err(usage("--emit needs a registry as the destination"));
+    }
+    let pins = match &args.which.lock {
+        Some(file) => {
+            let text = select::read(file)?;
+            Some(Lock::parse(text.as_bytes()).map_err(|e| e.input_or(file.display().to_string()))?)
+        }
+        None => None,
+    };
+    let Some(selection) = selection(args, &words, variables)? else { return Ok(None) };
+    if from == End::Registry && selection.is_empty() && pins.is_none() {
+        return Err(usage("say which images: SRC, -f FILE, --from-k8s or --from-compose"));
+    }
+    Ok(Some(SyncJob {
+        naming: naming(args, &words)?,
+        intake: intake(args)?,
+        companions: !args.which.no_companions,
+        delete: args.course.delete,
+        policy: policy(args)?,
+        from,
+        to,
+        selection,
+        pins,
+    }))
+}
+
+fn words(args: &SyncArgs) -> Result<Words<'_>> {
+    let words: Vec<&str> = args.words.iter().map(String::as_str).collect();
+    let (skopeo, from, to, rest) = match (args.src, args.dest) {
+        (Some(from), Some(to)) => (true, from, to, &words[..]),
+        _ => {
+            let mode = MODES.iter().find(|(name, _, _)| *name == words[0]);
+            let Some((_, from, to)) = mode else {
+                let names: Vec<&str> = MODES.iter().map(|(name, _, _)| *name).collect();
+                let word = imgpack::text::escape(words[0]);
+                return Err(usage(&format!("unknown mode {word:?}: want {}", names.join(", "))));
+            };
+            (false, *from, *to, &words[1..])
+        }
+    };
+    let (source, target) = match rest {
+        [source, target] => (Some(*source), *target),
+        // Lists name the images of registries in full.
+        [target] if from == From::Docker => (None, *target),
+        _ => return Err(usage("say where from and where to: SRC DST")),
+    };
+    Ok(Words { from, to, skopeo, source, target })
+}
+
+fn path<'a>(text: Option<&'a str>, schemes: &[&str]) -> Result<&'a str> {
+    let text = text.unwrap_or_default();
+    let bare = schemes.iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or(text);
+    if bare.is_empty() { Err(usage("a path is empty")) } else { Ok(bare) }
+}
+
+/// Everything that is wanted. Nothing when an earlier run left nothing to try again.
+fn selection(
+    args: &SyncArgs,
+    words: &Words<'_>,
+    variables: &BTreeMap<String, String>,
+) -> Result<Option<Selection>> {
+    let which = &args.which;
+    let filter = match &which.semver {
+        Some(range) => Some(TagFilter::semver(range)?),
+        None => which.all_tags.then_some(TagFilter::All),
+    };
+    let bare = filter.clone().map_or(Bare::Latest, Bare::Tags);
+    let mut selection = Selection::default();
+    for file in &which.file {
+        selection.extend(list::file(file, &bare)?);
+    }
+    for file in &which.from_k8s {
+        selection.extend(kubernetes::path(file)?);
+    }
+    for file in &which.from_compose {
+        selection.extend(compose::file(file, variables)?);
+    }
+    let lists = which.file.len() + which.from_k8s.len() + which.from_compose.len();
+    if let Some(file) = &which.retry {
+        let text = select::read(file)?;
+        let again = report::retry(text.as_bytes());
+        selection.extend(again.map_err(|e| e.input_or(file.display().to_string()))?);
+        if selection.is_empty() {
+            return Ok(None);
+        }
+    } else if lists > 0 && selection.is_empty() {
+        // Nothing wanted must not become everything.
+        return Err(Error::missing("the lists name no images"));
+    }
+    match (words.from, words.source) {
+        (From::Yaml, Some(file)) => {
+            let text = select::read(Path::new(file))?;
+            let found = yaml::parse(&text).map_err(|e| e.input_or(file))?;
+            selection.extend(found);
+        }
+        (From::Docker, Some(source)) => {
+            if lists > 0 || which.retry.is_some() || which.lock.is_some() {
+                return Err(usage("leave SRC out where a list names the images"));
+            }
+            selection.add(registry(source, which.catalog, filter)?);
+        }
+        _ if which.catalog => return Err(usage("--catalog needs a registry as SRC")),
+        _ => {}
+    }
+    Ok(Some(selection))
+}
+
+/// What a registry as SRC means: a whole one, a repository or an image.
+fn registry(source: &str, catalog: bool, filter: Option<TagFilter>) -> Result<Wanted> {
+    let bare = source.strip_prefix("docker://").unwrap_or(source);
+    if catalog {
+        return select::domain_of(bare).map(Wanted::Catalog);
+    }
+    let host = bare.split(':').next().unwrap_or_default();
+    let plain = !bare.contains(['/', '@', '*', '<', '>', '=', ' ']);
+    if plain && (host.contains('.') || host == "localhost") {
+        let bare = imgpack::text::escape(bare);
+        return Err(usage(&format!("{bare} is a whole registry; name a repository, or --catalog")));
+    }
+    // As skopeo has it: a repository without a tag is all of its tags.
+    select::item(bare, &Bare::Tags(filter.unwrap_or(TagFilter::All)))
+}
+
+fn naming(args: &SyncArgs, words: &Words<'_>) -> Result<Naming> {
+    let names = &args.names;
+    let base = if words.to == To::Docker { Some(words.target.parse()?) } else { None };
+    let style = match (names.scoped, words.skopeo) {
+        (true, _) => Style::Scoped,
+        (false, true) => Style::Last,
+        (false, false) => Style::Path,
+    };
+    Ok(Naming {
+        base,
+        style,
+        maps: names.map.iter().map(|text| text.parse()).collect::<Result<_>>()?,
+        strip: names.strip.iter().map(|text| text.parse()).collect::<Result<_>>()?,
+        prefix: names.prefix.clone(),
+        suffix: names.append_suffix.clone(),
+        template: names.rename.as_deref().map(str::parse).transpose()?,
+    })
+}
+
+fn intake(args: &SyncArgs) -> Result<Intake> {
+    let allow = args.intake.allow.iter().map(|text| text.parse()).collect::<Result<_>>()?;
+    let mut keys = Vec::new();
+    for file in &args.intake.verify_key {
+        // A key that cannot be used lets nothing in.
+        let read = select::read(file).and_then(|text| Key::parse_all(&text));
+        let shown = file.display().to_string();
+        keys.extend(read.map_err(|e| e.kind_as(Kind::Policy).input_or(shown))?);
+    }
+    Ok(Intake { allow, keys })
+}
+
+fn policy(args: &SyncArgs) -> Result<Policy> {
+    let platforms = args.which.platform.iter().map(|p| p.parse()).collect::<Result<_>>()?;
+    let compress = match &args.course.compress {
+        Some(text) => Some(text.parse().map_err(|e: Error| e.kind_as(Kind::Usage))?),
+        None => None,
+    };
+    Ok(Policy {
+        platforms,
+        compress,
+        unpack: !args.course.no_unpack_check,
+        keep_going: !args.course.fail_fast,
+        ..Policy::default()
+    })
+}
+
+fn usage(what: &str) -> Error {
+    Error::new(Kind::Usage, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::args::{Cli, Verb};
+
+    fn parse(line: &str) -> Result<SyncJob> {
+        let typed = std::iter::once("imgpack").chain(line.split_whitespace());
+        let cli = Cli::try_parse_from(typed).map_err(|e| usage(&e.to_string()))?;
+        let Verb::Sync(args) = cli.verb else { panic!("{line}") };
+        Ok(job(&args, &BTreeMap::new())?.expect("a job"))
+    }
+
+    #[test]
+    fn both_spellings_make_the_same_job() {
+        for (line, from, to, wanted, style) in [
+            (
+                "sync registry-to-dir quay.io/a/b ./usb",
+                End::Registry,
+                End::Dir("./usb".into()),
+                "quay.io/a/b:*",
+                Style::Path,
+            ),
+            (
+                "sync --src docker --dest dir quay.io/a/b:1 ./usb",
+                End::Registry,
+                End::Dir("./usb".into()),
+                "quay.io/a/b:1",
+                Style::Last,
+            ),
+            (
+                "sync dir-to-registry dir:usb docker://r.local:5000/x --scoped",
+                End::Dir("usb".into()),
+                End::Registry,
+                "",
+                Style::Scoped,
+            ),
+            (
+                "sync registry-to-archive --catalog r.local:5000 x.tar",
+                End::Registry,
+                End::Archive("x.tar".into()),
+                "r.local:5000/*",
+                Style::Path,
+            ),
+            (
+                "sync registry-to-dir --semver >=1 nginx usb",
+                End::Registry,
+                End::Dir("usb".into()),
+                "docker.io/library/nginx:>=1",
+                Style::Path,
+            ),
+            (
+                "sync -s oci -d docker usb r.local",
+                End::Dir("usb".into()),
+                End::Registry,
+                "",
+                Style::Last,
+            ),
+        ] {
+            let job = parse(line).unwrap();
+            let shown: Vec<String> = job.selection.wanted.iter().map(ToString::to_string).collect();
+            assert_eq!((job.from, job.to), (from, to), "{line}");
+            assert_eq!(shown.join(" "), wanted, "{line}");
+            assert_eq!(job.naming.style, style, "{line}");
+            assert!(job.policy.keep_going && job.companions);
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for line in [
+            "sync",
+            "sync nowhere-to-dir a b",
+            "sync dir-to-registry usb",
+            "sync dir-to-registry usb registry",
+            "sync dir-to-dir usb usb",
+            "sync registry-to-dir usb",
+            "sync registry-to-dir quay.io usb",
+            "sync registry-to-dir localhost:5000 usb",
+            "sync registry-to-dir -f no-such-file usb",
+            "sync registry-to-dir a b c d",
+            "sync --src docker a b",
+            "sync dir-to-registry --rename {name} --prefix x usb r.local",
+            "sync dir-to-dir --emit k3s out a b",
+            "sync dir-to-dir --catalog a b",
+            "sync dir-to-registry --map x usb r.local",
+            "sync dir-to-registry --keep-going --fail-fast usb r.local",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+}

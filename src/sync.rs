@@ -1,0 +1,33 @@
+//! Many images from one place to another: chosen, checked, renamed, copied once, accounted for.
+//!
+//! It knows no protocol and no flag: places are reached through an [`Opener`], a [`SyncJob`] says what
+//! is wanted. [`prepare`] decides everything before a byte is sent, so that a plan can be shown and
+//! collisions and refusals come first; [`Prepared::run`] is one call of the engine for all that is not
+//! there yet.
+
+mod companions;
+pub mod emit;
+pub mod folder;
+pub mod job;
+pub mod local;
+pub mod lock;
+pub mod naming;
+pub mod opener;
+pub mod plan;
+pub mod policy;
+mod prepare;
+pub mod registries;
+pub mod report;
+pub mod resolve;
+mod run;
+pub mod select;
+pub mod signature;
+#[cfg(test)]
+mod tests;
+pub mod union;
+
+pub use job::{End, SyncJob};
+pub use opener::{Opened, Opener};
+pub use prepare::{Prepared, prepare};
+pub use report::SyncReport;
+pub use run::run;

@@ -1,0 +1,231 @@
+//! What nodes need to find mirrored images: mirror configuration of engines, image rewrites.
+//!
+//! It restarts nothing and writes only beneath the directory it is given. Each form is made from the
+//! same list: what an image was called, and what it is called now.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::str::FromStr;
+
+use crate::digest::Digest;
+use crate::error::{Error, Kind, Result};
+use crate::io::dir::Dir;
+use crate::reference::Reference;
+
+pub mod containerd;
+pub mod docker;
+pub mod k3s;
+pub mod kustomize;
+pub mod podman;
+
+/// An image that has another name now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// What it was called.
+    pub from: Reference,
+    /// What it is called at the destination.
+    pub to: Reference,
+    /// Its digest there.
+    pub digest: Digest,
+}
+
+/// Who is to find the images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `certs.d/<host>/hosts.toml`.
+    Containerd,
+    /// A file for `registries.conf.d`; CRI-O and buildah read it too.
+    Podman,
+    /// `daemon.json`, and a script for what that cannot say.
+    Docker,
+    /// `registries.yaml` of k3s and RKE2.
+    K3s,
+    /// A kustomize component that rewrites images.
+    Kustomize,
+}
+
+impl FromStr for Form {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Ok(match text {
+            "containerd" => Self::Containerd,
+            "podman" => Self::Podman,
+            "docker" => Self::Docker,
+            "k3s" | "rke2" => Self::K3s,
+            "kustomize" => Self::Kustomize,
+            other => {
+                let other = crate::text::escape(other);
+                let want = "want containerd, podman, docker, k3s or kustomize";
+                return Err(Error::new(Kind::Usage, format!("unknown form {other:?}: {want}")));
+            }
+        })
+    }
+}
+
+/// One file: its path, relative, and its text.
+pub type File = (String, String);
+
+/// Files and what they cannot say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Emitted {
+    /// The files, sorted by path.
+    pub files: Vec<File>,
+    /// Images that this form cannot lead to.
+    pub warnings: Vec<String>,
+}
+
+/// Makes the files of one form. `plain_http` says that the destination speaks no TLS.
+pub fn files(form: Form, moved: &[Moved], plain_http: bool) -> Emitted {
+    let mirrors = Mirrors::of(moved);
+    let mut emitted = match form {
+        Form::Containerd => containerd::files(&mirrors, plain_http),
+        Form::Podman => podman::files(&mirrors, plain_http),
+        Form::Docker => docker::files(&mirrors, moved, plain_http),
+        Form::K3s => k3s::files(&mirrors, plain_http),
+        Form::Kustomize => kustomize::files(moved),
+    };
+    if form != Form::Kustomize && form != Form::Docker {
+        // A mirror is asked for the tag that was asked of the registry.
+        let renamed = moved.iter().filter(|m| m.from.tag() != m.to.tag());
+        emitted.warnings.extend(
+            renamed
+                .map(|m| format!("{} has another tag at {}: no mirror leads there", m.from, m.to)),
+        );
+    }
+    emitted.files.sort();
+    emitted
+}
+
+/// Makes the files of one form and writes them beneath `dir`.
+///
+/// # Errors
+/// `Io`.
+pub fn write(
+    dir: &Path,
+    form: Form,
+    moved: &[Moved],
+    plain_http: bool,
+    sync: bool,
+) -> Result<Vec<String>> {
+    let Emitted { files, warnings } = files(form, moved, plain_http);
+    Dir::create(dir)?;
+    for (path, text) in &files {
+        let (below, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let mut at = dir.to_path_buf();
+        at.extend(below.split('/'));
+        std::fs::create_dir_all(&at).map_err(|e| Error::io(&at, "making", &e))?;
+        Dir::open(&at)?.replace(name, text.as_bytes(), sync)?;
+    }
+    Ok(warnings)
+}
+
+/// Where the images of one registry went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// All beneath these paths, each `host/path` or `host`: a path of the old registry follows.
+    Beneath(BTreeSet<String>),
+    /// Each repository where it went: path in the old registry, and the new `host/path`.
+    Each(BTreeMap<String, BTreeSet<String>>),
+}
+
+/// Every registry that images came from, and the way to them now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mirrors(pub BTreeMap<String, Way>);
+
+impl Mirrors {
+    fn of(moved: &[Moved]) -> Self {
+        let mut repositories: BTreeMap<&str, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
+        for m in moved.iter().filter(|m| m.from.repository() != m.to.repository()) {
+            let of = repositories.entry(m.from.domain()).or_default();
+            of.entry(m.from.path().to_owned()).or_default().insert(m.to.repository());
+        }
+        let way = |each: BTreeMap<String, BTreeSet<String>>| {
+            let stems: Option<BTreeSet<String>> = each
+                .iter()
+                .flat_map(|(path, now)| now.iter().map(move |to| (path, to)))
+                .map(|(path, to)| Some(to.strip_suffix(path)?.strip_suffix('/')?.to_owned()))
+                .collect();
+            stems.map_or(Way::Each(each), Way::Beneath)
+        };
+        Self(repositories.into_iter().map(|(host, each)| (host.to_owned(), way(each))).collect())
+    }
+}
+
+/// `http://` or `https://`.
+pub(crate) fn scheme(plain_http: bool) -> &'static str {
+    if plain_http { "http://" } else { "https://" }
+}
+
+/// A host and what follows it.
+pub(crate) fn split(repository: &str) -> (&str, &str) {
+    repository.split_once('/').unwrap_or((repository, ""))
+}
+
+/// The first lines of every file that has comments.
+pub(crate) const HEAD: &str = "# Written by imgpack sync.\n";
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn moved(names: &[(&str, &str)]) -> Vec<Moved> {
+        names
+            .iter()
+            .map(|(from, to)| Moved {
+                from: from.parse().unwrap(),
+                to: to.parse().unwrap(),
+                digest: Digest::of(from.as_bytes()),
+            })
+            .collect()
+    }
+
+    /// Two registries whose paths were kept, one of them beneath a path.
+    pub(crate) fn regular() -> Vec<Moved> {
+        moved(&[
+            ("nginx:1", "r.local:5000/library/nginx:1"),
+            ("redis:7", "r.local:5000/library/redis:7"),
+            ("quay.io/a/b:1", "r.local:5000/quay/a/b:1"),
+        ])
+    }
+
+    /// One registry whose repositories went to other paths.
+    pub(crate) fn irregular() -> Vec<Moved> {
+        moved(&[("nginx:1", "r.local:5000/web:1"), ("me/app:2", "r.local:5000/app:2")])
+    }
+
+    #[test]
+    fn a_way_is_a_path_where_all_images_went_beneath_it() {
+        let set = |text: &str| BTreeSet::from([text.to_owned()]);
+        let mirrors = Mirrors::of(&regular()).0;
+        assert_eq!(mirrors["docker.io"], Way::Beneath(set("r.local:5000")));
+        assert_eq!(mirrors["quay.io"], Way::Beneath(set("r.local:5000/quay")));
+        let Way::Each(each) = &Mirrors::of(&irregular()).0["docker.io"] else { panic!() };
+        assert_eq!(each["library/nginx"], set("r.local:5000/web"));
+        assert!(Mirrors::of(&moved(&[("r.local/a:1", "r.local/a:1")])).0.is_empty());
+    }
+
+    #[test]
+    fn files_have_names_that_every_file_system_takes() {
+        let temp = tempfile::tempdir().unwrap();
+        let all = moved(&[("r.one:5000/a:1", "r.local:5000/a:1"), ("nginx:1", "r.local:5000/x:2")]);
+        for form in ["containerd", "podman", "docker", "k3s", "kustomize"] {
+            let dir = temp.path().join(form);
+            write(&dir, form.parse().unwrap(), &all, true, false).unwrap();
+            let files = files(form.parse().unwrap(), &all, true).files;
+            assert!(!files.is_empty());
+            for (path, text) in files {
+                assert!(!path.contains([':', '\\', '*', '?', '"', '<', '>', '|']), "{path}");
+                assert_eq!(std::fs::read_to_string(dir.join(path)).unwrap(), text);
+            }
+        }
+        assert!("ctr".parse::<Form>().is_err());
+    }
+
+    #[test]
+    fn a_changed_tag_is_told_where_no_mirror_leads_there() {
+        let all = moved(&[("nginx:1", "r.local/library/nginx:2")]);
+        assert_eq!(files(Form::K3s, &all, false).warnings.len(), 1);
+        assert!(files(Form::Kustomize, &all, false).warnings.is_empty());
+    }
+}

@@ -1,0 +1,152 @@
+//! A directory as a source: one layout, or a folder of archives, layouts and skopeo's directories.
+//!
+//! It asks no registry. What cannot be opened is told and hides no others. skopeo's directories
+//! carry no names; `skopeo sync` puts them into the path (`registry/path:tag`), and that is read back.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use walkdir::WalkDir;
+
+use crate::error::{Error, Kind, Result};
+use crate::io::scratch::Scratch;
+use crate::reference::Reference;
+use crate::sync::opener::Opened;
+use crate::sync::union::Union;
+use crate::transport::distribution::{LayoutTree, storage_of};
+use crate::transport::table::{Env, Place, Scheme};
+use crate::transport::{Root, Source};
+
+/// Most archives, layouts and directories of one folder.
+const MAX_PARTS: usize = 10_000;
+
+type Scratches<'a> = dyn Fn() -> Result<Arc<Scratch>> + 'a;
+
+/// Opens a directory.
+///
+/// # Errors
+/// `Missing`, `Malformed` when it holds no images, `Io`.
+pub fn open(path: &Path, env: &Env, scratch: &Scratches<'_>) -> Result<Opened> {
+    let shown = path.display().to_string();
+    if !path.is_dir() {
+        let what = if path.exists() { "is no directory" } else { "no such file or directory" };
+        return Err(Error::missing(what).input(shown));
+    }
+    let has = |name: &str| path.join(name).exists();
+    let skopeo = is_skopeo(path);
+    let unpacked = has("manifest.json") || has("repositories");
+    let one = has("index.json") || has("oci-layout") || storage_of(path).is_some() || unpacked;
+    if one && !skopeo {
+        return Ok(Opened { source: source(path, env, scratch)?, failed: Vec::new() });
+    }
+    let mut folder = Folder { env, scratch, parts: Vec::new(), failed: Vec::new() };
+    if skopeo {
+        folder.skopeo(path, path.file_name().and_then(|n| n.to_str()).unwrap_or_default());
+    } else {
+        folder.walk(path)?;
+    }
+    if folder.parts.is_empty() {
+        return Err(match folder.failed.into_iter().next() {
+            Some((_, error)) => error,
+            None => Error::malformed("holds no images").input(shown),
+        });
+    }
+    let source = Box::new(Union::new(shown, folder.parts));
+    Ok(Opened { source, failed: folder.failed })
+}
+
+/// Opens a file or directory that is one place.
+///
+/// # Errors
+/// Those of the place.
+pub fn source(path: &Path, env: &Env, scratch: &Scratches<'_>) -> Result<Box<dyn Source>> {
+    // Not parsed: a path may begin with what looks like a scheme.
+    let place = Place { scheme: Scheme::Path, path: path.to_path_buf(), image: None };
+    place.source(env, scratch)
+}
+
+struct Folder<'a> {
+    env: &'a Env,
+    scratch: &'a Scratches<'a>,
+    parts: Vec<(Box<dyn Source>, Vec<Root>)>,
+    failed: Vec<(String, Error)>,
+}
+
+impl Folder<'_> {
+    fn walk(&mut self, base: &Path) -> Result<()> {
+        let mut layouts = false;
+        let mut walk = WalkDir::new(base).min_depth(1).sort_by_file_name().into_iter();
+        while let Some(entry) = walk.next() {
+            self.env.ctx.check()?;
+            let entry = entry.map_err(|e| {
+                Error::new(Kind::Io, e.to_string()).input(base.display().to_string())
+            })?;
+            let path = entry.path();
+            let name = entry.file_name().to_string_lossy();
+            if entry.file_type().is_dir() {
+                if name.starts_with(".imgpack-") {
+                    walk.skip_current_dir();
+                } else if path.join("oci-layout").is_file() {
+                    layouts = true;
+                    walk.skip_current_dir();
+                } else if is_skopeo(path) {
+                    let below = path.strip_prefix(base).unwrap_or(path);
+                    self.skopeo(path, below.to_str().unwrap_or_default());
+                    walk.skip_current_dir();
+                }
+            } else if entry.file_type().is_file() && is_archive(&name) {
+                let opened = source(path, self.env, self.scratch);
+                self.add(path, opened.map(|source| (source.roots().to_vec(), source)));
+            }
+            if self.parts.len() > MAX_PARTS {
+                let what = format!("holds more than {MAX_PARTS} archives and directories");
+                return Err(Error::malformed(what).input(base.display().to_string()));
+            }
+        }
+        if layouts {
+            let tree = LayoutTree::open(base, self.env.reading, &self.env.ctx);
+            self.add(base, tree.map(|tree| (tree.roots().to_vec(), Box::new(tree) as _)));
+        }
+        Ok(())
+    }
+
+    fn skopeo(&mut self, path: &Path, name: &str) {
+        let name = name.parse::<Reference>().ok().map(Reference::or_latest);
+        let opened = source(path, self.env, self.scratch).map(|source| {
+            let mut roots = source.roots().to_vec();
+            roots.iter_mut().for_each(|root| root.names.extend(name.clone()));
+            (roots, source)
+        });
+        self.add(path, opened);
+    }
+
+    fn add(&mut self, path: &Path, opened: Result<(Vec<Root>, Box<dyn Source>)>) {
+        match opened {
+            Ok((roots, source)) => self.parts.push((source, roots)),
+            Err(e) => {
+                let shown = path.display().to_string();
+                self.failed.push((shown.clone(), e.input_or(shown)));
+            }
+        }
+    }
+}
+
+fn is_skopeo(path: &Path) -> bool {
+    path.join("version").is_file() && path.join("manifest.json").is_file()
+}
+
+fn is_archive(name: &str) -> bool {
+    const ENDINGS: [&str; 10] = [
+        ".tar",
+        ".tar.gz",
+        ".tgz",
+        ".tar.zst",
+        ".tzst",
+        ".tar.zstd",
+        ".tar.xz",
+        ".txz",
+        ".tar.bz2",
+        ".tbz2",
+    ];
+    !name.starts_with('.') && ENDINGS.iter().any(|ending| name.ends_with(ending))
+}

@@ -1,0 +1,427 @@
+//! The first half of a sync: everything that is decided before a byte is sent.
+//!
+//! It writes nothing. Names are resolved, checked against the intake policy, renamed and searched for
+//! collisions; what the destination has already is found with one question for each name.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use crate::context::Context;
+use crate::digest::Digest;
+use crate::error::{Error, Kind, Result};
+use crate::reference::Reference;
+use crate::sync::companions::{self, Image};
+use crate::sync::job::{End, SyncJob};
+use crate::sync::lock::{Lock, Pinned};
+use crate::sync::naming;
+use crate::sync::opener::Opener;
+use crate::sync::report::{Entry, Status};
+use crate::sync::resolve::{self, Resolved};
+use crate::sync::select::{Selection, Wanted};
+use crate::transport::{Root, Source};
+
+/// One name of an image.
+#[derive(Clone, Debug)]
+pub(super) struct Name {
+    /// At the source; none for an image without one.
+    pub source: Option<Reference>,
+    /// As it was asked for, perhaps with a digest too; what a report says and a retry asks again.
+    pub asked: Option<Reference>,
+    /// At the destination.
+    pub target: Option<Reference>,
+    /// What lies there under that name.
+    pub before: Option<Digest>,
+    /// Whether nothing has to be done for it.
+    pub unchanged: bool,
+}
+
+/// One image or companion to be brought over.
+#[derive(Clone, Debug)]
+pub(super) struct Item {
+    /// As the source has it.
+    pub root: Root,
+    /// Its names; at least one, perhaps an empty one.
+    pub names: Vec<Name>,
+}
+
+impl Item {
+    /// What is to be copied: the root under those of its new names that lack it.
+    pub(super) fn to_copy(&self) -> Option<Root> {
+        let open: Vec<&Name> = self.names.iter().filter(|name| !name.unchanged).collect();
+        if open.is_empty() {
+            return None;
+        }
+        let names: Vec<Reference> = open.iter().filter_map(|name| name.target.clone()).collect();
+        // A label is what an image has instead of a name.
+        let label = self.root.label.clone().filter(|_| names.is_empty());
+        Some(Root { names, label, ..self.root.clone() })
+    }
+}
+
+/// A sync that is ready to run.
+pub struct Prepared<'j> {
+    pub(super) job: &'j SyncJob,
+    pub(super) source: Option<Box<dyn Source>>,
+    pub(super) items: Vec<Item>,
+    pub(super) entries: Vec<Entry>,
+    pub(super) removals: Vec<Reference>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Decides everything.
+///
+/// # Errors
+/// `Conflict` when two images would get one name; those of the places; the first failure of an image
+/// when the job does not keep going; `Interrupted`.
+pub fn prepare<'j>(job: &'j SyncJob, opener: &dyn Opener, ctx: &Context) -> Result<Prepared<'j>> {
+    let mut prepared = Prepared {
+        job,
+        source: None,
+        items: Vec::new(),
+        entries: Vec::new(),
+        removals: Vec::new(),
+        warnings: job.selection.warnings.clone(),
+    };
+    let wanted = locked(&job.selection, job.pins.as_ref());
+    prepared.open(&wanted, opener, ctx)?;
+    prepared.ask(opener)?;
+    prepared.find_removals(opener)?;
+    for warning in &prepared.warnings {
+        ctx.warn(warning);
+    }
+    Ok(prepared)
+}
+
+/// What a lock file pins, each reference with its digest; without one the selection.
+fn locked(selection: &Selection, pins: Option<&Lock>) -> Vec<Wanted> {
+    let Some(lock) = pins else { return selection.wanted.clone() };
+    let exact = |(name, pinned): (&Reference, &Pinned)| {
+        let text = match name.tag() {
+            Some(tag) => format!("{}:{tag}@{}", name.repository(), pinned.digest),
+            None => name.to_string(),
+        };
+        text.parse().unwrap_or_else(|_| name.with_digest(pinned.digest))
+    };
+    lock.images.iter().map(|pin| Wanted::Image(exact(pin))).collect()
+}
+
+impl Prepared<'_> {
+    fn open(&mut self, wanted: &[Wanted], opener: &dyn Opener, ctx: &Context) -> Result<()> {
+        let job = self.job;
+        let remote = job.from == End::Registry;
+        let mut resolved = Resolved::default();
+        if remote {
+            resolved = resolve::at_registries(wanted, opener, ctx)?;
+            self.allow(&mut resolved)?;
+            if resolved.names.is_empty() {
+                return self.note(resolved.failed);
+            }
+        }
+        let companions = job.companions || job.intake.wants_signatures();
+        let opened = opener.source(&job.from, &resolved.names, companions)?;
+        resolved.failed.extend(opened.failed);
+        let source = opened.source;
+        self.warnings.extend(source.warnings().iter().cloned());
+        let roots = source.roots();
+        let everything = !remote && wanted.is_empty();
+        if everything {
+            let images = roots.iter().filter(|root| !root.companion);
+            resolved.names = images.flat_map(|root| root.names.clone()).collect();
+        } else if !remote {
+            let found = resolve::among(wanted, roots);
+            resolved.names = found.names;
+            resolved.failed.extend(found.failed);
+        }
+        if !remote {
+            self.allow(&mut resolved)?;
+        }
+        let mut chosen = Chosen::default();
+        let known: HashSet<String> = resolved.failed.iter().map(|(what, _)| what.clone()).collect();
+        for name in &resolved.names {
+            match resolve::find(name, roots) {
+                Some(at) => chosen.add(&roots[at], Some(name.clone())),
+                None if known.contains(&name.to_string()) => {}
+                None => resolved.failed.push((name.to_string(), Error::missing("is not there"))),
+            }
+        }
+        let bare = roots.iter().filter(|root| !root.companion && root.names.is_empty());
+        for root in bare.filter(|_| everything) {
+            match recorded(root) {
+                Some(name) => match job.intake.allows(&name) {
+                    Ok(()) => chosen.add(root, Some(name)),
+                    Err(e) => resolved.failed.push((name.to_string(), e)),
+                },
+                None if job.intake.allow.is_empty() => chosen.add(root, None),
+                None => {
+                    let what = "it has no name that could be allowed";
+                    resolved.failed.push((root.title(), Error::new(Kind::Policy, what)));
+                }
+            }
+        }
+        self.note(resolved.failed)?;
+        self.name(chosen, source.as_ref(), ctx)?;
+        if job.companions {
+            self.follow(source.as_ref(), remote, ctx)?;
+        }
+        self.source = Some(source);
+        Ok(())
+    }
+
+    /// Takes out what the intake policy does not let in by its name.
+    fn allow(&mut self, resolved: &mut Resolved) -> Result<()> {
+        let mut kept = Vec::new();
+        for name in std::mem::take(&mut resolved.names) {
+            match self.job.intake.allows(&name) {
+                Ok(()) => kept.push(name),
+                Err(e) => self.note(vec![(name.to_string(), e)])?,
+            }
+        }
+        resolved.names = kept;
+        Ok(())
+    }
+
+    /// Checks signatures and gives the chosen images their new names.
+    fn name(&mut self, chosen: Chosen, source: &dyn Source, ctx: &Context) -> Result<()> {
+        let job = self.job;
+        for (root, names) in chosen.0 {
+            ctx.check()?;
+            let known: Vec<Reference> = names.iter().flatten().cloned().collect();
+            if let Err(e) = job.intake.signed(source, &root, &known, ctx) {
+                let all = names.iter().map(|name| (title(&root, name.as_ref()), e.clone()));
+                self.note(all.collect())?;
+                continue;
+            }
+            let mut item = Item { root, names: Vec::new() };
+            for asked in names {
+                let name = asked.as_ref().map(resolve::called);
+                let target = match &name {
+                    None => None,
+                    Some(name) => match job.naming.apply(name, &item.root.desc.digest) {
+                        Ok(target) => Some(target),
+                        Err(e) => {
+                            self.note(vec![(name.to_string(), e)])?;
+                            continue;
+                        }
+                    },
+                };
+                if target.is_none() && job.to == End::Registry {
+                    let what = "has no name, which a registry needs";
+                    self.entries.push(Entry {
+                        status: Status::Skipped,
+                        error: Some(Error::new(Kind::Usage, what).input(item.root.title())),
+                        ..blank(item.root.title())
+                    });
+                    continue;
+                }
+                let (before, unchanged) = (None, false);
+                item.names.push(Name { source: name, asked, target, before, unchanged });
+            }
+            if !item.names.is_empty() {
+                self.items.push(item);
+            }
+        }
+        let mut taken = Vec::new();
+        for item in &self.items {
+            for name in &item.names {
+                if let Some(target) = &name.target {
+                    taken.push((
+                        target,
+                        title(&item.root, name.asked.as_ref()),
+                        &item.root.desc.digest,
+                    ));
+                }
+            }
+        }
+        naming::collisions(
+            taken.iter().map(|(target, source, digest)| (*target, source.as_str(), *digest)),
+        )
+    }
+
+    /// Adds the companions of what was chosen.
+    fn follow(&mut self, source: &dyn Source, remote: bool, ctx: &Context) -> Result<()> {
+        let images: Vec<Image<'_>> = self
+            .items
+            .iter()
+            .map(|item| Image {
+                root: &item.root,
+                sources: item.names.iter().filter_map(|name| name.source.as_ref()).collect(),
+                targets: item.names.iter().filter_map(|name| name.target.as_ref()).collect(),
+            })
+            .collect();
+        let by_digest = self.job.to == End::Registry;
+        let mut found = companions::of(source, &images, remote, by_digest, ctx)?;
+        if let Some(lock) = &self.job.pins {
+            found.retain(|root| lock.companions.contains(&root.desc.digest));
+            let have: HashSet<Digest> = found.iter().map(|root| root.desc.digest).collect();
+            for digest in lock.companions.iter().filter(|digest| !have.contains(digest)) {
+                let what = Error::missing("is locked and not there");
+                self.fail(Entry {
+                    companion: true,
+                    error: Some(what),
+                    ..blank(digest.to_string())
+                })?;
+            }
+        }
+        for root in found {
+            let name =
+                |target| Name { source: None, asked: None, target, before: None, unchanged: false };
+            let mut names: Vec<Name> = root.names.iter().cloned().map(|n| name(Some(n))).collect();
+            if names.is_empty() {
+                names.push(name(None));
+            }
+            self.items.push(Item { root, names });
+        }
+        Ok(())
+    }
+
+    /// Asks the destination what it has.
+    fn ask(&mut self, opener: &dyn Opener) -> Result<()> {
+        let one = |item: &Item, name: &Name| Root {
+            names: name.target.iter().cloned().collect(),
+            ..item.root.clone()
+        };
+        let asked: Vec<Root> = self
+            .items
+            .iter()
+            .flat_map(|item| item.names.iter().map(move |name| one(item, name)))
+            .collect();
+        let mut answers = opener.present(&self.job.to, &asked).into_iter();
+        let mut failed = Vec::new();
+        for item in &mut self.items {
+            let (root, digest) = (item.root.clone(), item.root.desc.digest);
+            item.names.retain_mut(|name| match answers.next() {
+                Some(Ok(before)) => {
+                    name.before = before;
+                    name.unchanged = before == Some(digest);
+                    true
+                }
+                Some(Err(e)) => {
+                    let source = title(&root, name.asked.as_ref());
+                    failed.push(Entry {
+                        destination: name.target.clone(),
+                        companion: root.companion,
+                        error: Some(e),
+                        ..blank(source)
+                    });
+                    false
+                }
+                None => true,
+            });
+        }
+        self.items.retain(|item| !item.names.is_empty());
+        failed.into_iter().try_for_each(|entry| self.fail(entry))
+    }
+
+    /// Finds what left the list: names at the destination that nothing here has, but for companions
+    /// of what stays.
+    fn find_removals(&mut self, opener: &dyn Opener) -> Result<()> {
+        if !self.job.delete {
+            return Ok(());
+        }
+        if self.entries.iter().any(|entry| entry.status == Status::Failed) {
+            let what = "nothing is removed, since not everything that is wanted was found";
+            self.warnings.push(what.into());
+            return Ok(());
+        }
+        let targets = self.items.iter().flat_map(|item| &item.names);
+        let kept: HashSet<&Reference> = targets.filter_map(|name| name.target.as_ref()).collect();
+        let there = opener.names(&self.job.to, self.job.naming.base.as_ref())?;
+        // A signature goes with its image, which the destination sees to.
+        let sidecar = |name: &Reference| {
+            name.tag().is_some_and(|tag| crate::layout::sidecar_of(tag).is_some())
+        };
+        let gone: BTreeSet<Reference> =
+            there.into_iter().filter(|name| !kept.contains(name) && !sidecar(name)).collect();
+        self.removals = gone.into_iter().collect();
+        Ok(())
+    }
+
+    /// Names at the destination that would be removed.
+    pub fn removals(&self) -> &[Reference] {
+        &self.removals
+    }
+
+    /// Every reference with the digest it has.
+    pub fn lock(&self) -> Lock {
+        let mut lock = Lock::default();
+        for item in &self.items {
+            if item.root.companion {
+                lock.companions.insert(item.root.desc.digest);
+                continue;
+            }
+            for name in item.names.iter().filter_map(|name| name.source.as_ref()) {
+                let source = match &self.job.from {
+                    End::Registry => name.repository(),
+                    place => place.to_string(),
+                };
+                let pinned = Pinned {
+                    digest: item.root.desc.digest,
+                    media_type: item.root.desc.media_type.clone(),
+                    size: item.root.desc.size,
+                    source,
+                };
+                lock.images.insert(name.clone(), pinned);
+            }
+        }
+        lock
+    }
+
+    fn note(&mut self, failed: Vec<(String, Error)>) -> Result<()> {
+        failed.into_iter().try_for_each(|(source, error)| {
+            self.fail(Entry { error: Some(error.input_or(source.clone())), ..blank(source) })
+        })
+    }
+
+    /// Notes a failure, or ends the run with it.
+    fn fail(&mut self, entry: Entry) -> Result<()> {
+        match &entry.error {
+            Some(e) if !self.job.policy.keep_going || e.kind() == Kind::Interrupted => {
+                Err(e.clone())
+            }
+            _ => {
+                self.entries.push(entry);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Roots with the names under which they are wanted, each digest once.
+#[derive(Default)]
+struct Chosen(Vec<(Root, Vec<Option<Reference>>)>, HashMap<Digest, usize>);
+
+impl Chosen {
+    fn add(&mut self, root: &Root, name: Option<Reference>) {
+        let at = *self.1.entry(root.desc.digest).or_insert(self.0.len());
+        if at == self.0.len() {
+            self.0.push((root.clone(), Vec::new()));
+        }
+        let names = &mut self.0[at].1;
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+}
+
+/// The name of a root that has only a label: an image that was asked for by its digest.
+fn recorded(root: &Root) -> Option<Reference> {
+    let name: Reference = root.label.as_deref()?.parse().ok()?;
+    (name.digest() == Some(&root.desc.digest)).then_some(name)
+}
+
+/// What an image is called in a report.
+pub(super) fn title(root: &Root, name: Option<&Reference>) -> String {
+    name.map_or_else(|| root.title(), ToString::to_string)
+}
+
+/// An entry about which nothing is known but that it failed.
+pub(super) fn blank(source: String) -> Entry {
+    Entry {
+        source,
+        destination: None,
+        digest: None,
+        status: Status::Failed,
+        error: None,
+        bytes: 0,
+        companion: false,
+    }
+}

@@ -1,0 +1,231 @@
+//! Registries as ends of a sync; directories and archives are left to [`Local`].
+//!
+//! It moves nothing: it opens, asks and deletes. The protocol is in `registry`.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use crate::context::Context;
+use crate::descriptor::Descriptor;
+use crate::digest::Digest;
+use crate::error::{Error, Kind, Result};
+use crate::io::lanes;
+use crate::layout::sidecar_of;
+use crate::reference::Reference;
+use crate::registry::{Registries, Repository, Wanted};
+use crate::sync::job::End;
+use crate::sync::local::Local;
+use crate::sync::naming::Base;
+use crate::sync::opener::{Opened, Opener};
+use crate::transport::registry::{RegistrySink, RegistrySource};
+use crate::transport::table::Env;
+use crate::transport::{Root, Sink};
+
+/// Most questions that a plan asks about blobs; beyond, they are taken to be absent.
+const MAX_QUESTIONS: usize = 5_000;
+
+/// Opens registries, and through [`Local`] everything else.
+pub struct Everywhere {
+    local: Local,
+    env: Env,
+}
+
+impl Everywhere {
+    /// With what opening places needs to know of the run.
+    pub fn new(local: Local, env: Env) -> Self {
+        Self { local, env }
+    }
+
+    fn ctx(&self) -> &Context {
+        &self.env.ctx
+    }
+
+    fn from(&self) -> Result<Arc<Registries>> {
+        self.env.network.source(self.ctx())
+    }
+
+    /// A repository at the destination itself, whatever mirrors there are.
+    fn at_target(&self, name: &Reference) -> Result<Repository> {
+        Ok(self.env.network.sink(self.ctx())?.repository(name)?.direct())
+    }
+
+    fn each<T: Sync, R: Send>(&self, items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+        lanes::each(items, self.ctx().jobs, work)
+    }
+
+    /// Deletes some names of one repository, and then the signatures of what is gone.
+    fn delete_in(&self, names: &[&Reference]) -> Result<Vec<Result<()>>> {
+        let repository = self.at_target(names[0])?;
+        let goes: HashSet<&str> = names.iter().filter_map(|n| n.tag()).collect();
+        let tags = repository.tags()?.unwrap_or_default();
+        let stays: Vec<&String> = tags
+            .iter()
+            .filter(|tag| !goes.contains(tag.as_str()) && sidecar_of(tag).is_none())
+            .collect();
+        let mut kept: Option<BTreeSet<Digest>> = None;
+        let mut gone = BTreeSet::new();
+        let mut done = Vec::new();
+        for name in names {
+            let there = repository.head(wanted(name))?;
+            let Some(there) = there else {
+                done.push(Ok(()));
+                continue;
+            };
+            let mut deleted = repository.delete(wanted(name));
+            let whole = name.tag().is_some()
+                && deleted.as_ref().is_err_and(|e| e.kind() == Kind::Unsupported);
+            if whole {
+                // Without tags of its own to delete, the image goes, if no tag that stays needs it.
+                let digests = match kept.take() {
+                    Some(known) => known,
+                    None => self.digests(&repository, &stays)?,
+                };
+                if !digests.contains(&there.digest) {
+                    deleted = match repository.delete(Wanted::Digest(&there.digest)) {
+                        // Another name of the same image took it along.
+                        Err(e) if e.kind() == Kind::Missing => Ok(()),
+                        other => other,
+                    };
+                }
+                kept = Some(digests);
+            }
+            if deleted.is_ok() {
+                gone.insert(there.digest);
+            }
+            done.push(deleted);
+        }
+        let remaining = match kept {
+            Some(known) => known,
+            None if gone.is_empty() => BTreeSet::new(),
+            None => self.digests(&repository, &stays)?,
+        };
+        for tag in &tags {
+            if sidecar_of(tag).is_some_and(|s| gone.contains(&s) && !remaining.contains(&s)) {
+                self.delete_sidecar(&repository, tag);
+            }
+        }
+        Ok(done)
+    }
+
+    fn delete_sidecar(&self, repository: &Repository, tag: &str) {
+        let by_digest = || {
+            let there = repository.head(Wanted::Tag(tag))?;
+            there.map_or(Ok(()), |desc| repository.delete(Wanted::Digest(&desc.digest)))
+        };
+        if let Err(e) = repository.delete(Wanted::Tag(tag)).or_else(|_| by_digest()) {
+            self.ctx().warn(&format!("{}:{tag}: {e}", repository.name()));
+        }
+    }
+
+    fn digests(&self, repository: &Repository, tags: &[&String]) -> Result<BTreeSet<Digest>> {
+        let heads = self.each(tags, |tag| repository.head(Wanted::Tag(tag)));
+        heads.into_iter().filter_map(|h| h.map(|h| h.map(|d| d.digest)).transpose()).collect()
+    }
+}
+
+fn wanted(name: &Reference) -> Wanted<'_> {
+    match (name.tag(), name.digest()) {
+        (Some(tag), _) => Wanted::Tag(tag),
+        (None, Some(digest)) => Wanted::Digest(digest),
+        (None, None) => Wanted::Tag("latest"),
+    }
+}
+
+impl Opener for Everywhere {
+    fn source(&self, from: &End, wanted: &[Reference], companions: bool) -> Result<Opened> {
+        if *from != End::Registry {
+            return self.local.source(from, wanted, companions);
+        }
+        let (source, unresolved) =
+            RegistrySource::open(&self.from()?, wanted, companions, self.ctx())?;
+        let failed = unresolved.into_iter().map(|(name, e)| (name.to_string(), e)).collect();
+        Ok(Opened { source: Box::new(source), failed })
+    }
+
+    fn tags(&self, repository: &Reference) -> Result<Vec<String>> {
+        let tags = self.from()?.repository(repository)?.tags()?;
+        tags.ok_or_else(|| Error::missing("no such repository in the registry"))
+    }
+
+    fn catalog(&self, domain: &str) -> Result<Vec<String>> {
+        self.from()?.catalog(domain)
+    }
+
+    fn sink(&self, to: &End) -> Result<Box<dyn Sink>> {
+        if *to != End::Registry {
+            return self.local.sink(to);
+        }
+        let network = &self.env.network;
+        let (temporary, memory) = (self.env.temporary.clone(), network.memory.clone());
+        let registries = network.sink(self.ctx())?;
+        Ok(Box::new(RegistrySink::new(registries, temporary, memory, self.ctx())))
+    }
+
+    fn present(&self, to: &End, roots: &[Root]) -> Vec<Result<Option<Digest>>> {
+        if *to != End::Registry {
+            return self.local.present(to, roots);
+        }
+        self.each(roots, |root| {
+            let Some(name) = root.names.first() else { return Ok(None) };
+            let found = self.at_target(name)?.head(wanted(name));
+            Ok(found.map_err(|e| e.input_or(name.familiar()))?.map(|desc| desc.digest))
+        })
+    }
+
+    fn holds(&self, to: &End, names: &[Reference], blobs: &[Descriptor]) -> Vec<bool> {
+        if *to != End::Registry {
+            return self.local.holds(to, names, blobs);
+        }
+        let names: BTreeMap<String, &Reference> =
+            names.iter().map(|name| (name.repository(), name)).collect();
+        if names.len().saturating_mul(blobs.len()) > MAX_QUESTIONS {
+            return vec![false; blobs.len()];
+        }
+        let size = |name: &&Reference, blob: &Descriptor| {
+            let asked = self.at_target(name).and_then(|to| to.blob_size(&blob.digest));
+            asked.is_ok_and(|size| size == Some(blob.size))
+        };
+        self.each(blobs, |blob| names.values().any(|name| size(name, blob)))
+    }
+
+    fn names(&self, to: &End, beneath: Option<&Base>) -> Result<Vec<Reference>> {
+        let (End::Registry, Some(base)) = (to, beneath) else {
+            return self.local.names(to, beneath);
+        };
+        let paths = self.env.network.sink(self.ctx())?.catalog(&base.domain)?;
+        let below = |path: &String| match base.path.as_str() {
+            "" => true,
+            own => path.strip_prefix(own).is_some_and(|r| r.is_empty() || r.starts_with('/')),
+        };
+        let paths: Vec<String> = paths.into_iter().filter(below).collect();
+        let found = self.each(&paths, |path| {
+            let repository: Reference = format!("{}/{path}", base.domain).parse()?;
+            let tags = self.at_target(&repository)?.tags()?.unwrap_or_default();
+            tags.iter().map(|tag| repository.with_tag(tag)).collect::<Result<Vec<_>>>()
+        });
+        let mut names = Vec::new();
+        for some in found {
+            names.extend(some?);
+        }
+        Ok(names)
+    }
+
+    fn delete(&self, to: &End, names: &[Reference]) -> Vec<Result<()>> {
+        if *to != End::Registry {
+            return self.local.delete(to, names);
+        }
+        let mut repositories: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (i, name) in names.iter().enumerate() {
+            repositories.entry(name.repository()).or_default().push(i);
+        }
+        let mut all: Vec<Result<()>> = names.iter().map(|_| Ok(())).collect();
+        for at in repositories.into_values() {
+            let some: Vec<&Reference> = at.iter().map(|i| &names[*i]).collect();
+            match self.delete_in(&some) {
+                Ok(done) => at.into_iter().zip(done).for_each(|(i, one)| all[i] = one),
+                Err(e) => at.into_iter().for_each(|i| all[i] = Err(e.clone())),
+            }
+        }
+        all
+    }
+}

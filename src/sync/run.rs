@@ -1,0 +1,170 @@
+//! The second half of a sync: one copy of everything that is not there, then the account of it.
+//!
+//! It decides nothing. Names are removed only when every image went well.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::context::Context;
+use crate::copy::{self, Report};
+use crate::digest::Digest;
+use crate::error::{Error, Kind, Result};
+use crate::progress::{Event, Progress};
+use crate::sync::emit::Moved;
+use crate::sync::job::SyncJob;
+use crate::sync::opener::Opener;
+use crate::sync::prepare::{Item, Name, Prepared, blank, prepare, title};
+use crate::sync::report::{Entry, Status, SyncReport, Totals};
+use crate::transport::Root;
+
+/// Prepares and runs a job.
+///
+/// # Errors
+/// As [`prepare`] and [`Prepared::run`].
+pub fn run(job: &SyncJob, opener: &dyn Opener, ctx: &Context) -> Result<SyncReport> {
+    prepare(job, opener, ctx)?.run(opener, ctx)
+}
+
+impl Prepared<'_> {
+    /// Copies what is not there, and removes what left the list.
+    ///
+    /// # Errors
+    /// `Interrupted`; the first failure when the job does not keep going. Otherwise failures are in
+    /// the report.
+    pub fn run(self, opener: &dyn Opener, ctx: &Context) -> Result<SyncReport> {
+        let Self { job, source, items, entries, removals, warnings } = self;
+        let mut report = SyncReport { entries, warnings, ..SyncReport::default() };
+        let roots: Vec<Root> = items.iter().filter_map(Item::to_copy).collect();
+        let tally = Arc::new(Tally { to: ctx.progress.clone(), stored: AtomicU64::new(0) });
+        let counted = Context { progress: tally.clone(), ..ctx.clone() };
+        let outcome = match &source {
+            Some(source) if !roots.is_empty() => {
+                let sink = opener.sink(&job.to);
+                let copied = sink.and_then(|sink| {
+                    copy::attempt(source.as_ref(), sink, &roots, &job.policy, &counted)
+                });
+                match copied {
+                    Ok(copied) => Outcome::of(&copied),
+                    Err(e) if ends(&e) || !job.policy.keep_going => return Err(e),
+                    Err(e) => Outcome { fatal: Some(e), ..Outcome::default() },
+                }
+            }
+            _ => Outcome::default(),
+        };
+        let bytes_sent = tally.stored.load(Ordering::Relaxed);
+        report.totals = Totals { bytes_sent, ..outcome.totals };
+        for item in &items {
+            for name in &item.names {
+                let entry = outcome.entry(item, name);
+                let there = matches!(entry.status, Status::Copied | Status::Unchanged);
+                if let (true, Some(from), Some(to), Some(digest)) =
+                    (there, &name.source, &name.target, entry.digest)
+                {
+                    report.moved.push(Moved { from: from.clone(), to: to.clone(), digest });
+                }
+                report.entries.push(entry);
+            }
+        }
+        remove(job, &removals, &mut report, opener);
+        Ok(report)
+    }
+}
+
+fn remove(
+    job: &SyncJob,
+    removals: &[crate::reference::Reference],
+    report: &mut SyncReport,
+    opener: &dyn Opener,
+) {
+    if removals.is_empty() {
+        return;
+    }
+    if report.failed().next().is_some() {
+        report.warnings.push("nothing was removed, since images failed".into());
+        return;
+    }
+    for (name, done) in removals.iter().zip(opener.delete(&job.to, removals)) {
+        let blank = Entry { destination: Some(name.clone()), ..blank(name.to_string()) };
+        report.entries.push(match done {
+            Ok(()) => Entry { status: Status::Deleted, ..blank },
+            Err(e) => Entry { error: Some(e), ..blank },
+        });
+    }
+}
+
+/// Errors that end the run, whatever else went well.
+fn ends(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Interrupted | Kind::Closed)
+}
+
+/// What a copy did, by the digest of the root at the source.
+#[derive(Default)]
+struct Outcome {
+    published: HashMap<Digest, (Digest, u64)>,
+    failed: HashMap<Digest, Error>,
+    totals: Totals,
+    /// What ended the whole copy.
+    fatal: Option<Error>,
+}
+
+impl Outcome {
+    fn of(report: &Report) -> Self {
+        let mut outcome = Self::default();
+        let mut seen: HashSet<Digest> = HashSet::new();
+        for image in &report.published {
+            let bytes = image.blobs.iter().map(|blob| blob.size).sum();
+            outcome.published.insert(image.root.desc.digest, (image.target.digest, bytes));
+            for blob in image.blobs.iter().filter(|blob| seen.insert(blob.digest)) {
+                outcome.totals.blobs += 1;
+                outcome.totals.unique_bytes += blob.size;
+            }
+        }
+        for failed in &report.failed {
+            outcome.failed.insert(failed.digest, failed.error());
+        }
+        outcome.totals.stored = report.stored;
+        outcome.totals.reused = report.reused;
+        outcome
+    }
+
+    fn entry(&self, item: &Item, name: &Name) -> Entry {
+        let digest = &item.root.desc.digest;
+        let entry = Entry {
+            destination: name.target.clone(),
+            companion: item.root.companion,
+            ..blank(title(&item.root, name.asked.as_ref()))
+        };
+        if name.unchanged {
+            return Entry { status: Status::Unchanged, digest: Some(*digest), ..entry };
+        }
+        match self.published.get(digest) {
+            Some((target, bytes)) => {
+                // Of several platforms some were kept before too: it is what it was.
+                let same = name.before == Some(*target);
+                let status = if same { Status::Unchanged } else { Status::Copied };
+                Entry { status, digest: Some(*target), bytes: *bytes, ..entry }
+            }
+            None => {
+                let error = self.failed.get(digest).or(self.fatal.as_ref()).cloned();
+                let lost = || Error::new(Kind::Other, "was not copied");
+                Entry { error: Some(error.unwrap_or_else(lost)), ..entry }
+            }
+        }
+    }
+}
+
+/// Passes events on and counts what is stored.
+struct Tally {
+    to: Arc<dyn Progress>,
+    stored: AtomicU64,
+}
+
+impl Progress for Tally {
+    fn event(&self, event: Event<'_>) {
+        if let Event::Stored(_, bytes) = event {
+            self.stored.fetch_add(bytes, Ordering::Relaxed);
+        }
+        self.to.event(event);
+    }
+}

@@ -1,0 +1,118 @@
+//! hauler's manifests, as far as they name images.
+//!
+//! It reads text and opens nothing. `kind: Images` of `content.hauler.cattle.io`; what else a
+//! manifest wants (charts, files) is said in a warning.
+
+use serde_yaml_ng::Value;
+
+use crate::error::Result;
+use crate::sync::select::{self, Bare, Selection};
+
+/// Whether a YAML text is hauler's: documents with a `kind` and an `apiVersion`.
+pub fn is(text: &str) -> bool {
+    let declares = |key: &str| text.lines().any(|l| l.starts_with(key));
+    declares("kind:") && declares("apiVersion:")
+}
+
+/// Reads a manifest of one or more documents.
+///
+/// # Errors
+/// `Malformed` when a document is no YAML, `Usage` when a name is none.
+pub fn parse(text: &str, bare: &Bare) -> Result<Selection> {
+    let mut selection = Selection::default();
+    for (line, text) in select::documents(text) {
+        let at = format!("document of line {line}");
+        let doc = select::document(&text).map_err(|e| e.at(at.clone()))?;
+        match doc["kind"].as_str() {
+            Some("Images") => images(&doc, bare, &mut selection).map_err(|e| e.at(at))?,
+            Some(other) => {
+                let other = crate::text::escape(other).into_owned();
+                selection.warn(format!("kind {other} names no images and is passed over"));
+            }
+            None => selection.warn(format!("the {at} has no kind and is passed over")),
+        }
+    }
+    Ok(selection)
+}
+
+fn images(doc: &Value, bare: &Bare, selection: &mut Selection) -> Result<()> {
+    let annotations = &doc["metadata"]["annotations"];
+    let registry = annotations["hauler.dev/registry"].as_str();
+    let for_all =
+        |what: &str| annotations[format!("hauler.dev/{what}").as_str()].as_str().is_some();
+    for what in ["platform", "key"] {
+        if for_all(what) {
+            selection.warn(advice(what, "every image"));
+        }
+    }
+    for image in doc["spec"]["images"].as_sequence().into_iter().flatten() {
+        let Some(name) = image["name"].as_str() else {
+            selection.warn("an image without a name is passed over");
+            continue;
+        };
+        let full = registry.map_or_else(|| name.to_owned(), |host| at_registry(host, name));
+        selection.add(select::item(&full, bare)?);
+        for what in ["platform", "key", "rewrite"] {
+            if !image[what].is_null() {
+                selection.warn(advice(what, name));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a field that means something for one image is called here.
+fn advice(what: &str, name: &str) -> String {
+    let name = crate::text::escape(name);
+    match what {
+        "platform" => format!("the platform of {name} is not used; say it with --platform"),
+        "key" => format!("the key of {name} is not used; say it with --verify-key"),
+        _ => format!("the rewrite of {name} is not used; say it with --map"),
+    }
+}
+
+/// A short name at the registry that the whole manifest is for.
+fn at_registry(host: &str, name: &str) -> String {
+    let first = name.split('/').next().unwrap_or_default();
+    let has_host = name.contains('/') && (first.contains(['.', ':']) || first == "localhost");
+    if has_host { name.to_owned() } else { format!("{}/{name}", host.trim_end_matches('/')) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_are_taken_and_the_rest_is_told() {
+        let text = "\
+apiVersion: content.hauler.cattle.io/v1
+kind: Images
+metadata:
+  name: x
+  annotations:
+    hauler.dev/registry: r.local:5000
+spec:
+  images:
+    - name: busybox:1
+    - name: quay.io/a/b:2
+      platform: linux/amd64
+    - key: no-name
+---
+apiVersion: content.hauler.cattle.io/v1
+kind: Charts
+spec: {charts: [{name: rancher}]}
+";
+        assert!(is(text));
+        let found = parse(text, &Bare::Latest).unwrap();
+        let shown: Vec<String> = found.wanted.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["r.local:5000/busybox:1", "quay.io/a/b:2"]);
+        assert_eq!(
+            found.warnings,
+            [
+                "the platform of quay.io/a/b:2 is not used; say it with --platform",
+                "an image without a name is passed over",
+                "kind Charts names no images and is passed over",
+            ]
+        );
+    }
+}

@@ -1,0 +1,535 @@
+//! Whole syncs over registries that are layouts on disk: what is asked, sent, named and reported.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use tempfile::TempDir;
+
+use crate::context::Context;
+use crate::copy::Policy;
+use crate::descriptor::{ANNOTATION_NAME, ANNOTATION_REF, ANNOTATION_SUBJECT, Descriptor};
+use crate::digest::Digest;
+use crate::error::{Error, Kind, Result};
+use crate::layout::{Reading, tables};
+use crate::reference::Reference;
+use crate::sync::local::Local;
+use crate::sync::lock::Lock;
+use crate::sync::naming::{Base, Naming};
+use crate::sync::policy::Intake;
+use crate::sync::report::Status;
+use crate::sync::select::{Bare, Selection, item};
+use crate::sync::signature::tests::{Signer, payload};
+use crate::sync::{End, Opened, Opener, SyncJob, SyncReport, prepare, run};
+use crate::transport::table::Env;
+use crate::transport::{Root, Sink};
+use crate::{manifest, media_type};
+
+/// A layout that stands for all registries of one side.
+struct Fixture {
+    dir: PathBuf,
+    entries: Vec<Descriptor>,
+}
+
+impl Fixture {
+    fn new(dir: PathBuf) -> Self {
+        Self { dir, entries: Vec::new() }
+    }
+
+    fn blob(&self, media_type: &str, bytes: &[u8]) -> Descriptor {
+        let desc = Descriptor::of(media_type, bytes);
+        let path = self.dir.join(desc.digest.blob_path());
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+        desc
+    }
+
+    fn entry(&mut self, mut desc: Descriptor, annotations: &[(&str, &str)]) -> Digest {
+        annotations.iter().for_each(|(key, value)| desc.annotate(key, value));
+        let digest = desc.digest;
+        self.entries.push(desc);
+        std::fs::write(self.dir.join("index.json"), manifest::index(&self.entries)).unwrap();
+        std::fs::write(self.dir.join("oci-layout"), tables::MARKER).unwrap();
+        digest
+    }
+
+    /// An image of one layer that holds `content`.
+    fn image(&mut self, name: &str, content: &str) -> Digest {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, "file", content.as_bytes()).unwrap();
+        let layer = self.blob(media_type::OCI_LAYER, &tar.into_inner().unwrap());
+        let config = format!(
+            r#"{{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#,
+            layer.digest
+        );
+        let config = self.blob(media_type::OCI_CONFIG, config.as_bytes());
+        let desc = self.blob(media_type::OCI_MANIFEST, &manifest::image(&config, &[layer]));
+        if name.is_empty() {
+            return self.entry(desc, &[]);
+        }
+        let name: Reference = name.parse().unwrap();
+        let full = name.to_string();
+        self.entry(desc, &[(ANNOTATION_NAME, &full), (ANNOTATION_REF, &full)])
+    }
+
+    /// A cosign signature of an image, under its tag beside the image.
+    fn signature(&mut self, repository: &str, image: Digest, signer: &Signer) -> Digest {
+        let payload = payload(repository, &image, "cosign container image signature");
+        let mut layer = self.blob("application/vnd.dev.cosign.simplesigning.v1+json", &payload);
+        layer.annotate("dev.cosignproject.cosign/signature", &signer.sign(&payload));
+        let config = self.blob("application/vnd.oci.empty.v1+json", b"{}");
+        let desc = self.blob(media_type::OCI_MANIFEST, &manifest::image(&config, &[layer]));
+        let full = format!("{repository}:sha256-{}.sig", image.hex());
+        self.entry(desc, &[(ANNOTATION_NAME, &full), (ANNOTATION_REF, &full)])
+    }
+
+    /// A Helm chart.
+    fn chart(&mut self, name: &str) -> Digest {
+        let layer = self.blob("application/vnd.cncf.helm.chart.content.v1.tar+gzip", b"chart");
+        let config = self.blob("application/vnd.cncf.helm.config.v1+json", b"{\"name\":\"chart\"}");
+        let desc = self.blob(media_type::OCI_MANIFEST, &manifest::image(&config, &[layer]));
+        self.entry(desc, &[(ANNOTATION_NAME, name), (ANNOTATION_REF, name)])
+    }
+
+    /// Something that names an image as its subject.
+    fn referrer(&mut self, image: Digest) -> Digest {
+        let config = self.blob("application/vnd.oci.empty.v1+json", b"{}");
+        let bytes = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{m}","config":{},"layers":[],"subject":{{"mediaType":"{m}","digest":"{image}","size":1}}}}"#,
+            config.to_value(),
+            m = media_type::OCI_MANIFEST,
+        );
+        let desc = self.blob(media_type::OCI_MANIFEST, bytes.as_bytes());
+        self.entry(desc, &[(ANNOTATION_SUBJECT, &image.to_string())])
+    }
+}
+
+/// Registries that are layouts, and what was asked of them.
+struct Fake {
+    local: Local,
+    upstream: PathBuf,
+    downstream: PathBuf,
+    asked: Mutex<Vec<String>>,
+}
+
+impl Fake {
+    fn new(temp: &TempDir) -> Self {
+        let env = Env {
+            store: temp.path().join("store"),
+            temporary: temp.path().into(),
+            reading: Reading::default(),
+            engines: crate::transport::daemon::Engines::default(),
+            network: crate::transport::registry::Network::default(),
+            force: false,
+            ctx: ctx(),
+        };
+        let scratch = || Err(Error::unsupported("no scratch"));
+        Self {
+            local: Local::new(env, Box::new(scratch)),
+            upstream: temp.path().join("up"),
+            downstream: temp.path().join("down"),
+            asked: Mutex::default(),
+        }
+    }
+
+    fn note(&self, what: impl ToString) {
+        self.asked.lock().unwrap().push(what.to_string());
+    }
+
+    fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.asked.lock().unwrap())
+    }
+
+    fn place(&self, end: &End, side: &Path) -> End {
+        if *end == End::Registry { End::Dir(side.into()) } else { end.clone() }
+    }
+}
+
+impl Opener for Fake {
+    fn source(&self, from: &End, wanted: &[Reference], companions: bool) -> Result<Opened> {
+        wanted.iter().for_each(|name| self.note(format!("source {name}")));
+        let mut opened =
+            self.local.source(&self.place(from, &self.upstream), wanted, companions)?;
+        if *from == End::Registry {
+            for name in wanted {
+                if super::resolve::find(name, opened.source.roots()).is_none() {
+                    let error = Error::missing("no such image").input(name.to_string());
+                    opened.failed.push((name.to_string(), error));
+                }
+            }
+        }
+        Ok(opened)
+    }
+
+    fn tags(&self, repository: &Reference) -> Result<Vec<String>> {
+        self.note(format!("tags {repository}"));
+        let names = self.local.names(&End::Dir(self.upstream.clone()), None)?;
+        let of = |name: &&Reference| name.repository() == repository.repository();
+        let tags: Vec<String> =
+            names.iter().filter(of).filter_map(|n| Some(n.tag()?.to_owned())).collect();
+        if tags.is_empty() { Err(Error::missing("no such repository")) } else { Ok(tags) }
+    }
+
+    fn catalog(&self, domain: &str) -> Result<Vec<String>> {
+        let names = self.local.names(&End::Dir(self.upstream.clone()), None)?;
+        let paths: BTreeSet<String> = names
+            .iter()
+            .filter(|name| name.domain() == domain)
+            .map(|name| name.path().to_owned())
+            .collect();
+        Ok(paths.into_iter().collect())
+    }
+
+    fn sink(&self, to: &End) -> Result<Box<dyn Sink>> {
+        self.note("sink");
+        self.local.sink(&self.place(to, &self.downstream))
+    }
+
+    fn present(&self, to: &End, roots: &[Root]) -> Vec<Result<Option<Digest>>> {
+        roots.iter().for_each(|root| self.note(format!("head {}", root.title())));
+        self.local.present(&self.place(to, &self.downstream), roots)
+    }
+
+    fn holds(&self, to: &End, names: &[Reference], blobs: &[Descriptor]) -> Vec<bool> {
+        self.local.holds(&self.place(to, &self.downstream), names, blobs)
+    }
+
+    fn names(&self, to: &End, beneath: Option<&Base>) -> Result<Vec<Reference>> {
+        self.local.names(&self.place(to, &self.downstream), beneath)
+    }
+
+    fn delete(&self, to: &End, names: &[Reference]) -> Vec<Result<()>> {
+        self.local.delete(&self.place(to, &self.downstream), names)
+    }
+}
+
+fn ctx() -> Context {
+    Context { sync: false, ..Context::default() }
+}
+
+fn job(from: End, to: End, wanted: &[&str]) -> SyncJob {
+    let mut selection = Selection::default();
+    wanted.iter().for_each(|text| selection.add(item(text, &Bare::Latest).unwrap()));
+    let base = (to == End::Registry).then(|| "r.local:5000".parse().unwrap());
+    SyncJob {
+        from,
+        to,
+        selection,
+        pins: None,
+        naming: Naming { base, ..Naming::default() },
+        intake: Intake::default(),
+        companions: true,
+        delete: false,
+        policy: Policy { keep_going: true, ..Policy::default() },
+    }
+}
+
+fn setup() -> (TempDir, Fixture, Fake) {
+    let temp = tempfile::tempdir().unwrap();
+    let fake = Fake::new(&temp);
+    let up = Fixture::new(fake.upstream.clone());
+    (temp, up, fake)
+}
+
+/// Where the one layer of an image lies.
+fn layer_of(dir: &Path, image: Digest) -> String {
+    let bytes = std::fs::read(dir.join(image.blob_path())).unwrap();
+    let doc = manifest::Document::parse(&bytes, &media_type::OCI_MANIFEST.into()).unwrap();
+    doc.children()[1].digest.blob_path()
+}
+
+/// Status and destination (else source) of each entry.
+fn shown(report: &SyncReport) -> Vec<String> {
+    let name = |e: &super::report::Entry| match &e.destination {
+        Some(name) => name.familiar(),
+        None => e.source.clone(),
+    };
+    report.entries.iter().map(|e| format!("{} {}", e.status.name(), name(e))).collect()
+}
+
+#[test]
+fn a_second_run_asks_once_for_each_image_and_sends_nothing() {
+    let (temp, mut up, fake) = setup();
+    up.image("nginx:1", "a");
+    up.image("nginx:2", "b");
+    up.image("quay.io/x/y:1", "c");
+    up.image("quay.io/x/unwanted:1", "d");
+    let dir = End::Dir(temp.path().join("usb"));
+    let job = job(End::Registry, dir, &["nginx:*", "quay.io/x/y:1"]);
+    let first = run(&job, &fake, &ctx()).unwrap();
+    assert_eq!(shown(&first), ["copied nginx:1", "copied nginx:2", "copied quay.io/x/y:1"]);
+    assert!(first.totals.bytes_sent > 0 && first.totals.stored == 6, "{:?}", first.totals);
+    assert!(first.entries.iter().all(|e| e.bytes > 0 && e.digest.is_some()));
+    fake.asked();
+    let second = run(&job, &fake, &ctx()).unwrap();
+    assert_eq!(
+        shown(&second),
+        ["unchanged nginx:1", "unchanged nginx:2", "unchanged quay.io/x/y:1"]
+    );
+    assert_eq!(second.totals.bytes_sent, 0);
+    let asked = fake.asked();
+    assert_eq!(asked.iter().filter(|a| a.starts_with("head")).count(), 3, "{asked:?}");
+    assert!(!asked.contains(&"sink".to_owned()));
+    // Names in the directory are digests and the layout's own, nothing else.
+    for entry in walkdir::WalkDir::new(temp.path().join("usb")).min_depth(1) {
+        let name = entry.unwrap().file_name().to_str().unwrap().to_owned();
+        let known = ["blobs", "sha256", "index.json", "oci-layout"].contains(&name.as_str());
+        assert!(known || Digest::from_hex(&name).is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn one_bad_image_does_not_stop_the_others() {
+    let (temp, mut up, fake) = setup();
+    let good = up.image("a:1", "a");
+    let bad = up.image("b:1", "b");
+    let layer = fake.upstream.join(layer_of(&fake.upstream, bad));
+    let bytes = std::fs::read(&layer).unwrap();
+    std::fs::write(&layer, vec![7; bytes.len()]).unwrap();
+    let wanted = ["a:1", "b:1", "gone:1", "none:1.*"];
+    let dir = End::Dir(temp.path().join("usb"));
+    let mut job = job(End::Registry, dir.clone(), &wanted);
+    let report = run(&job, &fake, &ctx()).unwrap();
+    assert_eq!(
+        shown(&report),
+        [
+            "failed docker.io/library/none:1.*",
+            "failed docker.io/library/gone:1",
+            "copied a:1",
+            "failed b:1"
+        ]
+    );
+    let kinds: Vec<Kind> = report.failed().map(|e| e.error.as_ref().unwrap().kind()).collect();
+    assert_eq!(kinds, [Kind::Missing, Kind::Missing, Kind::Corrupt]);
+    assert_eq!(report.error().unwrap().kind(), Kind::Partial);
+    assert_eq!(report.entries[2].digest, Some(good));
+    // Mended, what failed is tried again and nothing else.
+    std::fs::write(&layer, bytes).unwrap();
+    up.image("gone:1", "g");
+    up.image("none:1.5", "n");
+    job.selection = super::report::retry(report.to_value().to_string().as_bytes()).unwrap();
+    let again = run(&job, &fake, &ctx()).unwrap();
+    assert_eq!(again.count(Status::Copied), 3, "{:?}", shown(&again));
+    assert!(again.error().is_none());
+    // Stopping at the first leaves nothing behind.
+    let mut strict = self::job(End::Registry, End::Dir(temp.path().join("strict")), &wanted);
+    strict.selection.add(item("missing:1", &Bare::Latest).unwrap());
+    strict.policy.keep_going = false;
+    assert_eq!(run(&strict, &fake, &ctx()).unwrap_err().kind(), Kind::Missing);
+    assert!(!temp.path().join("strict/index.json").exists());
+}
+
+#[test]
+fn every_failure_keeps_its_own_reason() {
+    let (temp, mut up, fake) = setup();
+    for name in ["a:1", "b:1"] {
+        let digest = up.image(name, name);
+        std::fs::remove_file(fake.upstream.join(layer_of(&fake.upstream, digest))).unwrap();
+    }
+    let dir = End::Dir(temp.path().join("usb"));
+    let report = run(&job(End::Registry, dir, &["a:1", "b:1"]), &fake, &ctx()).unwrap();
+    let texts: BTreeSet<String> =
+        report.failed().map(|e| e.error.as_ref().unwrap().to_string()).collect();
+    assert_eq!(texts.len(), 2, "{texts:?}");
+}
+
+#[test]
+fn collisions_are_found_before_anything_is_sent() {
+    let (_temp, mut up, fake) = setup();
+    up.image("docker.io/x/app:1", "a");
+    up.image("quay.io/x/app:1", "b");
+    up.image("quay.io/y/app:1", "b");
+    let mut job = job(End::Registry, End::Registry, &["docker.io/*", "quay.io/*"]);
+    let error = run(&job, &fake, &ctx()).unwrap_err();
+    assert_eq!(error.kind(), Kind::Conflict);
+    assert!(error.what().contains("docker.io/x/app:1") && error.what().contains("quay.io/x/app:1"));
+    assert!(!fake.asked().contains(&"sink".to_owned()));
+    job.naming.style = super::naming::Style::Scoped;
+    let report = run(&job, &fake, &ctx()).unwrap();
+    assert_eq!(
+        shown(&report),
+        [
+            "copied r.local:5000/docker.io/x/app:1",
+            "copied r.local:5000/quay.io/x/app:1",
+            "copied r.local:5000/quay.io/y/app:1"
+        ]
+    );
+    assert_eq!(report.moved[0].from.to_string(), "docker.io/x/app:1");
+}
+
+#[test]
+fn companions_follow_their_image_under_its_new_name() {
+    let (temp, mut up, fake) = setup();
+    let signer = Signer::new();
+    let image = up.image("quay.io/x/app:1", "a");
+    let other = up.image("quay.io/x/other:1", "b");
+    let signature = up.signature("quay.io/x/app", image, &signer);
+    let referrer = up.referrer(image);
+    up.signature("quay.io/x/other", other, &signer);
+    let usb = temp.path().join("usb");
+    let fetch = job(End::Registry, End::Dir(usb.clone()), &["quay.io/x/app:1"]);
+    let report = run(&fetch, &fake, &ctx()).unwrap();
+    let found: BTreeSet<Digest> = report.entries.iter().filter_map(|e| e.digest).collect();
+    assert!(found.contains(&image) && found.contains(&signature) && found.contains(&referrer));
+    let mut push = job(End::Dir(usb), End::Registry, &[]);
+    let report = run(&push, &fake, &ctx()).unwrap();
+    let tag = format!("r.local:5000/x/app:sha256-{}.sig", image.hex());
+    let names = shown(&report);
+    assert!(names.contains(&"copied r.local:5000/x/app:1".to_owned()), "{names:?}");
+    assert!(names.contains(&format!("copied {tag}")), "{names:?}");
+    assert!(names.contains(&format!("copied r.local:5000/x/app@{referrer}")), "{names:?}");
+    let again = run(&push, &fake, &ctx()).unwrap();
+    assert_eq!(again.entries.iter().filter(|e| e.status == Status::Unchanged).count(), 3);
+    push.companions = false;
+    assert_eq!(run(&push, &fake, &ctx()).unwrap().entries.len(), 1);
+}
+
+#[test]
+fn a_lock_replays_what_a_tag_was() {
+    let (temp, mut up, fake) = setup();
+    let old = up.image("a:1", "old");
+    let dir = temp.path().join("one");
+    let plain = job(End::Registry, End::Dir(dir.clone()), &["a:1"]);
+    let prepared = prepare(&plain, &fake, &ctx()).unwrap();
+    let bytes = prepared.lock().to_bytes();
+    prepared.run(&fake, &ctx()).unwrap();
+    // The tag moves; the old image stays at its registry, by its digest.
+    let entry = up.entries.pop().unwrap();
+    up.entry(Descriptor::new(entry.media_type.clone(), entry.digest, entry.size), &[]);
+    up.image("a:1", "new");
+    let again = temp.path().join("two");
+    let mut locked = job(End::Registry, End::Dir(again.clone()), &[]);
+    locked.pins = Some(Lock::parse(&bytes).unwrap());
+    let prepared = prepare(&locked, &fake, &ctx()).unwrap();
+    assert_eq!(prepared.lock().to_bytes(), bytes, "a lock of a replay is the lock");
+    let report = prepared.run(&fake, &ctx()).unwrap();
+    assert_eq!(report.entries[0].digest, Some(old));
+    for name in ["index.json", "oci-layout"] {
+        let read = |dir: &Path| std::fs::read(dir.join(name)).unwrap();
+        assert_eq!(read(&dir), read(&again), "{name}");
+    }
+}
+
+#[test]
+fn a_retry_of_a_replay_keeps_its_digests() {
+    let (temp, mut up, fake) = setup();
+    let digest = up.image("a:1", "a");
+    std::fs::remove_file(fake.upstream.join(layer_of(&fake.upstream, digest))).unwrap();
+    let wanted = format!("a:1@{digest}");
+    let dir = End::Dir(temp.path().join("usb"));
+    let report = run(&job(End::Registry, dir, &[&wanted]), &fake, &ctx()).unwrap();
+    let again = super::report::retry(report.to_value().to_string().as_bytes()).unwrap();
+    assert_eq!(again.wanted[0].to_string(), format!("docker.io/library/{wanted}"));
+}
+
+#[test]
+fn what_left_the_list_is_removed_with_its_signatures() {
+    let (temp, mut up, fake) = setup();
+    let signer = Signer::new();
+    for name in ["a", "b"] {
+        let image = up.image(&format!("{name}:1"), name);
+        up.signature(&format!("docker.io/library/{name}"), image, &signer);
+    }
+    let dir = temp.path().join("usb");
+    let to = End::Dir(dir.clone());
+    run(&job(End::Registry, to.clone(), &["a:1", "b:1"]), &fake, &ctx()).unwrap();
+    let blobs = || walkdir::WalkDir::new(dir.join("blobs")).into_iter().count();
+    let before = blobs();
+    // With something missing nothing is removed.
+    let mut shrunk = job(End::Registry, to.clone(), &["a:1", "gone:1"]);
+    shrunk.delete = true;
+    let report = run(&shrunk, &fake, &ctx()).unwrap();
+    assert_eq!(report.count(Status::Deleted), 0);
+    assert!(report.warnings.iter().any(|w| w.starts_with("nothing is removed")));
+    let mut shrunk = job(End::Registry, to.clone(), &["a:1"]);
+    shrunk.delete = true;
+    let prepared = prepare(&shrunk, &fake, &ctx()).unwrap();
+    assert_eq!(prepared.removals(), ["docker.io/library/b:1".parse().unwrap()]);
+    let report = prepared.run(&fake, &ctx()).unwrap();
+    assert_eq!(report.count(Status::Deleted), 1, "{:?}", shown(&report));
+    let left = fake.local.names(&to, None).unwrap();
+    assert_eq!(left.len(), 2, "an image and its signature: {left:?}");
+    assert!(blobs() < before);
+    let check = run(&job(to, End::Dir(temp.path().join("copy")), &[]), &fake, &ctx()).unwrap();
+    assert!(check.error().is_none(), "what is left is whole");
+}
+
+#[test]
+fn a_policy_lets_in_what_is_allowed_and_signed() {
+    let (temp, mut up, fake) = setup();
+    let signer = Signer::new();
+    let good = up.image("quay.io/x/good:1", "a");
+    up.signature("quay.io/x/good", good, &signer);
+    up.image("quay.io/x/bare:1", "b");
+    up.image("quay.io/y/other:1", "c");
+    let dir = End::Dir(temp.path().join("usb"));
+    let mut job = job(End::Registry, dir, &["quay.io/*"]);
+    job.intake = Intake { allow: vec!["quay.io/x/*".parse().unwrap()], keys: vec![signer.key()] };
+    job.companions = false;
+    let report = run(&job, &fake, &ctx()).unwrap();
+    assert_eq!(
+        shown(&report),
+        ["failed quay.io/y/other:1", "failed quay.io/x/bare:1", "copied quay.io/x/good:1"]
+    );
+    assert!(report.failed().all(|e| e.error.as_ref().unwrap().kind() == Kind::Policy));
+    // What is not allowed is not even opened.
+    let asked = fake.asked();
+    assert!(!asked.iter().any(|a| a.contains("source quay.io/y/other")), "{asked:?}");
+}
+
+#[test]
+fn a_plan_counts_each_blob_once_and_what_is_there() {
+    let (temp, mut up, fake) = setup();
+    up.image("a:1", "same");
+    up.image("b:1", "same");
+    up.image("c:1", "other");
+    let dir = End::Dir(temp.path().join("usb"));
+    run(&job(End::Registry, dir.clone(), &["a:1"]), &fake, &ctx()).unwrap();
+    fake.asked();
+    let all = job(End::Registry, dir, &["a:1", "b:1", "c:1"]);
+    let prepared = prepare(&all, &fake, &ctx()).unwrap();
+    let plan = prepared.plan(&fake, &ctx()).unwrap();
+    let there: Vec<bool> = plan.images.iter().map(|image| image.unchanged).collect();
+    assert_eq!(there, [true, false, false]);
+    // The image of b is that of a: all three of its blobs are there under another name.
+    assert_eq!((plan.blobs, plan.present_blobs), (6, 3));
+    assert_eq!(plan.to_send(), plan.images[2].bytes);
+    assert!(!fake.asked().contains(&"sink".to_owned()));
+    let report = prepared.run(&fake, &ctx()).unwrap();
+    assert_eq!(report.count(Status::Copied), 2);
+    assert_eq!(report.count(Status::Unchanged), 1);
+}
+
+#[test]
+fn an_image_without_a_name_goes_to_directories_only() {
+    let (temp, mut up, fake) = setup();
+    up.image("", "a");
+    let from = End::Dir(fake.upstream.clone());
+    let report = run(&job(from.clone(), End::Registry, &[]), &fake, &ctx()).unwrap();
+    assert_eq!(report.count(Status::Skipped), 1);
+    let to = End::Dir(temp.path().join("usb"));
+    let report = run(&job(from, to, &[]), &fake, &ctx()).unwrap();
+    assert_eq!(report.count(Status::Copied), 1);
+}
+
+#[test]
+fn charts_travel_like_images_whatever_the_platform() {
+    let (temp, mut up, fake) = setup();
+    up.image("a:1", "a");
+    let chart = up.chart("quay.io/charts/app:1.2.3");
+    let dir = End::Dir(temp.path().join("usb"));
+    let mut job = job(End::Registry, dir.clone(), &["a:1", "quay.io/charts/app:>=1"]);
+    job.policy.platforms = vec!["linux/amd64".parse().unwrap()];
+    let prepared = prepare(&job, &fake, &ctx()).unwrap();
+    assert_eq!(prepared.plan(&fake, &ctx()).unwrap().blobs, 6);
+    let report = prepared.run(&fake, &ctx()).unwrap();
+    assert_eq!(shown(&report), ["copied a:1", "copied quay.io/charts/app:1.2.3"]);
+    assert_eq!(report.entries[1].digest, Some(chart));
+    job.policy.platforms = vec!["linux/arm64".parse().unwrap()];
+    job.to = End::Dir(temp.path().join("arm"));
+    let report = run(&job, &fake, &ctx()).unwrap();
+    assert_eq!(shown(&report), ["failed a:1", "copied quay.io/charts/app:1.2.3"]);
+}
