@@ -5,8 +5,10 @@
 
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Kind, Result};
+use crate::registry::address;
 use crate::registry::auth::scope;
-use crate::registry::http::{Body, Method, Request, Response, Wire};
+use crate::registry::http::url::Url;
+use crate::registry::http::{Body, Method, Request, Response};
 use crate::registry::upload::{Target, answer};
 
 /// A session at the registry.
@@ -34,15 +36,24 @@ impl Session {
     /// Takes over what an answer says of the session.
     ///
     /// # Errors
-    /// `Malformed` when it is said to be somewhere that is no URL.
-    pub(super) fn follow(&mut self, wire: &dyn Wire, response: &Response) -> Result<()> {
+    /// `Malformed` when it is said to be somewhere that is no URL, `Denied` when that would be in the clear
+    /// although the registry speaks https.
+    pub(super) fn follow(&mut self, target: &Target<'_>, response: &Response) -> Result<()> {
         if let Some(location) = response.header("location") {
-            self.location = wire.locate(response, location).ok_or_else(|| {
+            self.location = target.wire.locate(response, location).ok_or_else(|| {
                 let shown = crate::text::escape(location);
                 Error::malformed(format!(
                     "the upload is said to go on at {shown:?}, which is no URL"
                 ))
             })?;
+            let secure = |url: &str| Url::parse(url).is_some_and(|url| url.https);
+            let plain = Url::parse(&self.location).filter(|url| !url.https);
+            if let Some(url) = plain.filter(|_| secure(&response.url))
+                && !address::listed(&target.settings.insecure_hosts, &url.authority())
+            {
+                let what = format!("the upload is to go on in plain http at {}", url.shown());
+                return Err(Error::new(Kind::Denied, what));
+            }
         }
         if let Some(least) = answer::least(response) {
             self.least = least;
@@ -79,7 +90,7 @@ pub(super) fn post(target: &Target<'_>, digest: &Digest) -> Result<Session> {
         again: true,
     })?;
     match response.status {
-        200..=299 => session(target.wire, response),
+        200..=299 => session(target, response),
         405 | 501 => {
             let fault = target.wire.fault(&format!("POST upload of {digest}"), response);
             Err(fault.kind_as(Kind::Unsupported).note("the registry takes no uploads"))
@@ -112,7 +123,7 @@ pub(super) fn mount(target: &Target<'_>, digest: &Digest, from: &str) -> Result<
             Ok(Begun::Mounted)
         }
         Ok(response) if response.status == 202 => {
-            Ok(session(target.wire, response).map_or(Begun::Refused, Begun::Session))
+            Ok(session(target, response).map_or(Begun::Refused, Begun::Session))
         }
         Ok(response) => {
             response.finish();
@@ -123,12 +134,12 @@ pub(super) fn mount(target: &Target<'_>, digest: &Digest, from: &str) -> Result<
     }
 }
 
-fn session(wire: &dyn Wire, response: Response) -> Result<Session> {
+fn session(target: &Target<'_>, response: Response) -> Result<Session> {
     if response.header("location").is_none() {
         return Err(Error::malformed("the registry opened an upload without saying where"));
     }
     let mut session = Session::new(String::new());
-    session.follow(wire, &response)?;
+    session.follow(target, &response)?;
     response.finish();
     Ok(session)
 }

@@ -53,7 +53,7 @@ impl Upload<'_, '_> {
         match response.status {
             // Its Range is not looked at: ECR's stands still, and a success is one.
             200..=299 => {
-                session.follow(self.target.wire, &response)?;
+                session.follow(&self.target, &response)?;
                 response.finish();
                 session.acked += length;
                 self.backoff.progress();
@@ -197,7 +197,7 @@ impl Upload<'_, '_> {
             asked += 1;
             let (cause, after) = match sent {
                 Ok(response) if matches!(response.status, 200 | 202 | 204) => {
-                    session.follow(self.target.wire, &response)?;
+                    session.follow(&self.target, &response)?;
                     let at = answer::received(&response);
                     response.finish();
                     return Ok(Some(at));

@@ -51,6 +51,8 @@ struct Habits {
     lies: i64,
     /// Sessions lie on another host.
     elsewhere: bool,
+    /// Sessions lie on another host, and in the clear.
+    bare: bool,
     /// Corrupts the first blob that was resumed.
     corrupts: bool,
     /// Mounts from this repository.
@@ -161,7 +163,11 @@ impl Wire for Fake {
         let session = path.strip_prefix("/v2/team/app/blobs/uploads/").map(str::to_owned);
         let place = |inner: &mut Inner, id: &str| {
             inner.next += 1;
-            let host = if habits.elsewhere { "https://storage.example" } else { "" };
+            let host = match (habits.elsewhere, habits.bare) {
+                (true, _) => "https://storage.example",
+                (_, true) => "http://storage.example",
+                _ => "",
+            };
             format!("{host}/v2/team/app/blobs/uploads/{id}?_state=a%2Fb{}", inner.next)
         };
         let own_path = path.strip_prefix("https://storage.example").map(str::to_owned);
@@ -481,6 +487,13 @@ fn what_cannot_be_done_ends_with_one_clear_error_and_no_session() {
     use Method::{Patch, Post, Put};
     let always = |method, fault| (1..20).map(|n| (method, n, fault)).collect::<Vec<_>>();
     for (name, habits, faults, style, kind) in [
+        (
+            "a session in the clear",
+            Habits { bare: true, ..Habits::default() },
+            vec![],
+            None,
+            Kind::Denied,
+        ),
         ("denied", Habits::default(), always(Patch, Status(403, "DENIED")), None, Kind::Denied),
         (
             "no repository",
@@ -526,11 +539,13 @@ fn what_cannot_be_done_ends_with_one_clear_error_and_no_session() {
             Kind::Other,
         ),
     ] {
+        // Where it may not be sent to it is not cancelled either.
+        let left = usize::from(habits.bare);
         let fake = Fake::new(habits, &faults);
         let settings = styled(style.unwrap_or_default());
         let err = send_as(&fake, &bytes(3 * MIB), &settings).unwrap_err();
         assert_eq!(err.kind(), kind, "{name}: {err}");
-        assert!(fake.inner.lock().unwrap().sessions.is_empty(), "{name}");
+        assert_eq!(fake.inner.lock().unwrap().sessions.len(), left, "{name}");
         assert!(fake.count("POST") <= 7, "{name}: {:?}", fake.log());
     }
 }
