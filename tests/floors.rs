@@ -42,6 +42,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("transport::discard", 4),
     ("transport::distribution", 4),
     ("transport::layout", 4),
+    ("transport::registry", 4),
     ("transport::rootfs", 4),
     ("transport::skopeo_dir", 4),
     ("transport::store", 4),

@@ -104,13 +104,6 @@ ctr_imports() { # FILE: every named entry of index.json under its full name with
     done
 }
 
-empty_engines() { # so that no layer of one archive hides that another lacks it
-    local store
-    for store in $stores; do docker_at "$store" image prune -a -f; done
-    podman rmi -a -f
-    ctr_at ctr images ls -q | xargs -r "$(command -v ctr)" -a "$RIG/ctr/containerd.sock" images rm --sync
-} >/dev/null 2>&1
-
 # loads_everywhere WHAT FILE IDS: IDS, comma separated, is what the archive is known to hold.
 loads_everywhere() {
     local what=$1 file=$2 known=$3 store id

@@ -72,7 +72,7 @@ pub(crate) fn say_changes(report: &Report) {
         ));
     }
     for image in &report.published {
-        if image.target.digest != image.root.desc.digest {
+        if !image.unchanged && image.target.digest != image.root.desc.digest {
             let (old, new) = (image.root.desc.digest, image.target.digest);
             out::error_line(&format!("{}: {old} became {new}", image.root.title()));
         }

@@ -3,10 +3,14 @@
 use imgpack::reference::Reference;
 use imgpack::{Error, Kind};
 
+/// The schemes of engines, which have their own lists of images.
+const ENGINES: [&str; 3] = ["docker-daemon", "podman", "containerd"];
+
 /// A hint for an error.
 pub(crate) fn of(error: &Error) -> Option<String> {
     let what = error.what();
     let input = error.subject().unwrap_or("FILE");
+    let scheme = input.split(':').next().unwrap_or_default();
     Some(match error.kind() {
         Kind::Conflict if what == "file exists" => {
             "write another file, or overwrite it with --force".into()
@@ -41,19 +45,21 @@ pub(crate) fn of(error: &Error) -> Option<String> {
         Kind::Malformed if error.subject().is_some() && what.ends_with("is missing") => {
             damage(input)
         }
-        Kind::Denied if input == "docker-daemon" && what.contains("permission denied") => {
+        Kind::Denied if scheme == "docker-daemon" && what.contains("permission denied") => {
             "run it as root, or as a member of the socket's group (docker)".into()
         }
-        Kind::Denied if input == "containerd" && what.contains("permission denied") => {
+        Kind::Denied if scheme == "containerd" && what.contains("permission denied") => {
             "run it as root".into()
         }
-        Kind::Unreachable if input == "docker-daemon" && what.starts_with("no engine") => {
+        Kind::Unreachable if scheme == "docker-daemon" && what.starts_with("no engine") => {
             "start docker, or say where it listens: --docker-host unix:///PATH".into()
         }
-        Kind::Unreachable if input == "containerd" && what.starts_with("no containerd") => {
+        Kind::Unreachable if scheme == "containerd" && what.starts_with("no containerd") => {
             "start containerd, or say where it listens: --containerd-address PATH".into()
         }
-        Kind::Missing if what.starts_with("no such image") && engine(input) => return None,
+        Kind::Missing if what.starts_with("no such image") && ENGINES.contains(&scheme) => {
+            return None;
+        }
         Kind::Missing if what.starts_with("no such image") => {
             "list what is there with: imgpack images".into()
         }
@@ -108,12 +114,6 @@ pub(crate) fn of(error: &Error) -> Option<String> {
         Kind::Policy if what.contains("--platform") => "for example: --platform linux/amd64".into(),
         _ => return None,
     })
-}
-
-/// Whether the input is a place of an engine.
-fn engine(input: &str) -> bool {
-    let scheme = input.split(':').next().unwrap_or_default();
-    ["docker-daemon", "podman", "containerd"].contains(&scheme)
 }
 
 /// The registry of what an error is about: a name, or the host itself.

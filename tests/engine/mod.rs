@@ -64,6 +64,7 @@ impl Spot {
             store: self.path(),
             temporary: self.dir.clone(),
             engines: imgpack::transport::daemon::Engines::default(),
+            network: imgpack::transport::registry::Network::default(),
             reading: Reading::default(),
             force: true,
             ctx: ctx.clone(),

@@ -41,6 +41,8 @@ pub(super) fn closed(engine: &str, at: &str, error: &std::io::Error) -> Error {
     let cause = Error::from_io(error);
     match error.kind() {
         std::io::ErrorKind::PermissionDenied => cause.kind_as(Kind::Denied).context(at),
+        // What no system call says came from somebody who answered, but not as an engine does.
+        _ if error.raw_os_error().is_none() => cause.kind_as(Kind::Unreachable).context(at),
         _ => cause.kind_as(Kind::Unreachable).context(format!("no {engine} at {at}")),
     }
 }
