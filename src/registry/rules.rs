@@ -16,7 +16,7 @@ use crate::registry::settings::Settings;
 use conf::Registry;
 
 /// One place where a repository may be found.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Default, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     /// `host` or `host:port` to connect to.
     pub host: String,

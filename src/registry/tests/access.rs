@@ -8,6 +8,8 @@ use super::server::{Asked, Reply, Server};
 use super::{alice, context, in_turn, manifest_reply, repository, repository_with, settings};
 use crate::context::Context;
 use crate::error::Kind;
+use crate::registry::auth::scope;
+use crate::registry::http::{Body, Method, Request};
 use crate::registry::settings::{Login, Secret, Settings};
 use crate::registry::{Registries, Wanted};
 
@@ -91,7 +93,7 @@ fn a_wrong_password_is_tried_once_and_named() {
         let host = server.host();
         let why = "GET manifest v1: 401 Unauthorized: UNAUTHORIZED: who?";
         let want = match header {
-            "none" => format!("{host} wants credentials, and none are known: {why}"),
+            "none" => format!("the registry wants credentials, and none are known: {why}"),
             _ => format!("authentication failed for {host} as alice: {why}"),
         };
         assert_eq!(err.what(), want);
@@ -197,6 +199,92 @@ fn realms_are_asked_in_the_way_they_know() {
     let server = Server::with_port(|port| with_tokens(port, |_, _| Reply::new(200, "<html>")));
     let err = super::repository(&server).manifest(TAG).unwrap_err();
     assert_eq!(err.kind(), Kind::Malformed, "{err}");
+}
+
+#[test]
+fn a_realm_that_refuses_a_second_name_is_asked_for_the_first() {
+    let server = Server::with_port(|port| {
+        with_tokens(port, |asked, _| match asked.target.contains("other") {
+            true => Reply::new(400, ""),
+            false => Reply::new(200, r#"{"token":"t"}"#),
+        })
+    });
+    let place = repository(&server).own().unwrap();
+    let scopes = [scope::pull("other"), scope::push("a/b")];
+    let response = place.host.send(&Request {
+        method: Method::Post,
+        url: "/v2/a/b/blobs/uploads/?mount=x&from=other",
+        headers: &[],
+        body: Body::Empty,
+        scopes: &scopes,
+        again: true,
+    });
+    assert_eq!(response.unwrap().status, 200);
+    let lines = server.lines();
+    let scopes: Vec<&str> =
+        lines.iter().filter_map(|l| l.split_once("&scope=")).map(|(_, s)| s).collect();
+    let end = "&client_id=imgpack";
+    let both = format!("repository:a/b:pull,push&scope=repository:other:pull{end}");
+    assert_eq!(scopes, [both, format!("repository:a/b:pull,push{end}")]);
+}
+
+#[test]
+fn a_body_is_opened_again_for_the_request_after_a_refusal() {
+    let server = Server::start(|asked| match asked.header("authorization") {
+        Some(BASIC) => Reply::new(201, ""),
+        _ => Reply::new(401, "").with("www-authenticate", "Basic realm=\"x\""),
+    });
+    let place = repository_with(&server, alice(), &Context::default()).own().unwrap();
+    let bytes = vec![7; 3 << 20];
+    let opened = AtomicUsize::new(0);
+    let open = || -> crate::Result<Box<dyn std::io::Read + Send>> {
+        opened.fetch_add(1, Ordering::SeqCst);
+        Ok(Box::new(std::io::Cursor::new(bytes.clone())))
+    };
+    let response = place.host.send(&Request {
+        method: Method::Put,
+        url: "/x",
+        headers: &[],
+        body: Body::Stream { size: bytes.len() as u64, open: &open },
+        scopes: &[],
+        again: false,
+    });
+    assert_eq!(response.unwrap().status, 201);
+    let asked = server.asked().pop().unwrap();
+    assert_eq!(asked.header("content-length"), Some("3145728"));
+    assert_eq!(asked.header("expect"), Some("100-continue"));
+    assert!(asked.body == bytes);
+}
+
+#[test]
+fn the_answer_of_a_server_that_stopped_listening_is_heard() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        // It knows no `Expect`, reads a little and has seen enough.
+        let mut some = vec![0; 100_000];
+        std::io::Read::read_exact(&mut stream, &mut some).unwrap();
+        let answer = b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        std::io::Write::write_all(&mut stream, answer).unwrap();
+    });
+    let settings = Settings { plain_http: true, ..settings() };
+    let registries = Registries::new(settings, &Context::default()).unwrap();
+    let name = format!("{host}/a/b").parse().unwrap();
+    let place = registries.repository(&name).unwrap().own().unwrap();
+    let open = || -> crate::Result<Box<dyn std::io::Read + Send>> {
+        Ok(Box::new(std::io::Read::take(std::io::repeat(7), 64 << 20)))
+    };
+    let response = place.host.send(&Request {
+        method: Method::Patch,
+        url: "/x",
+        headers: &[],
+        body: Body::Stream { size: 64 << 20, open: &open },
+        scopes: &[],
+        again: false,
+    });
+    assert_eq!(response.unwrap().status, 413);
+    server.join().unwrap();
 }
 
 #[test]
