@@ -156,7 +156,15 @@ fn looks_like_host(first: &str) -> bool {
     first.contains(['.', ':']) || first == "localhost" || first != first.to_lowercase()
 }
 
+/// The error for a text that is no reference; what stands where URLs have user and password is not
+/// repeated.
 fn bad(text: &str, why: &str) -> Error {
+    if let Some((_, rest)) = text.rsplit_once('@').filter(|(_, rest)| !rest.starts_with("sha")) {
+        let shown = crate::text::escape(rest);
+        return Error::malformed(format!(
+            "invalid reference \"***@{shown}\": it must hold no user and no password"
+        ));
+    }
     Error::malformed(format!("invalid reference {:?}: {why}", crate::text::escape(text)))
 }
 
