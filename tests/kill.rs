@@ -45,7 +45,12 @@ fn kill_and_repeat(
 ) {
     proxy.rules(vec![Rule::always("* *", Fault::Rate(SLOW))]);
     let mut first = run::begin(sandbox, args, &[]);
-    let was_ripe = proxy.wait(LONG, ripe);
+    let first_ended = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", first.pid()));
+        stat.map_or(true, |stat| stat.contains(") Z "))
+    };
+    proxy.wait(LONG, |proxy| ripe(proxy) || first_ended());
+    let was_ripe = ripe(proxy);
     assert!(!first.ended(), "it ended too early: {}", first.kill().stderr);
     let killed = first.kill();
     assert!(was_ripe, "nothing moved: {}", killed.stderr);
