@@ -14,7 +14,7 @@ use crate::registry::settings::Settings;
 /// The first wait; each further one is twice as long.
 const FIRST: Duration = Duration::from_millis(500);
 /// The longest wait of our own choice.
-const LONGEST: Duration = Duration::from_secs(30);
+pub(crate) const LONGEST: Duration = Duration::from_secs(30);
 /// The longest wait that a server may ask for.
 const LONGEST_ASKED: Duration = Duration::from_secs(300);
 /// How often a wait looks whether the run was interrupted.
