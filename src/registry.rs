@@ -221,6 +221,28 @@ impl Registries {
         Place { host, path, pushes, name: name.repository(), mirror }
     }
 
+    fn referrers(
+        &self,
+        place: &Place,
+        subject: &Digest,
+        tags: Option<&[String]>,
+    ) -> Result<Vec<Descriptor>> {
+        let host = place.host.name();
+        let known = lock(&self.tracks).get(host).copied();
+        if known != Some(false) {
+            let found = referrers::from_api(place, subject)?;
+            lock(&self.tracks).insert(host.to_owned(), found.is_some());
+            if let Some(found) = found {
+                return Ok(found);
+            }
+        }
+        let tag = referrers::fallback_tag(subject);
+        if tags.is_some_and(|tags| !tags.contains(&tag)) {
+            return Ok(Vec::new());
+        }
+        referrers::tagged(place, subject)
+    }
+
     /// Whether a host has the referrers API, found out once.
     fn tracks(&self, place: &Place, subject: &Digest) -> bool {
         let host = place.host.name().to_owned();
@@ -323,13 +345,15 @@ impl Repository {
         list::tags(&self.own()?)
     }
 
-    /// What refers to a digest: signatures, attestations and the like.
+    /// What refers to a digest: signatures, attestations and the like. With `tags`, all of the
+    /// repository's, a tag that stands in for the API is asked for only when it is among them.
     ///
     /// # Errors
     /// `Denied`, `Unreachable`.
-    pub fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+    pub fn referrers(&self, subject: &Digest, tags: Option<&[String]>) -> Result<Vec<Descriptor>> {
         let found = self.first(Some(Wanted::Digest(subject)), |place| {
-            Ok(Some(referrers::of(place, subject)?).filter(|found| !found.is_empty()))
+            let found = self.registries.referrers(place, subject, tags)?;
+            Ok(Some(found).filter(|found| !found.is_empty()))
         })?;
         Ok(found.unwrap_or_default())
     }

@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::{DiffId, Digest};
 use crate::encoding::Encoding;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::io::parts::Extent;
 use crate::io::scratch::Scratch;
 use crate::layer::Compression;

@@ -34,12 +34,9 @@ pub(crate) fn fallback_tag(subject: &Digest) -> String {
     }
 }
 
-/// What refers to a digest: from the API, else from the tag.
-pub(crate) fn of(place: &Place, subject: &Digest) -> Result<Vec<Descriptor>> {
-    match from_api(place, subject)? {
-        Some(found) => Ok(found),
-        None => Ok(from_tag(place, subject)?.map(|(found, _)| found).unwrap_or_default()),
-    }
+/// What the index lists that stands in for the API, under a tag.
+pub(crate) fn tagged(place: &Place, subject: &Digest) -> Result<Vec<Descriptor>> {
+    Ok(from_tag(place, subject)?.map(|(found, _)| found).unwrap_or_default())
 }
 
 /// What the API says; `None` when there is none.

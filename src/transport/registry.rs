@@ -167,12 +167,13 @@ impl RegistrySource {
             origin: Origin::Recorded,
             companion: true,
         };
-        for tag in tolerated(repository.tags(), ctx)?.flatten().unwrap_or_default() {
+        let tags = tolerated(repository.tags(), ctx)?.flatten();
+        for tag in tags.iter().flatten() {
             // What a fallback tag of the referrers API leads to is found there.
-            if !tag.contains('.') || !sidecar_of(&tag).is_some_and(|s| subjects.contains(&s)) {
+            if !tag.contains('.') || !sidecar_of(tag).is_some_and(|s| subjects.contains(&s)) {
                 continue;
             }
-            let head = repository.head(Wanted::Tag(&tag));
+            let head = repository.head(Wanted::Tag(tag));
             if let (Some(Some(desc)), Ok(name)) =
                 (tolerated(head, ctx)?, format!("{}:{tag}", repository.name()).parse())
             {
@@ -181,7 +182,9 @@ impl RegistrySource {
             }
         }
         for subject in subjects {
-            for mut desc in tolerated(repository.referrers(subject), ctx)?.unwrap_or_default() {
+            for mut desc in
+                tolerated(repository.referrers(subject, tags.as_deref()), ctx)?.unwrap_or_default()
+            {
                 self.hold(&desc.digest, at, false);
                 desc.annotate(ANNOTATION_SUBJECT, &subject.to_string());
                 let name = repository.name().parse::<Reference>();

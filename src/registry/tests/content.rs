@@ -288,7 +288,7 @@ fn referrers_are_kept_track_of_where_the_registry_does_not() {
         let written =
             server.lines().iter().filter(|l| l.starts_with("PUT") && l.ends_with(&tag)).count();
         assert_eq!(written, if writes { 4 } else { 0 }, "{header} {api}");
-        let found = repository.referrers(&digest()).unwrap();
+        let found = repository.referrers(&digest(), None).unwrap();
         assert_eq!(found.len(), if writes { 4 } else { 0 });
         for desc in found {
             assert_eq!(desc.artifact_type(), Some("x/sig"));

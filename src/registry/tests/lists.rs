@@ -97,10 +97,10 @@ fn referrers_come_from_the_api_or_from_the_tag() {
         let server = Server::start(move |asked| {
             if asked.target.contains("/referrers/") { api.clone() } else { tag.clone() }
         });
-        let found = repository(&server).referrers(&subject).unwrap();
+        let found = repository(&server).referrers(&subject, None).unwrap();
         assert_eq!(found.len(), want, "{:?}", server.lines());
         assert_eq!(server.lines()[0], format!("GET /v2/a/b/referrers/{subject}"));
     }
     let server = Server::start(|_| Reply::new(403, ""));
-    assert_eq!(repository(&server).referrers(&subject).unwrap_err().kind(), Kind::Denied);
+    assert_eq!(repository(&server).referrers(&subject, None).unwrap_err().kind(), Kind::Denied);
 }
