@@ -119,6 +119,11 @@ impl Partials {
         }
     }
 
+    /// Removes a file that was used.
+    pub fn discard(&self, name: &str) {
+        let _ = self.dir.remove_file(name);
+    }
+
     /// Removes files that were used, and the directory when it is empty then.
     pub fn clear<'a>(&self, names: impl IntoIterator<Item = &'a str>) {
         for name in names {

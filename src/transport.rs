@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::{DiffId, Digest};
 use crate::encoding::Encoding;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::io::parts::Extent;
 use crate::io::scratch::Scratch;
 use crate::layer::Compression;
@@ -475,9 +475,23 @@ impl<'a> Blob<'a> {
                 format!("{} is {size} bytes, more than the limit of {limit}", self.desc.digest);
             return Err(Error::malformed(what));
         }
-        let mut bytes = Vec::new();
-        self.open()?.read_to_end(&mut bytes)?;
-        Ok(bytes)
+        let read = || -> Result<Vec<u8>> {
+            let mut bytes = Vec::new();
+            self.open()?.read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        match read() {
+            // What a network changed on its way may come right the next time.
+            Err(e) if e.kind() == Kind::Corrupt && self.remote() => {
+                self.ctx.warn(&format!(
+                    "{}: {}; fetching it once more",
+                    self.desc.digest,
+                    e.what()
+                ));
+                read()
+            }
+            other => other,
+        }
     }
 
     /// A file that already holds just these verified bytes and may be renamed into place. Not given

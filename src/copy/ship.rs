@@ -93,12 +93,23 @@ pub(super) struct Arrivals {
 impl Arrivals {
     /// Removes what the sink, complete now, has no more use for.
     pub(super) fn done(self) {
-        self.drop_files(&lock(&self.kept));
+        if let Some(partials) = self.partials.get() {
+            partials.clear(lock(&self.kept).iter().map(|f| f.name.as_str()));
+        }
     }
 
-    fn drop_files(&self, fetched: &[Fetched]) {
+    /// Removes a file while others are still fetched; their directory has to stay.
+    fn drop_file(&self, fetched: &Fetched) {
         if let Some(partials) = self.partials.get() {
-            partials.clear(fetched.iter().map(|f| f.name.as_str()));
+            partials.discard(&fetched.name);
+        }
+    }
+}
+
+impl Drop for Arrivals {
+    fn drop(&mut self) {
+        if let Some(partials) = self.partials.get() {
+            partials.tidy();
         }
     }
 }
@@ -437,7 +448,7 @@ impl Run<'_> {
                 lock(&self.arrivals.kept).push(fetched);
             } else {
                 // What such a sink has taken it keeps, whatever becomes of this run.
-                self.arrivals.drop_files(&[fetched]);
+                self.arrivals.drop_file(&fetched);
             }
         }
         Ok(done)
