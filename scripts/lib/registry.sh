@@ -4,8 +4,10 @@
 #   start_registry DIR [LINES]  storage and log in DIR; LINES of YAML go under `http:`, what is not indented
 #                               beside it; sets REGISTRY to host:port and REGISTRY_PID
 #   stop_registry DIR           ends it and waits for it; its storage stays
-#   registry_pki DIR            an authority ca.crt and a certificate srv.crt for localhost and 127.0.0.1
-REGISTRY_PACKAGES='docker-registry=docker-registry htpasswd=apache2-utils'
+#   start_tls DIR               the same with TLS (for localhost; the authority is DIR/ca.crt) and a password
+#   start_bearer DIR            the same with tokens; ISSUER_PID is the issuer's
+#
+# The one user is alice, her password s3cret.
 
 # The port is one the system finds free, so that any number run side by side; started again over the same
 # folder it keeps its port.
@@ -49,11 +51,40 @@ stop_registry() {
     wait "$pid" 2>/dev/null || :
 }
 
-registry_pki() {
+# certificate DIR NAME: an authority ca.crt and what it signed for localhost and 127.0.0.1: NAME.crt, NAME.key.
+certificate() {
+    local dir=$1 name=$2
+    openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj '/CN=an authority' -keyout "$dir/ca.key" -out "$dir/ca.crt" &&
+        openssl req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout "$dir/$name.key" -out "$dir/$name.csr" &&
+        openssl x509 -req -in "$dir/$name.csr" -CA "$dir/ca.crt" -CAkey "$dir/ca.key" -CAcreateserial -days 2 \
+            -extfile <(echo subjectAltName=DNS:localhost,IP:127.0.0.1) -out "$dir/$name.crt"
+} >/dev/null 2>&1
+
+start_tls() {
     local dir=$1
     mkdir -p "$dir"
-    openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj '/CN=a registry authority' -keyout "$dir/ca.key" -out "$dir/ca.crt"
-    openssl req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout "$dir/srv.key" -out "$dir/srv.csr"
-    openssl x509 -req -in "$dir/srv.csr" -CA "$dir/ca.crt" -CAkey "$dir/ca.key" -CAcreateserial -days 2 \
-        -extfile <(echo subjectAltName=DNS:localhost,IP:127.0.0.1) -out "$dir/srv.crt"
-} >/dev/null 2>&1
+    certificate "$dir" srv || return 1
+    # bcrypt, by `htpasswd -B`
+    echo 'alice:$2y$05$r8qMujOAmLSiVX4LyZFTSedRlmWS4ofuBhsXtaK360WJw05sTwtwG' >"$dir/htpasswd"
+    start_registry "$dir" "  tls: {certificate: $dir/srv.crt, key: $dir/srv.key}
+auth:
+  htpasswd: {realm: rig, path: $dir/htpasswd}" || return 1
+    REGISTRY=localhost:${REGISTRY##*:}
+}
+
+start_bearer() {
+    local dir=$1
+    mkdir -p "$dir"
+    certificate "$dir" token || return 1
+    mkfifo "$dir/issuer"
+    python3 "${lib:-$(dirname "${BASH_SOURCE[0]}")}/issuer.py" "$dir/token.key" "$dir/token.crt" alice s3cret >"$dir/issuer" &
+    ISSUER_PID=$!
+    local port
+    read -r port <"$dir/issuer"
+    start_registry "$dir" "auth:
+  token:
+    realm: http://127.0.0.1:$port/token
+    service: imgpack-registry
+    issuer: imgpack-test
+    rootcertbundle: $dir/token.crt"
+}
