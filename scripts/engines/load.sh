@@ -123,18 +123,6 @@ loads_everywhere() {
     check "$label ctr import $what" ctr_imports "$file"
 }
 
-serves_http() { # COMMAND…: runs an nginx container that listens on 127.0.0.1:8080 of the rig
-    local container tries=0 status=1
-    container=$("$@") || return 1
-    until [ $tries -gt 50 ]; do
-        if curl -fsS http://127.0.0.1:8080/ 2>/dev/null | grep -q 'imgpack bench nginx'; then status=0; break; fi
-        tries=$((tries + 1))
-        sleep 0.1
-    done
-    "$1" "$2" rm -f "$container" >/dev/null 2>&1 || "$1" rm -f "$container" >/dev/null
-    return $status
-}
-
 if [ -n "$fixtures" ]; then
     archive fixtures "$fixtures/expected.json" >"$RIG/fixtures"
     while IFS='|' read -r file ids <&3; do

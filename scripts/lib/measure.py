@@ -5,11 +5,14 @@
     measure.py table RESULTS.jsonl                the table of all races; exit 1 when a bar is missed
 
 PLAN: {"job": text, "rounds": n, "sides": [{"name", "prepare"?, "run", "output"?, "daemon"?}],
-       "bars": [[side, peer, wall ratio]], "sizes": [[side, peer, ratio]], "limits": [[side, seconds]]}
+       "bars": [[side, peer, wall ratio]], "sizes": [[side, peer, ratio]], "wires": [[side, peer, ratio]],
+       "limits": [[side, seconds]], "peaks": [[side, MiB]]}
 
 `prepare` is not timed; before each timed run, everything written so far is flushed to disk. `daemon`
 is the pid of a server that does the side's work: the CPU time of its process tree is added, and its
-peak memory is taken when larger. A peak under the 15 MiB of this script itself shows as 15. Times are seconds, memory is MiB, sizes are bytes.
+peak memory is taken when larger. A peak under the 15 MiB of this script itself shows as 15. The wire is
+what went over the loopback of this network namespace, which is the rig's own. Times are seconds, memory
+is MiB, sizes are bytes.
 """
 import json
 import os
@@ -66,6 +69,14 @@ def size_of(path):
     return sum(os.path.getsize(os.path.join(d, f)) for d, _, files in os.walk(path) for f in files)
 
 
+def wire():
+    for line in open("/proc/net/dev"):
+        name, _, fields = line.partition(":")
+        if name.strip() == "lo":
+            return int(fields.split()[0])
+    return 0
+
+
 def run_once(side):
     if side.get("prepare"):
         subprocess.run(["sh", "-c", side["prepare"]], check=True, stdout=subprocess.DEVNULL)
@@ -74,6 +85,7 @@ def run_once(side):
     before = daemon_cpu(daemon) if daemon else 0
     if daemon:
         daemon_peak(daemon, reset=True)
+    wire_before = wire()
     start = time.monotonic()
     child = subprocess.Popen(["sh", "-c", side["run"]], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     message = child.stderr.read()
@@ -84,7 +96,7 @@ def run_once(side):
         sys.stderr.buffer.write(message)
         print(f"FAIL {side['name']}: exit {child.returncode}: {side['run']}", flush=True)
         return None
-    result = {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "rss": usage.ru_maxrss / 1024}
+    result = {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "rss": usage.ru_maxrss / 1024, "wire": wire() - wire_before}
     if daemon:
         result["cpu"] += daemon_cpu(daemon) - before
         result["rss"] = max(result["rss"], daemon_peak(daemon))
@@ -134,6 +146,14 @@ def table(path):
                 if a == name and b in medians:
                     ratio = m["size"] / medians[b]["size"]
                     notes.append((f"size {ratio:.4f} {b}", f"size <= {bar:.2f} x", ratio <= bar))
+            for a, b, bar in plan.get("wires", []):
+                if a == name and b in medians:
+                    ratio = m["wire"] / medians[b]["wire"]
+                    text = f"{m['wire'] / 1e6:.1f} MB sent, {ratio:.4f} {b}"
+                    notes.append((text, f"sent <= {bar:.2f} x", ratio <= bar))
+            for a, bar in plan.get("peaks", []):
+                if a == name:
+                    notes.append(("", f"peak <= {bar} MiB", m["rss"] <= bar))
             for a, bar in plan.get("limits", []):
                 if a == name:
                     notes.append(("", f"wall <= {bar * 1000:.0f} ms", m["wall"] <= bar))
