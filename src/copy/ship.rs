@@ -466,7 +466,7 @@ impl Run<'_> {
         };
         let unpacked = Arc::new(Unpacked::default());
         let mut blob = Blob::new(self.from, leaf.desc.clone(), self.ctx);
-        if leaf.check && !leaf.claimed.is_empty() {
+        if leaf.check && !leaf.claimed.is_empty() && !self.to.accepts().remote {
             blob = blob.unpacking(None, unpacked.clone()).claiming(leaf.claimed.clone());
         }
         let size = leaf.desc.size;
@@ -524,7 +524,9 @@ impl Run<'_> {
         let plain =
             encoding == Some(Encoding::Plain) && leaf.desc.digest.algorithm() == Algorithm::Sha256;
         let free = if plain { Some(DiffId(leaf.desc.digest)) } else { proven };
-        let needs_check = leaf.check && !leaf.claimed.is_empty() && free.is_none();
+        // A registry keeps layers packed, and whoever unpacks them checks.
+        let checks = leaf.check && !self.to.accepts().remote;
+        let needs_check = checks && !leaf.claimed.is_empty() && free.is_none();
         self.turn.wait(at, self.ordered);
         if self.to.reuse(&leaf.desc)? {
             // The sink has the bytes; whether the config tells the truth about them is still open.

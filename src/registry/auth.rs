@@ -290,7 +290,7 @@ impl Auth {
         let Some(realm) = Url::parse(&bearer.realm) else {
             let what =
                 format!("its token realm {:?} is no URL", crate::text::escape(&bearer.realm));
-            return Err(Error::malformed(what).input(host));
+            return Err(Error::new(Kind::Denied, what).input(host));
         };
         let here = self.is_here(party);
         let registry = realm::Registry {

@@ -214,15 +214,12 @@ impl Place {
 
     /// Makes sure that what is there now is what was sent.
     fn confirm(&self, doing: &str, said: Option<&str>, digest: &Digest) -> Result<()> {
-        if said.is_some_and(|said| Digest::from_str(said).is_ok_and(|said| said == *digest)) {
-            return Ok(());
-        }
-        if self.manifest(Wanted::Digest(digest))?.is_some() {
-            return Ok(());
-        }
-        let said = match said {
-            Some(said) => format!("the registry stored {}", crate::text::escape(said)),
-            None => "the registry does not give it back".into(),
+        let said = match said.map(Digest::from_str) {
+            Some(Ok(said)) if said == *digest => return Ok(()),
+            Some(Ok(said)) => format!("the registry stored {said}"),
+            // It says nothing that can be understood, so it is asked.
+            _ if self.manifest(Wanted::Digest(digest))?.is_some() => return Ok(()),
+            _ => "the registry does not give it back".into(),
         };
         Err(Error::corrupt(format!("{doing}: {said} where {digest} was sent")).input(self.name()))
     }

@@ -157,9 +157,12 @@ pub(crate) struct Course {
     /// Recode layers: gzip, zstd or none, with an optional level (gzip:9)
     #[arg(long, value_name = "ENCODING[:LEVEL]")]
     pub(crate) compress: Option<String>,
-    /// Do not unpack layers to check their diff ids
+    /// Unpack layers too, to check their diff ids; digests are always checked
     #[arg(long)]
-    pub(crate) no_unpack_check: bool,
+    pub(crate) unpack_check: bool,
+    /// Send layers that lie uncompressed in a Docker archive to a registry as they are
+    #[arg(long, conflicts_with = "compress")]
+    pub(crate) preserve_digests: bool,
     /// Overwrite an existing archive
     #[arg(long)]
     pub(crate) force: bool,

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use imgpack::copy::Policy;
+use imgpack::encoding::Encoding;
+use imgpack::layer::Compression;
 use imgpack::sync::lock::Lock;
 use imgpack::sync::naming::{Naming, Style};
 use imgpack::sync::policy::Intake;
@@ -82,7 +84,7 @@ pub(super) fn job(
         intake: intake(args)?,
         companions: !args.which.no_companions,
         delete: args.course.delete,
-        policy: policy(args)?,
+        policy: policy(args, words.to == To::Docker)?,
         from,
         to,
         selection,
@@ -218,16 +220,19 @@ fn intake(args: &SyncArgs) -> Result<Intake> {
     Ok(Intake { allow, keys })
 }
 
-fn policy(args: &SyncArgs) -> Result<Policy> {
+fn policy(args: &SyncArgs, to_registry: bool) -> Result<Policy> {
     let platforms = args.which.platform.iter().map(|p| p.parse()).collect::<Result<_>>()?;
     let compress = match &args.course.compress {
         Some(text) => Some(text.parse().map_err(|e: Error| e.kind_as(Kind::Usage))?),
         None => None,
     };
+    let pack = to_registry && compress.is_none() && !args.course.preserve_digests;
     Ok(Policy {
         platforms,
         compress,
-        unpack: !args.course.no_unpack_check,
+        pack: pack.then(|| Compression::new(Encoding::Gzip)),
+        // What is carried is checked by digest; unpacking every layer is for where it will be used.
+        unpack: args.course.unpack_check,
         keep_going: !args.course.fail_fast,
         ..Policy::default()
     })

@@ -120,8 +120,10 @@ impl Client {
                 let status = response.status;
                 self.detail(&format!("{about} {status} {took} ms {bytes} bytes"));
                 self.heed(&response);
-                encoding(call, &response)?;
-                Ok(response)
+                match encoding(call, &response) {
+                    Ok(()) => Ok(response),
+                    Err(error) => Err(Trouble { error, passes: true, plain: Plain::No }),
+                }
             }
             Err(e) => {
                 let trouble = self.trouble(call, &line, e);

@@ -134,11 +134,14 @@ impl Host {
                     backoff.wait(after, &cause, ctx)?;
                 }
                 Err(trouble) if again && trouble.passes => {
-                    if !self.answered.load(Ordering::Relaxed) {
+                    if trouble.error.kind() == Kind::Malformed {
+                        // What a proxy does to one answer it may do to all.
+                        backoff.at_most(1);
+                    } else if !self.answered.load(Ordering::Relaxed) {
                         backoff.at_most(FEW);
-                        if !backoff.goes_on() {
-                            return Err(trouble.error);
-                        }
+                    }
+                    if !backoff.goes_on() {
+                        return Err(said(trouble.error, backoff.tried()));
                     }
                     let cause = format!("{}: {}", self.name(), trouble.error.what());
                     backoff.wait(None, &cause, ctx)?;
@@ -420,7 +423,7 @@ fn kept(mut response: Response) -> Response {
 
 /// Says how often a request was tried, when more than once.
 fn said(error: Error, waits: u32) -> Error {
-    if waits == 0 || error.kind() == Kind::Interrupted {
+    if waits == 0 || error.kind() != Kind::Unreachable {
         return error;
     }
     error.note(format!("gave up after {} tries", waits + 1))

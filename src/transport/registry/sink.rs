@@ -86,7 +86,7 @@ impl RegistrySink {
         if let Some(known) = lock(&self.repositories).get(&key) {
             return Ok(known.clone());
         }
-        let opened = self.registries.repository(name)?;
+        let opened = self.registries.repository(name)?.direct();
         Ok(lock(&self.repositories).entry(key).or_insert(opened).clone())
     }
 
