@@ -219,6 +219,7 @@ fn issuers_of_every_kind_are_understood() {
         ),
     ];
     for (name, modes) in kinds {
+        let lasting = modes.life > Duration::from_secs(10);
         let issuer = Issuer::start(modes);
         let Some(registry) = Registry::bearer(&issuer) else { return };
         let open = Registry::plain_over(&registry).expect("docker-registry");
@@ -229,6 +230,6 @@ fn issuers_of_every_kind_are_understood() {
         assert_eq!(copied.code, 0, "{name}: {}", copied.stderr);
         assert_eq!(raw::check(&open.address(), "team/copy", TAG), digest(small()), "{name}");
         let asked = rig.issuer.as_ref().map(Issuer::asked).unwrap_or_default();
-        assert!(asked.len() < 12, "{name}: {} requests for tokens", asked.len());
+        assert!(asked.len() < 12 || !lasting, "{name}: {} requests for tokens", asked.len());
     }
 }
