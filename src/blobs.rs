@@ -271,11 +271,3 @@ impl Staging {
         Ok(staged)
     }
 }
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        if let Some(partials) = self.partials.get() {
-            partials.tidy();
-        }
-    }
-}

@@ -58,6 +58,7 @@ struct Inner {
     place: Option<String>,
     os: Option<i32>,
     unreadable: bool,
+    of_target: bool,
 }
 
 impl Error {
@@ -70,6 +71,7 @@ impl Error {
             place: None,
             os: None,
             unreadable: false,
+            of_target: false,
         }))
     }
 
@@ -117,7 +119,8 @@ impl Error {
     }
 
     fn from_parts(kind: Kind, what: String, os: Option<i32>) -> Self {
-        Self(Arc::new(Inner { kind, what, input: None, place: None, os, unreadable: false }))
+        let (input, place, unreadable, of_target) = (None, None, false, false);
+        Self(Arc::new(Inner { kind, what, input, place, os, unreadable, of_target }))
     }
 
     /// Takes our own error back out of an `io::Error`, or wraps a foreign one.
@@ -189,6 +192,19 @@ impl Error {
     /// Whether it is the input that cannot be read: other parts of it may be.
     pub fn is_unreadable(&self) -> bool {
         self.0.unreadable
+    }
+
+    /// Says that it is the destination's: something is missing there, not in the input.
+    #[must_use]
+    pub fn of_target(self) -> Self {
+        let mut inner = Arc::unwrap_or_clone(self.0);
+        inner.of_target = true;
+        Self(Arc::new(inner))
+    }
+
+    /// Whether it is the destination's.
+    pub fn is_of_target(&self) -> bool {
+        self.0.of_target
     }
 
     /// The same error with another kind.

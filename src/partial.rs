@@ -8,7 +8,7 @@ use std::io::Write;
 
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
-use crate::io::dir::Dir;
+use crate::io::dir::{Dir, Lock};
 use crate::io::parts::Extent;
 use crate::io::pump::{self, CHUNK};
 use crate::transport::Blob;
@@ -19,10 +19,15 @@ pub const NAME: &str = ".imgpack-partial";
 /// How often a file is opened anew that other runs keep taking away.
 const TRIES: usize = 10;
 
+/// Seconds to wait for a run that is just removing the directory.
+const PATIENCE: u64 = 5;
+
 /// The partial files beneath a directory.
 pub struct Partials {
     parent: Dir,
     dir: Dir,
+    /// Shared by every run that uses the directory: nobody removes it from under another.
+    lock: Option<Lock>,
 }
 
 /// A file that is whole and verified; it stays locked until this is dropped.
@@ -40,7 +45,15 @@ impl Partials {
     /// `Io`.
     pub fn open(parent: &Dir) -> Result<Self> {
         let parent = parent.sub_create(".")?;
-        Ok(Self { dir: parent.sub_create(NAME)?, parent })
+        loop {
+            let dir = parent.sub_create(NAME)?;
+            // Where locks do not work there is nobody else either.
+            let lock = dir.lock(false, PATIENCE).ok();
+            // Between making and locking it another run may have found it empty, and removed it.
+            if parent.holds(NAME, &dir)? {
+                return Ok(Self { parent, dir, lock });
+            }
+        }
     }
 
     /// The directory that the files are in.
@@ -60,7 +73,7 @@ impl Partials {
         match self.grow(blob, &file, &name) {
             Err(e) if e.kind() == Kind::Corrupt => {
                 let ctx = blob.context();
-                ctx.warn(&format!("{}: {}; fetching it once more", desc.digest, e.what()));
+                ctx.warn(&format!("{}; fetching it once more", e.what()));
                 self.cut(&file, &name)?;
                 if let Err(e) = self.grow(blob, &file, &name) {
                     if e.kind() == Kind::Corrupt {
@@ -124,19 +137,6 @@ impl Partials {
         let _ = self.dir.remove_file(name);
     }
 
-    /// Removes files that were used, and the directory when it is empty then.
-    pub fn clear<'a>(&self, names: impl IntoIterator<Item = &'a str>) {
-        for name in names {
-            let _ = self.dir.remove_file(name);
-        }
-        self.tidy();
-    }
-
-    /// Removes the directory when it is empty.
-    pub fn tidy(&self) {
-        let _ = self.parent.remove_empty(NAME);
-    }
-
     /// Removes every partial file beneath `parent` that no run is writing; gives their bytes.
     ///
     /// # Errors
@@ -155,8 +155,17 @@ impl Partials {
                 freed += size;
             }
         }
-        all.tidy();
         Ok(freed)
+    }
+}
+
+impl Drop for Partials {
+    /// Removes the directory when it is empty and no other run uses it.
+    fn drop(&mut self) {
+        drop(self.lock.take());
+        if let Ok(_alone) = self.dir.lock(true, 0) {
+            let _ = self.parent.remove_empty(NAME);
+        }
     }
 }
 

@@ -93,23 +93,12 @@ pub(super) struct Arrivals {
 impl Arrivals {
     /// Removes what the sink, complete now, has no more use for.
     pub(super) fn done(self) {
-        if let Some(partials) = self.partials.get() {
-            partials.clear(lock(&self.kept).iter().map(|f| f.name.as_str()));
-        }
+        lock(&self.kept).iter().for_each(|fetched| self.drop_file(fetched));
     }
 
-    /// Removes a file while others are still fetched; their directory has to stay.
     fn drop_file(&self, fetched: &Fetched) {
         if let Some(partials) = self.partials.get() {
             partials.discard(&fetched.name);
-        }
-    }
-}
-
-impl Drop for Arrivals {
-    fn drop(&mut self) {
-        if let Some(partials) = self.partials.get() {
-            partials.tidy();
         }
     }
 }
@@ -365,7 +354,7 @@ impl Run<'_> {
                         || matches!(error.kind(), Kind::Denied | Kind::Unreachable)
                         || error.is_unreadable();
                     let error = match error.kind() {
-                        Kind::Missing => error.kind_as(Kind::Malformed),
+                        Kind::Missing if !error.is_of_target() => error.kind_as(Kind::Malformed),
                         Kind::Io if error.is_unreadable() => self.explained(error, leaf),
                         _ => error,
                     };

@@ -208,20 +208,29 @@ impl Place {
         let tracked = response.header("oci-subject").is_some();
         let said = response.header("docker-content-digest").map(str::to_owned);
         response.finish();
-        self.confirm(&doing, said.as_deref(), digest)?;
+        self.confirm(&doing, wanted, said.as_deref(), digest)?;
         Ok(Put::Stored { tracked })
     }
 
-    /// Makes sure that what is there now is what was sent.
-    fn confirm(&self, doing: &str, said: Option<&str>, digest: &Digest) -> Result<()> {
-        let said = match said.map(Digest::from_str) {
-            Some(Ok(said)) if said == *digest => return Ok(()),
-            Some(Ok(said)) => format!("the registry stored {said}"),
-            // It says nothing that can be understood, so it is asked.
-            _ if self.manifest(Wanted::Digest(digest))?.is_some() => return Ok(()),
-            _ => "the registry does not give it back".into(),
+    /// Makes sure that what is there now is what was sent. A header that says so is believed; one that
+    /// says nothing, or something else (some registries send it wrong), is not, and what is there is
+    /// read back.
+    fn confirm(
+        &self,
+        doing: &str,
+        wanted: Wanted<'_>,
+        said: Option<&str>,
+        digest: &Digest,
+    ) -> Result<()> {
+        if said.is_some_and(|said| Digest::from_str(said).is_ok_and(|said| said == *digest)) {
+            return Ok(());
+        }
+        let found = match self.manifest(wanted)? {
+            Some(found) if found.descriptor.digest == *digest => return Ok(()),
+            Some(found) => format!("the registry gives {} back", found.descriptor.digest),
+            None => "the registry does not give it back".into(),
         };
-        Err(Error::corrupt(format!("{doing}: {said} where {digest} was sent")).input(self.name()))
+        Err(Error::corrupt(format!("{doing}: {found} where {digest} was sent")).input(self.name()))
     }
 
     /// Deletes a manifest or a tag.

@@ -153,7 +153,10 @@ impl RegistrySink {
         if self.mount(&desc.digest, &to, have)? {
             return Ok(());
         }
-        let sent = to.upload(desc, &|| Ok(Box::new(blob.open()?)))?;
+        let sent = to.upload(desc, &|| Ok(Box::new(blob.open()?))).map_err(|e| {
+            // A blob that is missing says so through its reader; what else is missing is the repository.
+            if e.place().is_none() { e.of_target() } else { e }
+        })?;
         self.sent.fetch_add(sent, Ordering::Relaxed);
         self.mark(&desc.digest, name);
         Ok(())
