@@ -28,6 +28,8 @@ Examples:
   imgpack ls nginx.tar                  what is in an archive, without loading it
   imgpack verify /media/usb/*.tar       check every byte before and after a journey
   imgpack copy nginx.tar oci:layout     convert between archives and directories
+  imgpack push nginx:1 registry.local:5000/web/nginx:1       to a registry; pull is the way back
+  imgpack sync registry-to-dir -f images.txt /media/usb/images     many images at once
 
 Every flag can be set by an environment variable IMGPACK_<FLAG> and in the configuration file
 ($IMGPACK_CONFIG, else ~/.config/imgpack/config.toml)."
@@ -255,7 +257,7 @@ pub(crate) struct Changes {
     /// Go on with the sound images when others fail (exit 9)
     #[arg(long)]
     pub(crate) keep_going: bool,
-    /// Change no byte on the way to a registry, and fail where one would have to change
+    /// Send a registry every byte as it is: no layer of a Docker archive becomes gzip
     #[arg(long, conflicts_with = "compress")]
     pub(crate) preserve_digests: bool,
 }
@@ -512,7 +514,8 @@ Examples:
   imgpack copy --compress gzip docker-archive:nginx.tar oci:layout
   imgpack copy oci:layout:nginx:1.27 nginx.tar
   imgpack copy store:nginx:1.27 dir:nginx
-  imgpack copy docker-daemon:nginx:1.27 containerd:")]
+  imgpack copy docker-daemon:nginx:1.27 containerd:
+  imgpack copy docker://quay.io/a/b:1 docker://registry.local:5000/a/b:1")]
 pub(crate) struct CopyArgs {
     /// Where from
     #[arg(value_name = "SRC")]

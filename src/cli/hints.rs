@@ -60,6 +60,14 @@ pub(crate) fn of(error: &Error) -> Option<String> {
         Kind::Missing if what.starts_with("no such image") && ENGINES.contains(&scheme) => {
             return None;
         }
+        Kind::Missing if what == "no such image in the registry" => {
+            match input.parse::<Reference>() {
+                Ok(name) => {
+                    format!("list its tags with: imgpack tags {}", name.familiar_repository())
+                }
+                Err(_) => return None,
+            }
+        }
         Kind::Missing if what.starts_with("no such image") => {
             "list what is there with: imgpack images".into()
         }
@@ -78,20 +86,15 @@ pub(crate) fn of(error: &Error) -> Option<String> {
         Kind::Usage if what.starts_with("not clear") && input.starts_with("docker:") => {
             format!("a registry is written: {}", input.replacen("docker:", "docker://", 1))
         }
-        Kind::Missing if what == "no such image in the registry" => {
-            match input.parse::<Reference>() {
-                Ok(name) => {
-                    format!("list its tags with: imgpack tags {}", name.familiar_repository())
-                }
-                Err(_) => return None,
-            }
-        }
         Kind::Missing if what.contains("no such repository") => match input.parse::<Reference>() {
             Ok(name) => format!("look for it with: imgpack search {}/", name.domain()),
             Err(_) => return None,
         },
         Kind::Denied if what.contains("authentication") || what.contains("credentials") => {
             format!("log in with: imgpack login {}", host_of(input))
+        }
+        Kind::Unreachable if what.starts_with("speaks https") => {
+            "leave out --plain-http, or name that registry alone: --insecure-registry HOST".into()
         }
         Kind::Unreachable if what.contains("plain http") => {
             "if that is meant: --plain-http, or --insecure-registry HOST".into()
@@ -100,6 +103,11 @@ pub(crate) fn of(error: &Error) -> Option<String> {
             "trust its authority with --ca-cert FILE, or as /etc/containers/certs.d/{}/ca.crt",
             host_of(input)
         ),
+        Kind::Unreachable if what.contains("unknown host") => return None,
+        Kind::Unsupported if what.contains("deletes no tags") => {
+            "the image and all its tags: imgpack delete NAME@DIGEST, with what imgpack digest says"
+                .into()
+        }
         Kind::Unreachable => {
             "what was transferred is kept where that can be: run it again to go on".into()
         }

@@ -23,8 +23,8 @@ Examples:
   imgpack push -a registry.local:5000/web/nginx        all its tags
   imgpack push nginx.tar registry.local:5000/web/nginx:1.27
 
-Layers that lie uncompressed in a Docker archive are sent as gzip, as docker does it; what changes is
-said. --preserve-digests sends every byte as it is.")]
+Layers that lie uncompressed in a Docker archive are sent as gzip, as docker does it, and what they
+became is said. --preserve-digests sends every byte as it is.")]
 pub(crate) struct PushArgs {
     /// An image of the store by name or ID, or a place such as nginx.tar or oci:DIR:NAME
     #[arg(value_name = "IMAGE")]

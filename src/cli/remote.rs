@@ -34,7 +34,7 @@ Examples:
   imgpack digest nginx:1.27
   imgpack digest registry.local:5000/web/nginx:1.27 registry.local:5000/web/redis:7")]
 pub(crate) struct DigestArgs {
-    /// Images by name
+    /// Images by name, with a tag or a digest; latest without either
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
     #[command(flatten)]
@@ -45,9 +45,11 @@ pub(crate) struct DigestArgs {
 #[command(after_help = "\
 Examples:
   imgpack delete registry.local:5000/web/nginx:1.27
-  imgpack delete registry.local:5000/web/nginx@sha256:0123…    the image, and with it all its tags")]
+  imgpack delete registry.local:5000/web/nginx@sha256:0123…    the image, and with it all its tags
+
+Some registries delete no tags, and say so; then name the digest, which `imgpack digest` shows.")]
 pub(crate) struct DeleteArgs {
-    /// Tags or digests
+    /// Names with a tag or a digest; latest without either
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
     #[command(flatten)]

@@ -13,12 +13,13 @@ use super::super::registries::SideFlags;
     after_help = "\
 Modes:
   registry-to-dir   dir-to-registry   registry-to-registry   dir-to-dir
-  archive-to-registry   registry-to-archive
+  archive-to-registry   registry-to-archive    archive-to-dir
 A directory that is written is one OCI layout. One that is read may also be a folder of archives,
 layouts or skopeo's directories.
 
-Lists hold one of these on a line; a plain name means its tag latest, SRC alone all tags:
-  nginx:1.27   nginx@sha256:...   'nginx:1.*'   'nginx:>=1.2 <2'   'nginx:/^1\\.[0-9]+$/'   'quay.io/*'
+Lists hold one of these on a line, SRC one of them, which a shell wants in quotes. A name without a
+tag means its tag latest in a list, all its tags as SRC:
+  nginx:1.27   nginx@sha256:...   nginx:1.*   nginx:>=1.2 <2   nginx:/^1\\.[0-9]+$/   quay.io/*
 
 Examples:
   imgpack sync registry-to-dir -f images.txt ./usb
@@ -29,8 +30,8 @@ Examples:
   imgpack sync archive-to-registry images.tar registry.local:5000
   imgpack sync --src yaml --dest docker sync.yaml registry.local:5000/repo
 
-Exit code: 0 everything is there, 9 some images failed (the others are there), otherwise that of the
-one error there was."
+Exit code: 0 everything is there, 9 some images failed (the others are there), 8 the intake policy
+let none in; when none went well, otherwise that of the first error."
 )]
 pub(crate) struct SyncArgs {
     /// MODE, SRC and DST; SRC may be left out where a list says which images of registries
