@@ -230,6 +230,8 @@ impl Look<'_> {
         for (i, layer) in layers.iter().enumerate() {
             let encoding = match self.source.extent(layer) {
                 Some(extent) => Some(Encoding::sniff(&extent.head(SNIFF_LEN)?)),
+                // Far away: what it is packed with is not known before it is fetched.
+                None if self.source.remote() && self.source.has(layer)? => None,
                 None => {
                     self.warn(format!("layer {} is missing", layer.digest));
                     None

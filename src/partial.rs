@@ -137,25 +137,36 @@ impl Partials {
         let _ = self.dir.remove_file(name);
     }
 
-    /// Removes every partial file beneath `parent` that no run is writing; gives their bytes.
+    /// Bytes of a blob that an earlier run fetched beneath `parent`.
+    pub fn there(parent: &Dir, digest: &Digest) -> u64 {
+        let file = parent.file(&format!("{NAME}/{}", file_name(digest)));
+        file.ok().flatten().map_or(0, |(_, size)| size)
+    }
+
+    /// Every partial file beneath `parent` that no run is writing, with its bytes; removed unless
+    /// `dry_run`.
     ///
     /// # Errors
     /// `Io`.
-    pub fn sweep(parent: &Dir) -> Result<u64> {
-        let mut freed = 0;
+    pub fn sweep(parent: &Dir, dry_run: bool) -> Result<Vec<(Digest, u64)>> {
+        let mut swept = Vec::new();
         if parent.stat(NAME)?.is_none() {
-            return Ok(0);
+            return Ok(swept);
         }
         let all = Self::open(parent)?;
         for name in all.dir.names()? {
             let Ok(name) = String::from_utf8(name) else { continue };
+            let Ok(digest) = Digest::from_hex(&name) else { continue };
             let Some((file, size)) = all.dir.file(&name)? else { continue };
             if file.try_lock().is_ok() {
-                all.dir.remove_file(&name)?;
-                freed += size;
+                if !dry_run {
+                    all.dir.remove_file(&name)?;
+                }
+                swept.push((digest, size));
             }
         }
-        Ok(freed)
+        swept.sort_unstable();
+        Ok(swept)
     }
 }
 

@@ -197,6 +197,11 @@ impl Registries {
         self.registry(domain)?.login(login)
     }
 
+    /// Whether a registry that was spoken to speaks plain http.
+    pub fn speaks_http(&self, domain: &str) -> bool {
+        self.registry(domain).is_ok_and(|host| host.speaks_http())
+    }
+
     /// Whether layers that lie elsewhere are fetched.
     pub fn fetch_foreign(&self) -> bool {
         self.client.settings.fetch_foreign

@@ -24,7 +24,8 @@ pub(crate) fn run(args: &PruneArgs, run: &Run) -> Result<u8> {
             run.store().remove(&untagged)?;
         }
     }
-    let garbage = collect(run, args.dry_run)?;
+    let mut garbage = collect(run, args.dry_run)?;
+    garbage.extend(run.store().sweep(args.dry_run)?);
     for (digest, _) in &garbage {
         out::line(&format!("{}: {digest}", if args.dry_run { "Unused" } else { "Deleted" }))?;
     }

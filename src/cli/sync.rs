@@ -9,7 +9,7 @@ use imgpack::io::output::Output;
 use imgpack::sync::local::Local;
 use imgpack::sync::registries::Everywhere;
 use imgpack::sync::report::Status;
-use imgpack::sync::{Prepared, SyncReport, emit, plan::Plan, prepare};
+use imgpack::sync::{End, Prepared, SyncReport, emit, plan::Plan, prepare};
 use imgpack::{Error, Kind, Result};
 
 use super::run::Run;
@@ -36,11 +36,19 @@ pub(crate) fn run(args: &SyncArgs, run: &Run) -> Result<u8> {
     let Some(job) = job::job(args, &variables)? else {
         return out::line("Nothing failed; nothing to try again").map(|()| 0);
     };
+    if let End::Archive(path) = &job.to
+        && path.exists()
+        && !args.course.force
+        && !args.course.dry_run
+    {
+        let shown = path.display().to_string();
+        return Err(Error::new(Kind::Conflict, "file exists").input(shown));
+    }
     let mut env = run.env_forcing(args.course.force);
     for (host, access) in &job.selection.access {
         env.network.reach(host, access.login.as_ref(), access.cert_dir.as_ref(), access.tls_verify);
     }
-    let plain_http = env.network.to.as_ref().unwrap_or(&env.network.from).plain_http;
+    let network = env.network.clone();
     let temporary = env.temporary.clone();
     let scratch = move || {
         let dir = imgpack::io::dir::Dir::open(&temporary)?;
@@ -64,6 +72,11 @@ pub(crate) fn run(args: &SyncArgs, run: &Run) -> Result<u8> {
         text.push(b'\n');
         write(path, &text, run)?;
     }
+    let base = job.naming.base.as_ref().filter(|_| !args.course.emit.is_empty());
+    let plain_http = match base {
+        Some(base) => network.sink(run.ctx())?.speaks_http(&base.domain),
+        None => false,
+    };
     for pair in args.course.emit.chunks_exact(2) {
         let dir = Path::new(&pair[1]);
         let sync = run.ctx().sync;

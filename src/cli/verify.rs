@@ -90,6 +90,19 @@ impl Source for Doubting<'_> {
         self.0.open(desc, checked)
     }
 
+    fn open_at(
+        &self,
+        desc: &imgpack::descriptor::Descriptor,
+        offset: u64,
+        checked: &imgpack::transport::Checked,
+    ) -> Result<Box<dyn std::io::Read + Send + '_>> {
+        self.0.open_at(desc, offset, checked)
+    }
+
+    fn remote(&self) -> bool {
+        self.0.remote()
+    }
+
     fn extent(&self, desc: &imgpack::descriptor::Descriptor) -> Option<imgpack::io::parts::Extent> {
         self.0.extent(desc)
     }

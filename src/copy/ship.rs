@@ -295,12 +295,23 @@ fn total(leaves: &[Leaf]) -> u64 {
 /// Fails before anything is written when it is certain that not all of it fits.
 fn check_room(from: &dyn Source, to: &dyn Sink, leaves: &[Leaf]) -> Result<()> {
     let Some(free) = to.free() else { return Ok(()) };
-    // Nothing can be wrong where everything would fit even if it were new.
-    if total(leaves) <= free {
+    // Nothing can be wrong where everything would fit even if it were new, and lay there twice.
+    if total(leaves).saturating_mul(2) <= free {
         return Ok(());
     }
     let mut need = 0_u64;
+    let scratch = if from.remote() { Some(to.scratch()?) } else { None };
+    // What is fetched whole lies there twice until the sink is complete.
+    let times = if to.accepts().arrival == Arrival::Fetched { 2 } else { 1 };
     for leaf in leaves {
+        if let Some(scratch) = &scratch {
+            if !to.reuse(&leaf.desc)? {
+                let there = Partials::there(scratch.parent(), &leaf.desc.digest);
+                need = need
+                    .saturating_add((leaf.desc.size.saturating_mul(times)).saturating_sub(there));
+            }
+            continue;
+        }
         // What was unpacked beside the target is moved, not written again.
         if from.spare(&leaf.desc).is_none() && !to.reuse(&leaf.desc)? {
             // A descriptor may lie; what lies there does not.

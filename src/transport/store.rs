@@ -127,6 +127,14 @@ impl Store {
         index::change(&root, self.ctx.sync, self.ctx.wait, true, |_| Ok(changes))
     }
 
+    /// What pulls that were cut off have left, with sizes in bytes; removed unless `dry_run`.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn sweep(&self, dry_run: bool) -> Result<Vec<(Digest, u64)>> {
+        self.root()?.map_or_else(|| Ok(Vec::new()), |root| Partials::sweep(&root, dry_run))
+    }
+
     /// Removes every blob that no image references. Returns what was removed, with sizes in bytes.
     /// Waits until nobody adds blobs: what a running load skipped as present is not taken from it.
     ///
@@ -146,7 +154,6 @@ impl Store {
         let garbage: Vec<(Digest, u64)> =
             blobs.list()?.into_iter().filter(|(digest, _)| !live.contains(digest)).collect();
         if !dry_run {
-            Partials::sweep(&root)?;
             for (digest, _) in &garbage {
                 blobs.remove(digest)?;
             }

@@ -151,6 +151,11 @@ impl Host {
         }
     }
 
+    /// Whether it was found to speak plain http.
+    pub fn speaks_http(&self) -> bool {
+        self.scheme.load(Ordering::Relaxed) == HTTP
+    }
+
     /// One try: in https where the scheme is not known yet, then in http.
     fn once(&self, request: &Request<'_>, redirects: Redirects) -> Result<Response, Trouble> {
         let scheme = self.scheme.load(Ordering::Relaxed);

@@ -32,6 +32,10 @@ pub struct RegistrySink {
     needs: Mutex<HashMap<Digest, Wish>>,
     /// Blobs that are known to be in a repository.
     present: Mutex<BTreeSet<(Digest, String)>>,
+    /// Blobs that are known not to be in a repository, and not to be had there without their bytes.
+    absent: Mutex<BTreeSet<(Digest, String)>>,
+    /// What names led to before anything was sent.
+    heads: Mutex<HashMap<Reference, Option<Descriptor>>>,
     /// Blobs that one of several repositories did not take.
     trouble: Mutex<HashMap<(Digest, String), Error>>,
     documents: Mutex<HashMap<Digest, Written>>,
@@ -67,6 +71,8 @@ impl RegistrySink {
             repositories: Mutex::default(),
             needs: Mutex::default(),
             present: Mutex::default(),
+            absent: Mutex::default(),
+            heads: Mutex::default(),
             trouble: Mutex::default(),
             documents: Mutex::default(),
             published: Mutex::default(),
@@ -135,13 +141,22 @@ impl RegistrySink {
         if self.is_present(&desc.digest, name) {
             return Ok(true);
         }
+        let key = (desc.digest, name.to_owned());
+        if lock(&self.absent).contains(&key) {
+            return Ok(false);
+        }
         let to = self.known(name)?;
         // What is known to be next door is mounted unasked; else it is asked for first.
         let next_door = have.iter().any(|h| self.is_present(&desc.digest, h));
         if next_door && self.mount(&desc.digest, &to, have)? {
             return Ok(true);
         }
-        Ok(self.there(desc, &to)? || (!next_door && self.mount(&desc.digest, &to, have)?))
+        let there =
+            self.there(desc, &to)? || (!next_door && self.mount(&desc.digest, &to, have)?);
+        if !there {
+            lock(&self.absent).insert(key);
+        }
+        Ok(there)
     }
 
     fn put_in(&self, blob: &Blob<'_>, name: &str, have: &[String]) -> Result<()> {
@@ -150,7 +165,10 @@ impl RegistrySink {
             return Ok(());
         }
         let to = self.known(name)?;
-        if self.mount(&desc.digest, &to, have)? {
+        // From others that was tried when it was asked for.
+        let next_door: Vec<String> =
+            have.iter().filter(|h| self.is_present(&desc.digest, h)).cloned().collect();
+        if self.mount(&desc.digest, &to, &next_door)? {
             return Ok(());
         }
         let sent = to.upload(desc, &|| Ok(Box::new(blob.open()?))).map_err(|e| {
@@ -235,8 +253,16 @@ impl Sink for RegistrySink {
                 (None, Some(digest)) => Wanted::Digest(digest),
                 (None, None) => Wanted::Tag("latest"),
             };
-            let there = self.repository(name)?.head(wanted);
-            let there = there.map_err(|e| e.input_or(name.familiar()))?;
+            let known = lock(&self.heads).get(name).cloned();
+            let there = match known {
+                Some(there) => there,
+                None => {
+                    let there = self.repository(name)?.head(wanted);
+                    let there = there.map_err(|e| e.input_or(name.familiar()))?;
+                    lock(&self.heads).insert(name.clone(), there.clone());
+                    there
+                }
+            };
             match (there, &found) {
                 (None, _) => return Ok(None),
                 (Some(desc), Some(other)) if desc.digest != other.digest => return Ok(None),
