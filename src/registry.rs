@@ -347,7 +347,7 @@ impl Repository {
     /// # Errors
     /// `Denied`, `Unreachable`, `Malformed`.
     pub fn tags(&self) -> Result<Option<Vec<String>>> {
-        list::tags(&self.own()?)
+        list::tags(&self.home()?)
     }
 
     /// What refers to a digest: signatures, attestations and the like. With `tags`, all of the
@@ -361,6 +361,15 @@ impl Repository {
             Ok(Some(found).filter(|found| !found.is_empty()))
         })?;
         Ok(found.unwrap_or_default())
+    }
+
+    /// Where the repository's lists are: at no mirror, but where this machine's rules say it lies.
+    fn home(&self) -> Result<Place> {
+        let endpoints = self.registries.rules.pull(&self.name)?;
+        match endpoints.iter().find(|e| !e.mirror && !self.direct) {
+            Some(endpoint) => Ok(self.registries.place(endpoint, &self.name, false)),
+            None => self.own(),
+        }
     }
 
     /// The repository at the registry itself.

@@ -257,9 +257,6 @@ pub(crate) struct Changes {
     /// Go on with the sound images when others fail (exit 9)
     #[arg(long)]
     pub(crate) keep_going: bool,
-    /// Send a registry every byte as it is: no layer of a Docker archive becomes gzip
-    #[arg(long, conflicts_with = "compress")]
-    pub(crate) preserve_digests: bool,
 }
 
 #[derive(Args, Debug)]
@@ -540,6 +537,9 @@ pub(crate) struct CopyArgs {
     pub(crate) format: Option<ArchiveFormat>,
     #[command(flatten)]
     pub(crate) changes: Changes,
+    /// Send a registry every byte as it is: no layer of a Docker archive becomes gzip
+    #[arg(long, conflicts_with = "compress")]
+    pub(crate) preserve_digests: bool,
     #[command(flatten)]
     pub(crate) sides: SideFlags,
 }

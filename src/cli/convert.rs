@@ -11,7 +11,7 @@ use imgpack::transport::table::{Env, Place, Scheme};
 use imgpack::transport::{Root, Source, select};
 use imgpack::{Context, Error, Kind, Result};
 
-use super::args::{Changes, Consumer};
+use super::args::Consumer;
 use super::out;
 use super::run::Run;
 
@@ -92,8 +92,8 @@ pub(crate) fn write_digests(path: Option<&Path>, report: &Report) -> Result<()> 
 
 /// What a registry is sent: layers that lie uncompressed in a Docker archive become gzip, as docker
 /// does it, unless the user has other wishes.
-pub(crate) fn pack(policy: &mut Policy, changes: &Changes) {
-    if policy.compress.is_none() && !changes.preserve_digests {
+pub(crate) fn pack(policy: &mut Policy, preserve_digests: bool) {
+    if policy.compress.is_none() && !preserve_digests {
         policy.pack = Some(Compression::new(Encoding::Gzip));
     }
 }

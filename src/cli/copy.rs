@@ -19,7 +19,7 @@ pub(crate) fn run(args: &CopyArgs, run: &Run) -> Result<u8> {
     }
     let mut policy = run.policy(&args.changes)?;
     if to.scheme == Scheme::Registry {
-        convert::pack(&mut policy, &args.changes);
+        convert::pack(&mut policy, args.preserve_digests);
     }
     let env = run.env_forcing(args.force);
     if from.is_file() && !from.path.exists() {

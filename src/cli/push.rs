@@ -41,6 +41,9 @@ pub(crate) struct PushArgs {
     /// Write the digests of what was pushed to FILE
     #[arg(long, value_name = "FILE")]
     digestfile: Option<PathBuf>,
+    /// Send a registry every byte as it is: no layer of a Docker archive becomes gzip
+    #[arg(long, conflicts_with = "compress")]
+    preserve_digests: bool,
     #[command(flatten)]
     changes: Changes,
     #[command(flatten)]
@@ -49,7 +52,7 @@ pub(crate) struct PushArgs {
 
 pub(crate) fn run(args: &PushArgs, run: &Run) -> Result<u8> {
     let mut policy = run.policy(&args.changes)?;
-    convert::pack(&mut policy, &args.changes);
+    convert::pack(&mut policy, args.preserve_digests);
     let from = match Place::is_place(&args.image) {
         true => Place::parse(&args.image)?,
         false => Place::parse(&format!("store:{}", args.image))?,
