@@ -42,7 +42,7 @@ pub struct Row {
 pub struct Layer {
     /// The blob.
     pub desc: Descriptor,
-    /// How its bytes are compressed; `None` when they are not there.
+    /// How its bytes are compressed; `None` when they are missing, or in a registry.
     pub encoding: Option<Encoding>,
     /// What the config says it unpacks to.
     pub diff_id: Option<DiffId>,
@@ -232,6 +232,8 @@ impl Look<'_> {
                 Some(extent) => Some(Encoding::sniff(&extent.head(SNIFF_LEN)?)),
                 // Far away: what it is packed with is not known before it is fetched.
                 None if self.source.remote() && self.source.has(layer)? => None,
+                // No layer is fetched for its first bytes.
+                None if self.source.remote() => None,
                 None => {
                     self.warn(format!("layer {} is missing", layer.digest));
                     None

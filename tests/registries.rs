@@ -164,6 +164,8 @@ fn an_index_comes_whole_and_goes_whole() {
         let out = std::fs::read(rig.sandbox.path("out/index.json")).expect("a file");
         let out: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
         assert_eq!(list(&out["manifests"])[0]["digest"], index["digest"], "{name}");
+        let listed = rig.run(&["ls", &rig.at("both")]).ok();
+        assert_eq!(listed.stderr, "", "{name}: layers that were not fetched are not missing");
         let asked = rig.run(&["digest", &rig.at("both")[9..]]).ok();
         assert!(asked.out().contains(&string(&index["digest"])), "{name}: {}", asked.out());
     }

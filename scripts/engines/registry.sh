@@ -7,6 +7,7 @@
 
 # imgpack with a store of its own; it finds certificates and logins where podman and docker have them.
 at_registry() { "$IMGPACK" --store "$RIG/registry-store" "$@"; }
+digest_of() { at_registry digest "$1" | grep -o 'sha256:[0-9a-f]*' || :; } # NAME
 tls_flags() { echo "--tls-verify=$secure"; }
 skopeo_at() { skopeo "$1" "$(tls_flags)" "${@:2}"; } # VERB ARG…
 skopeo_to() { skopeo copy -q "--dest-tls-verify=$secure" "$@"; }
@@ -22,7 +23,7 @@ ctr_to() { # push|pull NAME: with hosts.toml and a password, as far as each is n
 # gives WHAT DIGEST ID NAME: the image in the registry is DIGEST for everyone, and ID where it arrives.
 gives() {
     local what="$label $kind: $1" digest=$2 id=$3 name=$4 store
-    same "$what: imgpack digest" "$digest" "$(at_registry digest "$name" | grep -o 'sha256:[0-9a-f]*')"
+    same "$what: imgpack digest" "$digest" "$(digest_of "$name")"
     same "$what: skopeo inspect" "$digest" "$(skopeo_at inspect --format '{{.Digest}}' "docker://$name")"
     same "$what: skopeo copy" "$id" "$(rm -rf "$RIG/dir" && skopeo_from "docker://$name" "dir:$RIG/dir" && archive dirconfig "$RIG/dir")"
     podman_to pull "$name" >/dev/null 2>"$RIG/said" || tail -n 3 "$RIG/said"
@@ -52,10 +53,10 @@ takes() {
 all_ways() {
     local name host=$REGISTRY layout=$RIG/platforms digest store
     check "$label $kind: push of a union archive" at_registry push "$RIG/nginx.tar" "$host/ours/union:1"
-    digest=$(at_registry digest "$host/ours/union:1" | grep -o 'sha256:[0-9a-f]*')
+    digest=$(digest_of "$host/ours/union:1")
     gives 'a union archive' "$digest" "$known" "$host/ours/union:1"
     check "$label $kind: push of a docker archive" at_registry push "docker-archive:$source" "$host/ours/docker:1"
-    same "$label $kind: the same manifest of both" "$digest" "$(at_registry digest "$host/ours/docker:1" | grep -o 'sha256:[0-9a-f]*')"
+    same "$label $kind: the same manifest of both" "$digest" "$(digest_of "$host/ours/docker:1")"
     for name in $stores; do
         check "$label $kind: docker run ($name): nginx answers" serves_http docker_at "$name" run -d --network host "$host/ours/union:1"
     done
@@ -71,7 +72,7 @@ all_ways() {
 
     check "$label $kind: push of two platforms" at_registry push "oci:$layout" "$host/ours/platforms:1"
     digest=$(archive_index "$layout")
-    same "$label $kind: two platforms: imgpack digest" "$digest" "$(at_registry digest "$host/ours/platforms:1" | grep -o 'sha256:[0-9a-f]*')"
+    same "$label $kind: two platforms: imgpack digest" "$digest" "$(digest_of "$host/ours/platforms:1")"
     same "$label $kind: two platforms: skopeo" "$digest" \
         "sha256:$(skopeo_at inspect --raw "docker://$host/ours/platforms:1" | sha256sum | cut -d ' ' -f 1)"
     check "$label $kind: two platforms: ctr pull" ctr_to pull --all-platforms "$host/ours/platforms:1"

@@ -28,7 +28,7 @@ rig_enter() {
     trap 'stop_all' EXIT
     [ -z "${RIG_READY:-}" ] || return 0
     export RIG_READY=1 HOME=$RIG/home TMPDIR=$RIG/tmp
-    unset DOCKER_HOST DOCKER_CONTEXT DOCKER_CONFIG XDG_RUNTIME_DIR CONTAINER_HOST REGISTRY_AUTH_FILE
+    unset DOCKER_HOST DOCKER_CONTEXT DOCKER_CONFIG XDG_RUNTIME_DIR CONTAINER_HOST REGISTRY_AUTH_FILE SSL_CERT_FILE SSL_CERT_DIR
     mkdir -p "$HOME" "$TMPDIR" "$RIG/containers" /var/lib/containers /etc/containers
     ip link set lo up
     mount -t tmpfs tmpfs /run

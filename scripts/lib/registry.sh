@@ -30,7 +30,7 @@ END
     OTEL_TRACES_EXPORTER=none docker-registry serve "$dir/config.yml" >"$dir/log" 2>&1 &
     REGISTRY_PID=$!
     echo "$REGISTRY_PID" >"$dir/pid"
-    until port=$(grep -o 'listening on 127.0.0.1:[0-9]*' "$dir/log"); do
+    until port=$(grep -o "listening on 127.0.0.1:[0-9]*" "$dir/log" 2>/dev/null); do
         tries=$((tries + 1))
         if [ $tries -gt 100 ] || ! kill -0 "$REGISTRY_PID" 2>/dev/null; then
             echo "docker-registry did not start:" >&2
