@@ -140,6 +140,27 @@ fn skippable_zstd_frames_may_stand_anywhere() {
 }
 
 #[test]
+fn what_a_zstd_frame_means_does_not_depend_on_how_it_arrives() {
+    struct Drip<'a>(&'a [u8]);
+    impl Read for Drip<'_> {
+        fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+            let n = buf.len().min(1);
+            self.0.read(&mut buf[..n])
+        }
+    }
+    // No content, eleven empty blocks, and one that repeats a byte no times: the library's decoder of
+    // whole frames takes it, its decoder of streams does not.
+    let odd = [&[0x28, 0xb5, 0x2f, 0xfd, 0x20, 0][..], &[0; 33], &[3, 0, 0, 0]].concat();
+    for frame in [odd, encode(&sample(1_000), "zstd"), encode(b"", "zstd")] {
+        let limits = Limits::default();
+        let mut slow = Vec::new();
+        let mut reader = decoder(Encoding::Zstd, Drip(&frame), &limits).unwrap();
+        let slow = reader.read_to_end(&mut slow).is_ok().then_some(slow);
+        assert_eq!(decode(&frame, Encoding::Zstd).ok(), slow);
+    }
+}
+
+#[test]
 fn zeros_after_the_data_are_padding_and_anything_else_is_refused() {
     let data = sample(100_000);
     for encoding in COMPRESSED {

@@ -29,6 +29,8 @@ pub(super) struct Unzstd<R> {
     context: Option<DCtx<'static>>,
     permit: Option<Permit>,
     state: State,
+    /// Whether the library has seen the first byte of the frame.
+    begun: bool,
 }
 
 enum State {
@@ -87,7 +89,8 @@ impl Start {
 impl<R: Read> Unzstd<R> {
     pub(super) fn new(reader: R, max_window: u64) -> Self {
         let state = State::Between { first: true };
-        Self { input: Input::new(reader), max_window, context: None, permit: None, state }
+        let input = Input::new(reader);
+        Self { input, max_window, context: None, permit: None, state, begun: false }
     }
 
     /// At a frame boundary: what comes next. Skippable frames are passed over one per call.
@@ -144,6 +147,7 @@ impl<R: Read> Unzstd<R> {
         context.reset(ResetDirective::SessionOnly).map_err(told)?;
         context.set_parameter(DParameter::WindowLogMax(log)).map_err(told)?;
         self.context = Some(context);
+        self.begun = false;
         Ok(())
     }
 
@@ -153,8 +157,14 @@ impl<R: Read> Unzstd<R> {
             permit.touch();
         }
         let context = self.context.as_mut().expect("a frame is entered with a context");
-        let chunk = self.input.fill()?;
+        let begun = std::mem::replace(&mut self.begun, true);
+        let mut chunk = self.input.fill()?;
         let ended = chunk.is_empty();
+        if !begun {
+            // A frame that lies there whole is decoded by another part of the library, which takes
+            // blocks that this one refuses; it must not matter how the input is cut.
+            chunk = &chunk[..chunk.len().min(1)];
+        }
         let mut input = InBuffer::around(chunk);
         let mut output = OutBuffer::around(out);
         let hint = context.decompress_stream(&mut output, &mut input).map_err(told)?;
