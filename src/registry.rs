@@ -363,6 +363,15 @@ impl Repository {
         Ok(found.unwrap_or_default())
     }
 
+    /// Whether the registry can be asked what refers to a digest.
+    ///
+    /// # Errors
+    /// `Denied`, `Unreachable`.
+    pub fn lists_referrers(&self, subject: &Digest) -> Result<bool> {
+        let ask = |place: &Place| Ok(Some(self.registries.tracks(place, subject)));
+        Ok(self.first(Some(Wanted::Digest(subject)), ask)?.unwrap_or(false))
+    }
+
     /// The repository at the registry itself.
     pub(crate) fn own(&self) -> Result<Place> {
         let endpoint = self.registries.rules.push(&self.name)?;

@@ -116,6 +116,8 @@ fn lists_choose_and_rules_rename() {
     assert_eq!(names(&sandbox, "to"), ["quay.io/x/b:2"]);
     sandbox.run(&["sync", "dir-to-dir", "--from-k8s", "k8s", "from", "to"]).ok();
     assert_eq!(names(&sandbox, "to"), ["docker.io/library/a:1", "quay.io/x/b:2"]);
+    sandbox.run(&["sync", "dir-to-dir", "--append-suffix", "-air", "from", "late"]).ok();
+    assert_eq!(names(&sandbox, "late"), ["docker.io/library/a:1-air", "quay.io/x/b:2-air"]);
     let rules = ["--map", "quay.io=m.local:5000/quay", "--prefix", "p"];
     sandbox.run(&[&["sync", "dir-to-dir"][..], &rules, &["from", "named"]].concat()).ok();
     assert_eq!(names(&sandbox, "named"), ["docker.io/p/library/a:1", "m.local:5000/p/quay/x/b:2"]);

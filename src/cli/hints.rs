@@ -15,6 +15,9 @@ pub(crate) fn of(error: &Error) -> Option<String> {
         Kind::Conflict if what == "file exists" => {
             "write another file, or overwrite it with --force".into()
         }
+        Kind::Conflict if what.starts_with("two images would be called") => {
+            "keep their registries apart with --scoped, or rename with --map FROM=TO".into()
+        }
         Kind::Malformed if what.contains("disagree") => {
             "choose one table with --prefer docker or --prefer oci".into()
         }

@@ -45,12 +45,16 @@ pub(super) fn of(
         return Ok(Vec::new());
     }
     let owners = Owners { source, images, remote, ctx, beneath: std::cell::OnceCell::new() };
+    // Whose companion each of those found is, for what is about it in turn.
+    let mut whose: HashMap<Digest, Vec<&Image<'_>>> = HashMap::new();
     let mut found = Vec::new();
     for root in candidates {
-        let owners = owners.of(&root);
+        let owners = owners.of(&root, &whose);
         if !owners.is_empty() {
             let targets = owners.iter().flat_map(|image| image.targets.iter().copied());
+            let digest = root.desc.digest;
             found.push(named(root, targets, by_digest)?);
+            whose.entry(digest).or_default().extend(owners);
         }
     }
     Ok(found)
@@ -63,16 +67,18 @@ fn named<'t>(
 ) -> Result<Root> {
     let words = root.names.iter().filter_map(Reference::tag);
     let label = root.label.as_deref().and_then(|label| label.rsplit(['/', ':']).next());
-    let tag = words.chain(label).find(|tag| sidecar_of(tag).is_some()).map(str::to_owned);
+    // The same bytes may be there under two tags.
+    let tags: Vec<&str> = words.chain(label).filter(|tag| sidecar_of(tag).is_some()).collect();
     let mut names = Vec::new();
     for target in targets {
-        let name = match &tag {
-            Some(tag) => target.with_tag(tag)?,
-            None if by_digest => target.with_digest(root.desc.digest),
-            None => continue,
-        };
-        if !names.contains(&name) {
-            names.push(name);
+        let mut called = tags.iter().map(|tag| target.with_tag(tag)).collect::<Result<Vec<_>>>()?;
+        if called.is_empty() && by_digest {
+            called.push(target.with_digest(root.desc.digest));
+        }
+        for name in called {
+            if !names.contains(&name) {
+                names.push(name);
+            }
         }
     }
     if !names.is_empty() {
@@ -93,7 +99,7 @@ struct Owners<'a> {
 
 impl<'a> Owners<'a> {
     /// The images that a companion is about.
-    fn of(&self, root: &Root) -> Vec<&'a Image<'a>> {
+    fn of(&self, root: &Root, whose: &HashMap<Digest, Vec<&'a Image<'a>>>) -> Vec<&'a Image<'a>> {
         let said = root.desc.annotation(ANNOTATION_SUBJECT).and_then(|text| text.parse().ok());
         let tags = root.names.iter().filter_map(Reference::tag);
         let tagged = || root.label.as_deref().into_iter().chain(tags).find_map(sidecar_of);
@@ -102,6 +108,9 @@ impl<'a> Owners<'a> {
             let own: Vec<_> = own.collect();
             if !own.is_empty() {
                 return own;
+            }
+            if let Some(owners) = whose.get(&subject) {
+                return owners.clone();
             }
         }
         if self.remote {
@@ -114,6 +123,9 @@ impl<'a> Owners<'a> {
         }
         let beneath = self.beneath.get_or_init(|| self.beneath());
         let subject = images::subject_of(self.source, root, self.ctx);
+        if let Some(owners) = subject.and_then(|subject| whose.get(&subject)) {
+            return owners.clone();
+        }
         let owners = subject.and_then(|subject| beneath.get(&subject));
         owners.into_iter().flatten().filter_map(|at| self.images.get(*at)).collect()
     }

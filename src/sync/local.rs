@@ -13,6 +13,8 @@ use crate::error::{Error, Result};
 use crate::io::dir::Dir;
 use crate::io::scratch::Scratch;
 use crate::layout::{name_of, sidecar_of};
+use crate::manifest::{Document, MAX_DOCUMENT};
+use crate::media_type::Role;
 use crate::reference::Reference;
 use crate::sync::folder;
 use crate::sync::job::End;
@@ -51,7 +53,9 @@ impl Local {
     /// nothing leads to any more.
     fn remove(&self, path: &Path, names: &[Reference]) -> Result<()> {
         let (sync, wait) = (self.env.ctx.sync, self.env.ctx.wait);
-        index::change(&Dir::open(path)?, sync, wait, false, |index| Ok(removals(index, names)))?;
+        let dir = Dir::open(path)?;
+        let listed = |entry: &Descriptor| listed(&dir, entry);
+        index::change(&dir, sync, wait, false, |index| Ok(removals(index, names, listed)))?;
         Store::new(path, &self.env.ctx).prune(false).map(|_| ())
     }
 }
@@ -72,17 +76,49 @@ fn subject(entry: &Descriptor) -> Option<Digest> {
     said.or_else(|| sidecar_of(name_of(entry).1.as_deref()?))
 }
 
-fn removals(index: &Index, names: &[Reference]) -> Vec<Change> {
+/// What an index of the directory lists; nothing when it cannot be read.
+fn listed(dir: &Dir, entry: &Descriptor) -> Vec<Digest> {
+    if entry.media_type.role() != Role::Index {
+        return Vec::new();
+    }
+    let bytes = dir.read(&entry.digest.blob_path(), MAX_DOCUMENT).ok().flatten();
+    let document = bytes.and_then(|bytes| Document::parse(&bytes, &entry.media_type).ok());
+    document.map_or(Vec::new(), |d| d.children().iter().map(|child| child.digest).collect())
+}
+
+fn removals(
+    index: &Index,
+    names: &[Reference],
+    listed: impl Fn(&Descriptor) -> Vec<Digest>,
+) -> Vec<Change> {
     let goes = |entry: &Descriptor| called(entry).is_some_and(|name| names.contains(&name));
     let mut kept: HashMap<Digest, bool> = HashMap::new();
     for entry in index.entries() {
         *kept.entry(entry.digest).or_default() |= !goes(entry);
     }
-    let gone = |digest: &Digest| kept.get(digest) == Some(&false);
+    // The platforms of an image go with it, where no other image has them.
+    for entry in index.entries() {
+        let stays = kept.get(&entry.digest) == Some(&true);
+        for digest in listed(entry) {
+            *kept.entry(digest).or_default() |= stays;
+        }
+    }
+    // What is about something that goes goes too, and then what is about that.
+    loop {
+        let orphans: Vec<Digest> = index
+            .entries()
+            .filter(|entry| kept.get(&entry.digest) == Some(&true))
+            .filter(|entry| subject(entry).is_some_and(|s| kept.get(&s) == Some(&false)))
+            .map(|entry| entry.digest)
+            .collect();
+        if orphans.is_empty() {
+            break;
+        }
+        kept.extend(orphans.into_iter().map(|digest| (digest, false)));
+    }
     let mut changes = Vec::new();
     for entry in index.entries() {
-        let orphan = subject(entry).is_some_and(|subject| gone(&subject));
-        if gone(&entry.digest) || orphan {
+        if kept.get(&entry.digest) == Some(&false) {
             changes.push(Change::Remove(entry.digest));
         } else if goes(entry)
             && let Some(name) = called(entry)

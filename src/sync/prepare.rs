@@ -50,7 +50,9 @@ impl Item {
         if open.is_empty() {
             return None;
         }
-        let names: Vec<Reference> = open.iter().filter_map(|name| name.target.clone()).collect();
+        let mut names: Vec<Reference> =
+            open.iter().filter_map(|name| name.target.clone()).collect();
+        names.sort();
         // A label is what an image has instead of a name.
         let label = self.root.label.clone().filter(|_| names.is_empty());
         Some(Root { names, label, ..self.root.clone() })

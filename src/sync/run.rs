@@ -35,7 +35,12 @@ impl Prepared<'_> {
     pub fn run(self, opener: &dyn Opener, ctx: &Context) -> Result<SyncReport> {
         let Self { job, source, items, entries, removals, warnings } = self;
         let mut report = SyncReport { entries, warnings, ..SyncReport::default() };
-        let roots: Vec<Root> = items.iter().filter_map(Item::to_copy).collect();
+        let mut roots: Vec<Root> = items.iter().filter_map(Item::to_copy).collect();
+        // The same images make the same directory, whatever order a list or a lock file has them in.
+        roots.sort_by(|a, b| {
+            let key = |root: &Root| (root.companion, root.names.first().cloned(), root.desc.digest);
+            key(a).cmp(&key(b))
+        });
         let tally = Arc::new(Tally { to: ctx.progress.clone(), stored: AtomicU64::new(0) });
         let counted = Context { progress: tally.clone(), ..ctx.clone() };
         let outcome = match &source {

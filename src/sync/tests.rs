@@ -86,6 +86,14 @@ impl Fixture {
         self.entry(desc, &[(ANNOTATION_NAME, &full), (ANNOTATION_REF, &full)])
     }
 
+    /// An index of one image; gives its digest and the image's.
+    fn index(&mut self, name: &str, content: &str) -> (Digest, Digest) {
+        let image = self.image("", content);
+        let child = self.entries.pop().unwrap();
+        let desc = self.blob(media_type::OCI_INDEX, &manifest::index(&[child]));
+        (self.entry(desc, &[(ANNOTATION_NAME, name), (ANNOTATION_REF, name)]), image)
+    }
+
     /// A Helm chart.
     fn chart(&mut self, name: &str) -> Digest {
         let layer = self.blob("application/vnd.cncf.helm.chart.content.v1.tar+gzip", b"chart");
@@ -385,6 +393,47 @@ fn companions_follow_their_image_under_its_new_name() {
     assert_eq!(again.entries.iter().filter(|e| e.status == Status::Unchanged).count(), 3);
     push.companions = false;
     assert_eq!(run(&push, &fake, &ctx()).unwrap().entries.len(), 1);
+}
+
+#[test]
+fn companions_of_platforms_and_of_companions_follow_and_go_with_the_image() {
+    let (temp, mut up, fake) = setup();
+    let signer = Signer::new();
+    let (index, image) = up.index("quay.io/x/app:1", "a");
+    let signature = up.signature("quay.io/x/app", image, &signer);
+    let sbom = up.referrer(image);
+    let of_sbom = up.referrer(sbom);
+    let all = BTreeSet::from([index, signature, sbom, of_sbom]);
+    up.image("quay.io/x/other:1", "b");
+    let (from, usb) = (End::Dir(fake.upstream.clone()), End::Dir(temp.path().join("usb")));
+    let came = |report: &SyncReport| -> BTreeSet<Digest> {
+        report.entries.iter().filter_map(|e| e.digest).collect()
+    };
+    let report = run(&job(from.clone(), usb.clone(), &["quay.io/x/app:1"]), &fake, &ctx()).unwrap();
+    assert_eq!(came(&report), all, "{:?}", shown(&report));
+    let report = run(&job(usb.clone(), End::Registry, &[]), &fake, &ctx()).unwrap();
+    assert_eq!(came(&report), all);
+    let names = shown(&report);
+    assert!(names.contains(&format!("copied r.local:5000/x/app@{of_sbom}")), "{names:?}");
+    let mut other = job(from, usb.clone(), &["quay.io/x/other:1"]);
+    other.delete = true;
+    run(&other, &fake, &ctx()).unwrap();
+    let left = run(&job(usb, End::Registry, &[]), &fake, &ctx()).unwrap();
+    assert_eq!(left.entries.len(), 1, "{:?}", shown(&left));
+}
+
+#[test]
+fn a_directory_is_the_same_whatever_the_order_of_the_list() {
+    let (temp, mut up, fake) = setup();
+    for name in ["b:1", "a:1", "c:2"] {
+        up.image(name, name);
+    }
+    let indexes = [["c:2", "a:1", "b:1"], ["a:1", "b:1", "c:2"]].map(|names| {
+        let dir = temp.path().join(names[0]);
+        run(&job(End::Registry, End::Dir(dir.clone()), &names), &fake, &ctx()).unwrap();
+        std::fs::read_to_string(dir.join("index.json")).unwrap()
+    });
+    assert_eq!(indexes[0], indexes[1]);
 }
 
 #[test]

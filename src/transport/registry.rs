@@ -3,7 +3,7 @@
 //! It knows no request: the protocol is in `registry`. A source learns which repository holds a blob
 //! from the manifests that it hands out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{Cursor, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,6 +11,7 @@ use crate::context::Context;
 use crate::descriptor::{ANNOTATION_SUBJECT, Descriptor};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
+use crate::images::GENERATIONS;
 use crate::io::lanes;
 use crate::io::parts::Extent;
 use crate::layout::sidecar_of;
@@ -37,6 +38,7 @@ pub struct RegistrySource {
     repositories: Vec<Repository>,
     roots: Vec<Root>,
     held: Mutex<HashMap<Digest, Held>>,
+    read: Mutex<HashMap<Digest, Vec<u8>>>,
     fetch_foreign: bool,
 }
 
@@ -84,6 +86,7 @@ impl RegistrySource {
             repositories,
             roots: Vec::new(),
             held: Mutex::default(),
+            read: Mutex::default(),
             fetch_foreign: registries.fetch_foreign(),
         };
         let heads = lanes::each(&asked, ctx.jobs, |(name, i)| source.head(name, *i));
@@ -142,7 +145,13 @@ impl RegistrySource {
             }
         }
         let all: Vec<usize> = (0..self.repositories.len()).collect();
-        let found = lanes::each(&all, ctx.jobs, |at| self.sidecars(*at, &subjects[*at], ctx));
+        let indexes: Vec<Descriptor> = roots
+            .iter()
+            .filter(|root| root.desc.media_type.role() == Role::Index)
+            .map(|root| root.desc.clone())
+            .collect();
+        let found =
+            lanes::each(&all, ctx.jobs, |at| self.sidecars(*at, &subjects[*at], &indexes, ctx));
         let mut companions: Vec<Root> = Vec::new();
         for one in found {
             for root in one? {
@@ -157,9 +166,16 @@ impl RegistrySource {
         Ok(companions)
     }
 
-    fn sidecars(&self, at: usize, subjects: &[Digest], ctx: &Context) -> Result<Vec<Root>> {
+    /// Companions in one repository: of the images, of their platforms, and of what was found itself,
+    /// such as the signature of an SBOM.
+    fn sidecars(
+        &self,
+        at: usize,
+        images: &[Digest],
+        indexes: &[Descriptor],
+        ctx: &Context,
+    ) -> Result<Vec<Root>> {
         let repository = &self.repositories[at];
-        let mut found = Vec::new();
         let companion = |desc, names| Root {
             names,
             label: None,
@@ -168,31 +184,82 @@ impl RegistrySource {
             companion: true,
         };
         let tags = tolerated(repository.tags(), ctx)?.flatten();
-        for tag in tags.iter().flatten() {
-            // What a fallback tag of the referrers API leads to is found there.
-            if !tag.contains('.') || !sidecar_of(tag).is_some_and(|s| subjects.contains(&s)) {
-                continue;
-            }
-            let head = repository.head(Wanted::Tag(tag));
-            if let (Some(Some(desc)), Ok(name)) =
-                (tolerated(head, ctx)?, format!("{}:{tag}", repository.name()).parse())
-            {
-                self.hold(&desc.digest, at, false);
-                found.push(companion(desc, vec![name]));
-            }
+        let mut subjects = images.to_vec();
+        for index in indexes.iter().filter(|index| images.contains(&index.digest)) {
+            subjects.extend(self.platforms(index, at, tags.as_deref(), images, ctx)?);
         }
-        for subject in subjects {
-            for mut desc in
-                tolerated(repository.referrers(subject, tags.as_deref()), ctx)?.unwrap_or_default()
-            {
-                self.hold(&desc.digest, at, false);
-                desc.annotate(ANNOTATION_SUBJECT, &subject.to_string());
-                let name = repository.name().parse::<Reference>();
-                let names = name.map(|n| n.with_digest(desc.digest)).into_iter().collect();
-                found.push(companion(desc, names));
+        let mut known: HashSet<Digest> = subjects.iter().copied().collect();
+        let mut found = Vec::new();
+        for _ in 0..GENERATIONS {
+            if subjects.is_empty() {
+                break;
             }
+            for tag in tags.iter().flatten() {
+                // What a fallback tag of the referrers API leads to is found there.
+                if !tag.contains('.') || !sidecar_of(tag).is_some_and(|s| subjects.contains(&s)) {
+                    continue;
+                }
+                let head = repository.head(Wanted::Tag(tag));
+                if let (Some(Some(desc)), Ok(name)) =
+                    (tolerated(head, ctx)?, format!("{}:{tag}", repository.name()).parse())
+                {
+                    self.hold(&desc.digest, at, false);
+                    found.push(companion(desc, vec![name]));
+                }
+            }
+            let ask = |subject: &Digest| repository.referrers(subject, tags.as_deref());
+            // The first answer tells whether there is anyone to ask.
+            let (first, others) = subjects.split_at(1);
+            let mut listed: Vec<_> = first.iter().map(&ask).collect();
+            listed.extend(lanes::each(others, ctx.jobs, ask));
+            let mut next = Vec::new();
+            for (subject, listed) in subjects.iter().zip(listed) {
+                for mut desc in tolerated(listed, ctx)?.unwrap_or_default() {
+                    self.hold(&desc.digest, at, false);
+                    desc.annotate(ANNOTATION_SUBJECT, &subject.to_string());
+                    if known.insert(desc.digest) {
+                        next.push(desc.digest);
+                    }
+                    let name = repository.name().parse::<Reference>();
+                    let names = name.map(|n| n.with_digest(desc.digest)).into_iter().collect();
+                    found.push(companion(desc, names));
+                }
+            }
+            subjects = next;
         }
         Ok(found)
+    }
+
+    /// What an index lists, where any of it may have companions: its document is fetched only when the
+    /// registry can be asked for referrers, or has a tag that is about none of the images.
+    fn platforms(
+        &self,
+        index: &Descriptor,
+        at: usize,
+        tags: Option<&[String]>,
+        images: &[Digest],
+        ctx: &Context,
+    ) -> Result<Vec<Digest>> {
+        let repository = &self.repositories[at];
+        let about = |tag: &String| sidecar_of(tag).is_some_and(|s| !images.contains(&s));
+        let tagged = tags.is_none_or(|tags| tags.iter().any(about));
+        if !tagged && !tolerated(repository.lists_referrers(&index.digest), ctx)?.unwrap_or(false) {
+            return Ok(Vec::new());
+        }
+        let Some(Some(bytes)) = tolerated(self.document(index, at), ctx)? else {
+            return Ok(Vec::new());
+        };
+        let Ok(document) = Document::parse(&bytes, &index.media_type) else {
+            return Ok(Vec::new());
+        };
+        let all = document.children().iter().map(|child| child.digest).collect();
+        self.read().insert(index.digest, bytes);
+        Ok(all)
+    }
+
+    /// Documents that were read before anyone asked for them.
+    fn read(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Vec<u8>>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn held(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Held>> {
@@ -222,6 +289,9 @@ impl RegistrySource {
     }
 
     fn document(&self, desc: &Descriptor, at: usize) -> Result<Option<Vec<u8>>> {
+        if let Some(bytes) = self.read().get(&desc.digest) {
+            return Ok(Some(bytes.clone()));
+        }
         let found = self.repositories[at].manifest(Wanted::Digest(&desc.digest))?;
         let Some((_, bytes)) = found else { return Ok(None) };
         self.learn(&bytes, desc, at);

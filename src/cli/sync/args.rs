@@ -111,7 +111,7 @@ pub(crate) struct Names {
     #[arg(long)]
     pub(crate) scoped: bool,
     /// Put SUFFIX behind every tag
-    #[arg(long, value_name = "SUFFIX")]
+    #[arg(long, value_name = "SUFFIX", allow_hyphen_values = true)]
     pub(crate) append_suffix: Option<String>,
 }
 
