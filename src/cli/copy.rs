@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use imgpack::reference::Reference;
 use imgpack::transport::table::{Place, Scheme};
 use imgpack::transport::{Root, Source};
 use imgpack::{Error, Kind, Result};
@@ -33,7 +34,8 @@ pub(crate) fn run(args: &CopyArgs, run: &Run) -> Result<u8> {
         run.ctx().warn(warning);
     }
     let mut roots = chosen(source.as_ref(), &from, run)?;
-    if args.all && from.image.is_some() {
+    // Of a registry's image `--all` means every platform, as skopeo has it, and they come anyway.
+    if args.all && from.image.is_some() && from.scheme != Scheme::Registry {
         return Err(Error::new(Kind::Usage, "--all and a named image contradict each other"));
     }
     name_target(&mut roots, &to)?;
@@ -89,11 +91,29 @@ pub(crate) fn name_target(roots: &mut [Root], to: &Place) -> Result<()> {
             root.names.clear();
             root.label = Some(image.clone());
         }
-        Scheme::Registry => root.names = vec![to.reference()?.or_latest()],
+        Scheme::Registry => {
+            let name = to.reference()?.or_latest();
+            same_digest(&name, root)?;
+            root.names = vec![name];
+        }
         _ => {
             let name = imgpack::images::typed_name(image).map_err(|e| e.kind_as(Kind::Usage))?;
             root.names = vec![name];
         }
     }
     Ok(())
+}
+
+/// A digest in the name of a target is a claim about what is sent.
+///
+/// # Errors
+/// `Usage` when it is another image's.
+pub(crate) fn same_digest(name: &Reference, root: &Root) -> Result<()> {
+    match name.digest() {
+        Some(digest) if *digest != root.desc.digest => {
+            let what = format!("the target says {digest}, the image is {}", root.desc.digest);
+            Err(Error::new(Kind::Usage, what).input(name.familiar()))
+        }
+        _ => Ok(()),
+    }
 }

@@ -106,7 +106,9 @@ pub(crate) fn of(error: &Error) -> Option<String> {
             "trust its authority with --ca-cert FILE, or as /etc/containers/certs.d/{}/ca.crt",
             host_of(input)
         ),
-        Kind::Unreachable if what.contains("unknown host") => return None,
+        Kind::Unreachable if what.contains("unknown host") || what.contains("refused") => {
+            return None;
+        }
         Kind::Unsupported if what.contains("deletes no tags") => {
             "the image and all its tags: imgpack delete NAME@DIGEST, with what imgpack digest says"
                 .into()

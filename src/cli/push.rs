@@ -13,7 +13,7 @@ use imgpack::{Error, Kind, Result};
 use super::args::Changes;
 use super::registries::RegistryFlags;
 use super::run::Run;
-use super::{convert, out};
+use super::{convert, copy, out};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -133,6 +133,7 @@ fn rename(roots: &mut [Root], target: &Reference, all_tags: bool) -> Result<()> 
             let tags = root.names.iter().filter_map(Reference::tag);
             tags.map(|tag| target.with_tag(tag)).collect::<Result<_>>()?
         } else {
+            copy::same_digest(target, root)?;
             vec![target.clone().or_latest()]
         };
     }

@@ -3,7 +3,7 @@
 use clap::Args;
 use imgpack::reference::Reference;
 use imgpack::registry::Wanted;
-use imgpack::{Error, Result};
+use imgpack::{Error, Kind, Result};
 use serde_json::{Value, json};
 
 use super::pull::typed;
@@ -107,9 +107,21 @@ pub(crate) fn digest(args: &DigestArgs, run: &Run) -> Result<u8> {
 
 pub(crate) fn delete(args: &DeleteArgs, run: &Run) -> Result<u8> {
     for text in &args.names {
-        let name = typed(text)?.or_latest();
-        let repository = run.env().network.sink(run.ctx())?.repository(&name)?;
-        repository.delete(wanted(&name)).map_err(|e| e.input_or(name.familiar()))?;
+        let name = typed(text)?;
+        if name.tag().is_none() && name.digest().is_none() {
+            let what = "say which: a tag or a digest";
+            return Err(Error::new(Kind::Usage, what).input(name.familiar()));
+        }
+        let repository = run.env().network.sink(run.ctx())?.repository(&name)?.direct();
+        match repository.delete(wanted(&name)) {
+            Err(e) if e.kind() == Kind::Unsupported => {
+                // Of what is not there it matters little what the registry deletes.
+                let there = repository.head(wanted(&name))?.ok_or_else(|| missing(&name))?;
+                let e = e.note(format!("it is {}", there.digest));
+                return Err(e.input(name.familiar()));
+            }
+            other => other.map_err(|e| e.input_or(name.familiar()))?,
+        }
         out::line(&format!("Deleted: {name}"))?;
     }
     Ok(0)

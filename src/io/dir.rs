@@ -121,7 +121,7 @@ impl Dir {
     /// As [`Dir::sub`].
     pub fn sub_create(&self, name: &str) -> Result<Self> {
         let mut at = Self { fd: self.clone_fd()?, path: self.path.clone() };
-        for part in name.split('/') {
+        for part in name.split('/').filter(|part| *part != ".") {
             match fs::mkdirat(&at.fd, part, Mode::from_raw_mode(0o777)) {
                 Ok(()) | Err(Errno::EXIST) => at = at.sub(part)?,
                 Err(e) => return Err(os(&at.join(part), "creating the directory", e)),

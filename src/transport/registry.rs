@@ -211,7 +211,7 @@ impl RegistrySource {
             // The first answer tells whether there is anyone to ask.
             let (first, others) = subjects.split_at(1);
             let mut listed: Vec<_> = first.iter().map(&ask).collect();
-            listed.extend(lanes::each(others, ctx.jobs, &ask));
+            listed.extend(lanes::each(others, ctx.jobs, ask));
             let mut next = Vec::new();
             for (subject, listed) in subjects.iter().zip(listed) {
                 for mut desc in tolerated(listed, ctx)?.unwrap_or_default() {
