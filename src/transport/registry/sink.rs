@@ -32,6 +32,8 @@ pub struct RegistrySink {
     needs: Mutex<HashMap<Digest, Wish>>,
     /// Blobs that are known to be in a repository.
     present: Mutex<BTreeSet<(Digest, String)>>,
+    /// Blobs that a repository said it lacks.
+    lacking: Mutex<BTreeSet<(Digest, String)>>,
     /// Blobs that are known not to be in a repository, and not to be had there without their bytes.
     absent: Mutex<BTreeSet<(Digest, String)>>,
     /// What names led to before anything was sent.
@@ -71,6 +73,7 @@ impl RegistrySink {
             repositories: Mutex::default(),
             needs: Mutex::default(),
             present: Mutex::default(),
+            lacking: Mutex::default(),
             absent: Mutex::default(),
             heads: Mutex::default(),
             trouble: Mutex::default(),
@@ -129,11 +132,27 @@ impl RegistrySink {
 
     /// Whether a repository has the blob, asked once.
     fn there(&self, desc: &Descriptor, to: &Repository) -> Result<bool> {
+        let key = (desc.digest, to.name());
+        if self.is_present(&desc.digest, &key.1) {
+            return Ok(true);
+        }
+        if lock(&self.lacking).contains(&key) {
+            return Ok(false);
+        }
         let found = to.blob_size(&desc.digest)? == Some(desc.size);
         if found {
             self.mark(&desc.digest, &to.name());
+        } else {
+            lock(&self.lacking).insert(key);
         }
         Ok(found)
+    }
+
+    /// The repositories that a blob may be mounted from: those of this run that have it, and where it
+    /// comes from. Others of this run would each be asked by each of them, for nothing.
+    fn next_door(&self, digest: &Digest, wish: &Wish) -> Vec<String> {
+        let ours = wish.wanted_by.iter().filter(|name| self.is_present(digest, name));
+        ours.chain(&wish.holders).cloned().collect()
     }
 
     /// Makes the blob present in one repository without its bytes, if that can be done.
@@ -318,14 +337,23 @@ impl Sink for RegistrySink {
             return Ok(false);
         }
         let wish = self.wish(&desc.digest);
+        let refused = |e: &Error| refuses(e) && wish.wanted_by.len() > 1;
+        // One that has it already gives it to the others.
+        for name in wish.wanted_by.iter().filter(|_| wish.holders.is_empty()) {
+            match self.known(name).and_then(|to| self.there(desc, &to)) {
+                Ok(true) => break,
+                Ok(false) => {}
+                Err(e) if refused(&e) => {}
+                Err(e) => return Err(e),
+            }
+        }
         let mut everywhere = !wish.wanted_by.is_empty();
-        let mut have: Vec<String> = wish.wanted_by.iter().cloned().collect();
-        have.extend(wish.holders);
         for name in &wish.wanted_by {
+            let have = self.next_door(&desc.digest, &wish);
             match self.without_bytes(desc, name, &have) {
                 Ok(there) => everywhere &= there,
                 // One repository that refuses us does not keep the blob from the others.
-                Err(e) if refuses(&e) && wish.wanted_by.len() > 1 => everywhere = false,
+                Err(e) if refused(&e) => everywhere = false,
                 Err(e) => return Err(e),
             }
         }
