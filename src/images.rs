@@ -13,7 +13,7 @@ use crate::layout::{docker, sidecar_of};
 use crate::media_type::Role;
 use crate::platform::Platform;
 use crate::reference::Reference;
-use crate::transport::{Root, Source};
+use crate::transport::{GENERATIONS, Root, Source};
 
 /// A root with what its image for this machine says of itself.
 pub struct Described {
@@ -171,9 +171,6 @@ pub fn typed_name(text: &str) -> Result<Reference> {
 
 /// Most companions of one image.
 const MAX_COMPANIONS: usize = 1_000;
-
-/// How long a chain of companions of companions is followed: the signature of an SBOM is the second.
-pub const GENERATIONS: usize = 4;
 
 /// Roots of the source that refer to any of `roots`, to an image beneath them, or to another of those
 /// found; what comes first is nearest.

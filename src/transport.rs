@@ -547,6 +547,9 @@ impl Read for Rest<'_> {
     }
 }
 
+/// How long a chain of companions of companions is followed: the signature of an SBOM is the second.
+pub const GENERATIONS: usize = 4;
+
 /// The roots that a user's word means among those of a place: a recorded label, a digest, a name,
 /// a tag, or `@` and a position counted from 0.
 ///

@@ -11,7 +11,6 @@ use crate::context::Context;
 use crate::descriptor::{ANNOTATION_SUBJECT, Descriptor};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
-use crate::images::GENERATIONS;
 use crate::io::lanes;
 use crate::io::parts::Extent;
 use crate::layout::sidecar_of;
@@ -20,7 +19,7 @@ use crate::media_type::Role;
 use crate::progress::Event;
 use crate::reference::Reference;
 use crate::registry::{Registries, Repository, Wanted};
-use crate::transport::{Checked, Origin, Root, Source};
+use crate::transport::{Checked, GENERATIONS, Origin, Root, Source};
 
 pub mod network;
 pub mod recoded;
