@@ -13,6 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::io::lanes;
 use crate::transport::{Need, Refused, Root, Sink, Source};
 
+mod orphans;
 mod policy;
 mod report;
 mod seal;
@@ -99,6 +100,9 @@ fn transfer(
             Err(failed) if tolerant && !stops(&failed.error()) => report.failed.push(failed),
             Err(failed) => return Err(failed.error()),
         }
+    }
+    if !policy.platforms.is_empty() {
+        present = orphans::without(present, ctx);
     }
     if to.accepts().remote && (policy.compress.is_some() || policy.pack.is_some()) {
         present = changed_since(to, present, ctx, report)?;

@@ -8,6 +8,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use common::image::{Image, Oci, layer};
 use engine::{KINDS, Spot, content, context, file, seed, single, transfer, verify};
 use imgpack::copy::{Policy, copy};
 use imgpack::descriptor::Descriptor;
@@ -242,4 +243,52 @@ fn closure_whatever_was_published_verifies() {
     let report = transfer(&source, &target, &policy, &ctx).unwrap();
     assert_eq!((report.published.len(), report.failed.len()), (1, 1));
     assert_eq!(verify(&target, &ctx), 1);
+}
+
+#[test]
+fn what_is_about_a_platform_that_was_not_chosen_stays_behind() {
+    const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+    let dir = tempfile::tempdir().unwrap();
+    let mut oci = Oci::new();
+    let platforms = ["amd64", "arm64"].map(|cpu| {
+        let made = Image::for_platform(vec![layer(cpu)], "linux", cpu);
+        let mut entry = oci.manifest(&made);
+        entry["platform"] = serde_json::json!({"os": "linux", "architecture": cpu});
+        entry
+    });
+    let index = oci.index(&platforms);
+    let empty = oci.blob("application/vnd.oci.empty.v1+json", b"{}");
+    let mut about = |subject: &serde_json::Value, kind: &str| {
+        let subject = serde_json::json!({
+            "mediaType": subject["mediaType"], "digest": subject["digest"], "size": subject["size"],
+        });
+        let body = serde_json::json!({
+            "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": kind,
+            "config": empty, "layers": [empty], "subject": subject,
+        });
+        let desc = oci.blob(MANIFEST, body.to_string().as_bytes());
+        oci.name(&desc, None);
+        desc
+    };
+    let (chosen, other, whole) = (
+        about(&platforms[1], "text/x-sbom"),
+        about(&platforms[0], "text/x-sbom"),
+        about(&index, "text/x-signature"),
+    );
+    let of_chosen = about(&chosen, "text/x-signature");
+    oci.name(&index, Some("docker.io/library/app:v1"));
+    let source = Spot::new("oci", dir.path());
+    oci.write(&source.path());
+    let arm = Policy { platforms: vec!["linux/arm64".parse().unwrap()], ..Policy::default() };
+    let all = [&chosen, &of_chosen, &other, &whole];
+    for (policy, wanted) in [(arm, [true, true, false, false]), (Policy::default(), [true; 4])] {
+        let target = Spot::new("oci", tempfile::tempdir_in(dir.path()).unwrap().path());
+        transfer(&source, &target, &policy, &context(2)).unwrap();
+        let there = target.source(&context(2)).unwrap();
+        let found = all.map(|desc| {
+            let digest = desc["digest"].as_str().unwrap();
+            there.roots().iter().any(|r| r.desc.digest.to_string() == digest)
+        });
+        assert_eq!(found, wanted, "{policy:?}");
+    }
 }

@@ -1,0 +1,76 @@
+//! Companions of what does not come along: signatures of platforms that were not chosen, and of an
+//! index that is written anew.
+//!
+//! It reads nothing but what the walk has read. What a companion is about is said by its annotation,
+//! its cosign tag, or its own `subject`.
+
+use std::collections::HashSet;
+
+use crate::context::Context;
+use crate::copy::walk::{Child, Node, Tree};
+use crate::descriptor::ANNOTATION_SUBJECT;
+use crate::digest::Digest;
+use crate::layout::sidecar_of;
+use crate::manifest::Document;
+use crate::progress::Event;
+use crate::reference::Reference;
+use crate::transport::GENERATIONS;
+
+/// The trees without companions whose subject is in none of the others.
+pub(super) fn without(trees: Vec<Tree>, ctx: &Context) -> Vec<Tree> {
+    let mut kept: HashSet<Digest> = HashSet::new();
+    for tree in trees.iter().filter(|t| !t.root.companion) {
+        whole(&tree.node, &mut kept);
+    }
+    // A signature of an SBOM stays when the SBOM does.
+    for _ in 0..GENERATIONS {
+        for tree in trees.iter().filter(|t| t.root.companion) {
+            if subject(tree).is_none_or(|s| kept.contains(&s)) {
+                kept.insert(tree.node.desc().digest);
+            }
+        }
+    }
+    let stays = |tree: &Tree| {
+        let stays = !tree.root.companion || kept.contains(&tree.node.desc().digest);
+        if !stays {
+            let what = format!("{}: left behind with what it is about", tree.root.title());
+            ctx.progress.event(Event::Detail(&what));
+        }
+        stays
+    };
+    trees.into_iter().filter(stays).collect()
+}
+
+/// Notes the parents that keep their bytes; says whether this one does.
+fn whole(node: &Node, kept: &mut HashSet<Digest>) -> bool {
+    let same = match node {
+        Node::Manifest(_) | Node::Opaque(_) => true,
+        Node::Index { children, .. } => children.iter().fold(true, |same, child| match child {
+            Child::Kept(node) => whole(node, kept) && same,
+            Child::Pruned => false,
+            Child::Absent(_) => same,
+        }),
+    };
+    if same {
+        kept.insert(node.desc().digest);
+    }
+    same
+}
+
+/// What a companion is about.
+fn subject(tree: &Tree) -> Option<Digest> {
+    let root = &tree.root;
+    if let Some(said) = root.desc.annotation(ANNOTATION_SUBJECT) {
+        return said.parse().ok();
+    }
+    let tags = root.names.iter().filter_map(Reference::tag).chain(root.label.as_deref());
+    if let Some(subject) = tags.filter_map(sidecar_of).next() {
+        return Some(subject);
+    }
+    let (bytes, desc) = match tree.node.as_ref() {
+        Node::Manifest(m) => (&m.bytes, &m.desc),
+        Node::Index { bytes, desc, .. } => (bytes, desc),
+        Node::Opaque(_) => return None,
+    };
+    Some(Document::parse(bytes, &desc.media_type).ok()?.subject?.digest)
+}
