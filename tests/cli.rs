@@ -290,10 +290,21 @@ fn flags_win_over_variables_and_variables_over_the_file() {
     assert!(stored(None, None), "the file is not read");
     assert!(!stored(Some("empty"), None), "the variable does not win over the file");
     assert!(stored(Some("empty"), Some("from-file")), "the flag does not win");
-    let bad = sandbox.write("bad.toml", b"no-such-setting = 1\n");
-    let out = sandbox.command(&["images"]).env("IMGPACK_CONFIG", bad).output().unwrap();
-    assert_eq!(out.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&out.stderr).contains("no_such_setting"));
+    for bad in [
+        "no-such-setting = 1",
+        "[save]\nno-such-setting = 1",
+        "[save]\noutput = \"no-such_setting\"",
+    ] {
+        let config = sandbox.write("bad.toml", bad.as_bytes());
+        let out = sandbox.command(&["images"]).env("IMGPACK_CONFIG", config).output().unwrap();
+        assert_eq!(out.status.code(), Some(2), "{bad}");
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(said.contains("no_such_setting") || said.contains("save.output"), "{said}");
+    }
+    let good =
+        sandbox.write("good.toml", b"[save]\ncompress = \"gzip:6\"\n[sync]\nscoped = true\n");
+    let out = sandbox.command(&["images"]).env("IMGPACK_CONFIG", good).output().unwrap();
+    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
 }
 
 #[test]

@@ -62,13 +62,26 @@ pub(crate) fn command() -> Result<Command> {
         let sub = sub.args_override_self(true);
         sub.mut_args(|arg| adapt(arg, Some(&name)))
     });
+    let unknown = |key: &str| {
+        let what = format!("unknown setting {:?}", imgpack::text::escape(key));
+        Error::new(Kind::Usage, what).input(path().display().to_string())
+    };
+    let known = known.borrow();
     for (key, value) in &settings {
-        let verb = command.get_subcommands().any(|s| s.get_name() == key) && value.is_table();
-        if !verb && !known.borrow().contains(key) {
-            let what = format!("unknown setting {:?}", imgpack::text::escape(key));
-            return Err(Error::new(Kind::Usage, what).input(path().display().to_string()));
+        let verb = command.get_subcommands().find(|s| s.get_name() == key);
+        match (verb, value.as_table()) {
+            (Some(verb), Some(table)) => {
+                let own = |key: &str| verb.get_arguments().any(|a| a.get_id() == key);
+                let strange = table.keys().find(|k| !known.contains(*k) || !own(k));
+                if let Some(inner) = strange {
+                    return Err(unknown(&format!("{key}.{inner}")));
+                }
+            }
+            _ if known.contains(key) => {}
+            _ => return Err(unknown(key)),
         }
     }
+    drop(known);
     Ok(command)
 }
 
