@@ -70,10 +70,11 @@ pub fn attempt(
         return Ok(report);
     }
     for Refused { root, error } in to.finish()? {
-        report.published.retain(|p| {
-            p.root.desc.digest != root.desc.digest || p.target.digest != root.desc.digest
-        });
-        report.failed.push(Failed::new(&root, error));
+        // The sink knows it as what it became; the report speaks of what it was.
+        let same =
+            |p: &Published| p.target.digest == root.desc.digest && p.root.names == root.names;
+        let was = report.published.iter().position(same).map(|at| report.published.remove(at).root);
+        report.failed.push(Failed::new(was.as_ref().unwrap_or(&root), error));
     }
     arrivals.done();
     Ok(report)
