@@ -132,6 +132,17 @@ fn what_a_registry_forbids_is_said_in_its_words() {
     assert_ne!(refused.code, 0);
     refused.says("media type is not supported");
     assert_eq!(rig.mock.tags("team/app"), [""; 0]);
+    // Recoded on the way it has another digest, and is refused all the same.
+    let recoded = rig.push(&docker, "team/app", &["--compress", "none"]);
+    assert_ne!(recoded.code, 0);
+    let target = rig.proxy.address();
+    let synced = rig.run(&["sync", "dir-to-registry", "--compress", "none", "in", &target]);
+    assert_ne!(synced.code, 0);
+    for ran in [recoded, synced] {
+        let said = String::from_utf8_lossy(&ran.stdout);
+        assert!(!said.contains("Copied image"), "{said}");
+        ran.says("media type is not supported");
+    }
 }
 
 #[test]
