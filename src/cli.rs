@@ -34,6 +34,7 @@ mod remote;
 mod rmi;
 mod run;
 mod save;
+mod serve;
 mod signals;
 mod sync;
 mod table;
@@ -84,6 +85,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Delete(args) => remote::delete(args, &run),
         Verb::Copy(args) => copy::run(args, &run),
         Verb::Sync(args) => sync::run(args, &run),
+        Verb::Serve(args) => serve::run(args, &run),
         Verb::Verify(args) => verify::run(args, &run),
         Verb::Ls(args) => ls::run(args, &run),
         Verb::Diff(args) => diff::run(args, &run),

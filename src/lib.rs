@@ -28,6 +28,7 @@ pub mod platform;
 pub mod progress;
 pub mod reference;
 pub mod registry;
+pub mod serve;
 pub mod sync;
 pub mod text;
 pub mod transport;

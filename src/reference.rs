@@ -9,7 +9,8 @@ use std::str::FromStr;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 
-const DEFAULT_DOMAIN: &str = "docker.io";
+/// The registry of a name that names none.
+pub const DEFAULT_DOMAIN: &str = "docker.io";
 
 /// A full image name, with a tag, a digest, both or neither.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -109,6 +110,11 @@ pub fn is_tag(tag: &str) -> bool {
         && bytes.iter().all(|&b| word(b) || b == b'.' || b == b'-')
 }
 
+/// Whether `path` is the path of a repository: components joined by slashes.
+pub fn is_path(path: &str) -> bool {
+    path.len() <= 255 && path.split('/').all(is_component)
+}
+
 /// One path component: runs of `[a-z0-9]` joined by `.`, `_`, `__` or dashes.
 fn is_component(text: &str) -> bool {
     let alnum = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
@@ -123,7 +129,7 @@ fn is_component(text: &str) -> bool {
 }
 
 /// A registry host: labels, an IPv4 address or a bracketed IPv6 address, perhaps with a port.
-fn is_domain(text: &str) -> bool {
+pub fn is_domain(text: &str) -> bool {
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         let Some((inside, after)) = rest.split_once(']') else { return false };
         if inside.is_empty() || !inside.bytes().all(|b| b.is_ascii_hexdigit() || b == b':') {
@@ -152,7 +158,7 @@ fn is_image_id(name: &str) -> bool {
 }
 
 /// As docker: the first part of a name is a host when it could not be a repository of the hub.
-fn looks_like_host(first: &str) -> bool {
+pub fn looks_like_host(first: &str) -> bool {
     first.contains(['.', ':']) || first == "localhost" || first != first.to_lowercase()
 }
 

@@ -52,6 +52,7 @@ const FLOORS: &[(&str, u32)] = &[
     // 6 jobs
     ("images", 6),
     ("inspect", 6),
+    ("serve", 6),
     ("sync", 6),
     // 7 the command line, a crate of its own
     ("cli", 7),

@@ -13,6 +13,7 @@ use super::registries::{RegistryFlags, SideFlags};
 use super::remote::{DeleteArgs, DigestArgs, SearchArgs, TagsArgs};
 use super::run::Run;
 
+use super::serve::ServeArgs;
 use super::sync::args::SyncArgs;
 
 /// Container image archives for offline environments.
@@ -200,6 +201,8 @@ pub(crate) enum Verb {
     Copy(CopyArgs),
     /// Bring many images from one place to another
     Sync(Box<SyncArgs>),
+    /// Serve images as a registry, from where they lie
+    Serve(Box<ServeArgs>),
     /// Check every size, digest and diff id
     Verify(VerifyArgs),
     /// List the images of an archive or directory, without loading it

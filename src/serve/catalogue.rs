@@ -1,0 +1,245 @@
+//! The catalogue: what all served places hold together, found by the names of requests.
+//!
+//! It answers from memory and opens blobs; it speaks no protocol. A place that changed is read again
+//! and replaced whole, while answers that are under way keep the old one.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::Bytes;
+
+use crate::context::Context;
+use crate::descriptor::Descriptor;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::manifest::MAX_DOCUMENT;
+use crate::serve::holdings::{Holdings, Repository};
+use crate::serve::names::{Name, Naming};
+use crate::serve::outgoing::{Outgoing, Watch};
+use crate::serve::route::Wanted;
+use crate::transport::{Blob, Source};
+
+/// Bytes of documents that are kept in memory.
+const MAX_CACHE: usize = 32 << 20;
+
+/// One served place.
+pub struct Part {
+    source: Box<dyn Source>,
+    holdings: RwLock<Holdings>,
+    watch: Arc<Watch>,
+}
+
+impl Part {
+    /// A place and what it holds.
+    pub fn new(source: Box<dyn Source>, holdings: Holdings) -> Self {
+        Self { source, holdings: RwLock::new(holdings), watch: Arc::default() }
+    }
+
+    /// How it is called in messages.
+    pub fn place(&self) -> String {
+        self.source.place()
+    }
+
+    /// Looks at what it holds.
+    pub fn holdings<R>(&self, look: impl FnOnce(&Holdings) -> R) -> R {
+        look(&self.holdings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes what it is known to hold; for a place that is written to.
+    pub fn change<R>(&self, change: impl FnOnce(&mut Holdings) -> R) -> R {
+        change(&mut self.holdings.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn repository<R>(&self, name: &Name, look: impl FnOnce(&Repository) -> R) -> Option<R> {
+        self.holdings(|holdings| holdings.repositories.get(name).map(look))
+    }
+}
+
+/// All served places.
+pub struct Catalogue {
+    naming: Naming,
+    parts: RwLock<Vec<Arc<Part>>>,
+    documents: RwLock<Documents>,
+    ctx: Context,
+}
+
+#[derive(Default)]
+struct Documents {
+    by_digest: HashMap<Digest, Bytes>,
+    bytes: usize,
+}
+
+impl Catalogue {
+    /// An empty one.
+    pub fn new(naming: Naming, ctx: &Context) -> Self {
+        let (parts, documents) = (RwLock::default(), RwLock::default());
+        Self { naming, parts, documents, ctx: ctx.clone() }
+    }
+
+    /// How names are read.
+    pub fn naming(&self) -> &Naming {
+        &self.naming
+    }
+
+    /// Sets the places, in the order in which they are asked.
+    pub fn replace(&self, parts: Vec<Arc<Part>>) {
+        *self.parts.write().unwrap_or_else(PoisonError::into_inner) = parts;
+    }
+
+    /// The places.
+    pub fn parts(&self) -> Vec<Arc<Part>> {
+        self.parts.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Every repository, by name.
+    pub fn repositories(&self) -> BTreeSet<Name> {
+        let parts = self.parts();
+        let names = |part: &Arc<Part>| -> Vec<Name> {
+            part.holdings(|holdings| holdings.repositories.keys().cloned().collect())
+        };
+        parts.iter().flat_map(names).collect()
+    }
+
+    /// The repository that the path of a request means, in the registry `ns` when that is given.
+    pub fn find(&self, path: &str, ns: Option<&str>) -> Option<Found<'_>> {
+        let parts = self.parts();
+        for name in self.naming.candidates(path, ns) {
+            let has = |part: &Arc<Part>| part.repository(&name, |_| ()).is_some();
+            if parts.iter().any(has) {
+                let parts = parts.into_iter().filter(has).collect();
+                return Some(Found { catalogue: self, name, parts });
+            }
+        }
+        None
+    }
+
+    /// A document that was read lately.
+    pub fn cached(&self, digest: &Digest) -> Option<Bytes> {
+        let documents = self.documents.read().unwrap_or_else(PoisonError::into_inner);
+        documents.by_digest.get(digest).cloned()
+    }
+
+    fn keep(&self, digest: Digest, bytes: &Bytes) {
+        let mut documents = self.documents.write().unwrap_or_else(PoisonError::into_inner);
+        if documents.bytes + bytes.len() > MAX_CACHE {
+            *documents = Documents::default();
+        }
+        if documents.by_digest.insert(digest, bytes.clone()).is_none() {
+            documents.bytes += bytes.len();
+        }
+    }
+}
+
+/// A repository that was found.
+pub struct Found<'c> {
+    catalogue: &'c Catalogue,
+    /// Its name.
+    pub name: Name,
+    parts: Vec<Arc<Part>>,
+}
+
+/// A blob that was found.
+pub struct Stored {
+    part: Arc<Part>,
+    desc: Descriptor,
+}
+
+impl Found<'_> {
+    /// Its tags, sorted.
+    pub fn tags(&self) -> BTreeSet<String> {
+        let tags = |part: &Arc<Part>| -> Vec<String> {
+            part.repository(&self.name, |r| r.tags.keys().cloned().collect()).unwrap_or_default()
+        };
+        self.parts.iter().flat_map(tags).collect()
+    }
+
+    /// A manifest of it.
+    pub fn manifest(&self, wanted: &Wanted) -> Option<Stored> {
+        self.parts.iter().find_map(|part| {
+            let found = part.repository(&self.name, |repository| {
+                let digest = match wanted {
+                    Wanted::Tag(tag) => *repository.tags.get(tag)?,
+                    Wanted::Digest(digest) => *digest,
+                };
+                repository.descriptor(&digest)
+            });
+            Some(Stored { part: part.clone(), desc: found.flatten()? })
+        })
+    }
+
+    /// A config, a layer or another blob of it. Documents are blobs too, and may be asked for as such.
+    pub fn blob(&self, digest: &Digest) -> Option<Stored> {
+        self.parts.iter().find_map(|part| {
+            let size = part.holdings(|holdings| {
+                let manifest = || holdings.repositories.get(&self.name)?.manifests.get(digest);
+                holdings.blobs.get(digest).copied().or_else(|| Some(manifest()?.size))
+            })?;
+            let desc = Descriptor::new("application/octet-stream", *digest, size);
+            Some(Stored { part: part.clone(), desc })
+        })
+    }
+
+    /// What refers to a digest, in order of digest.
+    pub fn referrers(&self, subject: &Digest) -> Vec<Descriptor> {
+        let listed = |part: &Arc<Part>| {
+            let of = |r: &Repository| r.referrers.get(subject).cloned().unwrap_or_default();
+            part.repository(&self.name, of).unwrap_or_default()
+        };
+        let mut all: Vec<Descriptor> = self.parts.iter().flat_map(listed).collect();
+        all.sort_by_key(|desc| desc.digest);
+        all.dedup_by_key(|desc| desc.digest);
+        all
+    }
+
+    /// The bytes of a document, checked against its digest when they are read.
+    ///
+    /// # Errors
+    /// `Missing`, `Corrupt`, `Io`.
+    pub fn document(&self, stored: &Stored) -> Result<Bytes> {
+        if let Some(bytes) = self.catalogue.cached(&stored.desc.digest) {
+            return Ok(bytes);
+        }
+        let blob = Blob::new(&*stored.part.source, stored.desc.clone(), &self.catalogue.ctx);
+        let bytes = Bytes::from(blob.bytes(MAX_DOCUMENT)?);
+        self.catalogue.keep(stored.desc.digest, &bytes);
+        Ok(bytes)
+    }
+
+    /// A blob, or `length` bytes of it from `start` on, on its way out.
+    ///
+    /// # Errors
+    /// `Missing` when the medium no longer has it, `Corrupt`, `Io`.
+    pub fn outgoing(&self, stored: &Stored, start: u64, length: u64) -> Result<Content> {
+        let (part, desc) = (&stored.part, &stored.desc);
+        let Some(extent) = part.source.extent(desc) else {
+            // What was made here lies in memory.
+            if part.source.has(desc)? && desc.size <= MAX_DOCUMENT {
+                let bytes = self.document(stored)?;
+                let at = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(bytes.len());
+                return Ok(Content::Memory(bytes.slice(at(start)..at(start + length))));
+            }
+            let what = format!("{} is no longer there", desc.digest);
+            return Err(Error::corrupt(what).input(part.place()));
+        };
+        if extent.size != desc.size {
+            let what = format!("{} has changed its size", desc.digest);
+            return Err(Error::corrupt(what).input(part.place()));
+        }
+        part.watch.outgoing(extent, &desc.digest, start, length).map(Content::File)
+    }
+}
+
+impl Stored {
+    /// What it is.
+    pub fn descriptor(&self) -> &Descriptor {
+        &self.desc
+    }
+}
+
+/// Bytes of a blob.
+pub enum Content {
+    /// In memory.
+    Memory(Bytes),
+    /// In a file.
+    File(Outgoing),
+}

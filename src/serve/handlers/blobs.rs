@@ -1,0 +1,69 @@
+//! Blobs, whole or a range, straight from where they lie.
+
+use http::{StatusCode, header};
+use serde_json::json;
+
+use super::{CONTENT_DIGEST, NAMESPACE, is_known, no_repository};
+use crate::digest::Digest;
+use crate::serve::Registry;
+use crate::serve::answer::{Answer, Body, Code, Fault};
+use crate::serve::catalogue::Content;
+use crate::serve::range::{self, Wanted};
+use crate::serve::request::Request;
+
+/// `GET` and `HEAD` of a blob.
+pub(super) fn get(registry: &Registry, request: &Request, name: &str, digest: &Digest) -> Answer {
+    let ns = request.ns();
+    let Some(found) = registry.catalogue().find(name, ns.as_deref()) else {
+        return no_repository(name);
+    };
+    let shown = digest.to_string();
+    let Some(stored) = found.blob(digest) else {
+        let about = json!({"name": name, "digest": shown});
+        return Fault::new(Code::BlobUnknown, "no such blob").about(about).into();
+    };
+    let size = stored.descriptor().size;
+    let dressed = |answer: Answer| {
+        let answer = match &ns {
+            Some(ns) => answer.with(NAMESPACE, ns),
+            None => answer,
+        };
+        answer
+            .with(CONTENT_DIGEST, &shown)
+            .with(header::ETAG, &format!("\"{shown}\""))
+            .with(header::ACCEPT_RANGES, "bytes")
+            .with(header::CACHE_CONTROL, "max-age=31536000, immutable")
+    };
+    if is_known(request, &shown) {
+        return dressed(Answer::new(StatusCode::NOT_MODIFIED));
+    }
+    let asked = request.header(header::RANGE).map(|range| range::wanted(range, size));
+    let (status, start, length) = match asked.unwrap_or(Wanted::Whole) {
+        Wanted::Whole => (StatusCode::OK, 0, size),
+        Wanted::Part(start, length) => (StatusCode::PARTIAL_CONTENT, start, length),
+        Wanted::Unsatisfiable => {
+            let fault = Fault::new(Code::RangeInvalid, format!("the blob has {size} bytes"));
+            return Answer::from(fault)
+                .with(header::CONTENT_RANGE, &format!("bytes */{size}"))
+                .with(CONTENT_DIGEST, &shown);
+        }
+    };
+    let mut answer = Answer::new(status).with(header::CONTENT_TYPE, "application/octet-stream");
+    answer.body = if request.is_head() {
+        Body::Length(length)
+    } else {
+        match found.outgoing(&stored, start, length) {
+            Ok(Content::Memory(bytes)) => Body::Bytes(bytes),
+            Ok(Content::File(outgoing)) => Body::Blob(outgoing),
+            Err(error) => {
+                registry.look_again();
+                return error.into();
+            }
+        }
+    };
+    if status == StatusCode::PARTIAL_CONTENT {
+        let last = start + length - 1;
+        answer = answer.with(header::CONTENT_RANGE, &format!("bytes {start}-{last}/{size}"));
+    }
+    dressed(answer)
+}

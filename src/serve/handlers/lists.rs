@@ -1,0 +1,105 @@
+//! Lists: repositories, tags, referrers; in pages, sorted.
+
+use http::{HeaderName, header};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+
+use super::no_repository;
+use crate::digest::Digest;
+use crate::media_type::OCI_INDEX;
+use crate::serve::Registry;
+use crate::serve::answer::Answer;
+use crate::serve::request::Request;
+
+/// Most entries of one page, and how many there are when nobody says.
+const MAX_PAGE: usize = 10_000;
+/// Bytes of one page of referrers: documents may have 4 MiB.
+const MAX_REFERRERS: usize = 3 << 20;
+const FILTERS: HeaderName = HeaderName::from_static("oci-filters-applied");
+
+/// `_catalog`.
+pub(super) fn catalog(registry: &Registry, request: &Request) -> Answer {
+    let catalogue = registry.catalogue();
+    let mut names: Vec<String> =
+        catalogue.repositories().iter().map(|name| catalogue.naming().shown(name)).collect();
+    names.sort();
+    let (page, next) = page(names.into_iter(), request);
+    linked(Answer::json(&json!({"repositories": page})), "/v2/_catalog", request, next)
+}
+
+/// `tags/list`.
+pub(super) fn tags(registry: &Registry, request: &Request, name: &str) -> Answer {
+    let Some(found) = registry.catalogue().find(name, request.ns().as_deref()) else {
+        return no_repository(name);
+    };
+    let (page, next) = page(found.tags().into_iter(), request);
+    let path = format!("/v2/{name}/tags/list");
+    linked(Answer::json(&json!({"name": name, "tags": page})), &path, request, next)
+}
+
+/// The part of a sorted list that is asked for, and the last entry when more follows.
+fn page(
+    list: impl Iterator<Item = String>,
+    request: &Request,
+) -> (Vec<String>, Option<(usize, String)>) {
+    let most = request.query("n").and_then(|n| n.parse::<u64>().ok());
+    let most = most.map_or(MAX_PAGE, |n| usize::try_from(n).unwrap_or(MAX_PAGE).min(MAX_PAGE));
+    let last = request.query("last").unwrap_or_default();
+    let mut list = list.filter(|entry| last.is_empty() || *entry > last);
+    let page: Vec<String> = list.by_ref().take(most).collect();
+    let next = page.last().cloned().filter(|_| list.next().is_some());
+    (page, next.map(|last| (most, last)))
+}
+
+/// The answer with a link to the next page.
+fn linked(answer: Answer, path: &str, request: &Request, next: Option<(usize, String)>) -> Answer {
+    let Some((n, last)) = next else { return answer };
+    let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let ns = request.ns().map(|ns| format!("&ns={}", encoded(&ns))).unwrap_or_default();
+    answer.with(header::LINK, &format!("<{path}?n={n}&last={}{ns}>; rel=\"next\"", encoded(&last)))
+}
+
+/// `referrers/<digest>`: an empty index for what nothing refers to, known or not.
+pub(super) fn referrers(
+    registry: &Registry,
+    request: &Request,
+    name: &str,
+    digest: &Digest,
+) -> Answer {
+    let found = registry.catalogue().find(name, request.ns().as_deref());
+    let mut all = found.map(|found| found.referrers(digest)).unwrap_or_default();
+    let wanted = request.query("artifactType").filter(|wanted| !wanted.is_empty());
+    if let Some(wanted) = &wanted {
+        all.retain(|desc| desc.artifact_type() == Some(wanted));
+    }
+    // Pages are cut by size; `last` is the digest that the page before ended with.
+    if let Some(last) = request.query("last").and_then(|last| last.parse::<Digest>().ok()) {
+        all.retain(|desc| desc.digest > last);
+    }
+    let (mut listed, mut bytes, mut next) = (Vec::new(), 0, None);
+    for desc in &all {
+        let value = desc.to_value();
+        bytes += value.to_string().len();
+        if bytes > MAX_REFERRERS && !listed.is_empty() {
+            next = listed.last().map(|(digest, _): &(Digest, Value)| digest.to_string());
+            break;
+        }
+        listed.push((desc.digest, value));
+    }
+    let listed: Vec<Value> = listed.into_iter().map(|(_, value)| value).collect();
+    let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": listed});
+    let mut answer = Answer::bytes(OCI_INDEX, crate::json::go_compact(&index));
+    if wanted.is_some() {
+        answer = answer.with(FILTERS, "artifactType");
+    }
+    if let Some(last) = next {
+        let filter =
+            wanted.map(|w| format!("&artifactType={}", utf8_percent_encode(&w, NON_ALPHANUMERIC)));
+        let link = format!(
+            "</v2/{name}/referrers/{digest}?last={last}{}>; rel=\"next\"",
+            filter.unwrap_or_default()
+        );
+        answer = answer.with(header::LINK, &link);
+    }
+    answer
+}

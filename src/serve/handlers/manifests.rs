@@ -1,0 +1,43 @@
+//! Manifests and indexes, as they were stored, whatever the client says it accepts.
+
+use http::{StatusCode, header};
+use serde_json::json;
+
+use super::{CONTENT_DIGEST, NAMESPACE, is_known, no_repository};
+use crate::serve::Registry;
+use crate::serve::answer::{Answer, Code, Fault};
+use crate::serve::request::Request;
+use crate::serve::route::Wanted;
+
+/// `GET` and `HEAD` of a manifest.
+pub(super) fn get(registry: &Registry, request: &Request, name: &str, wanted: &Wanted) -> Answer {
+    let ns = request.ns();
+    let Some(found) = registry.catalogue().find(name, ns.as_deref()) else {
+        return no_repository(name);
+    };
+    let Some(stored) = found.manifest(wanted) else {
+        let about = match wanted {
+            Wanted::Tag(tag) => json!({"name": name, "tag": tag}),
+            Wanted::Digest(digest) => json!({"name": name, "digest": digest.to_string()}),
+        };
+        return Fault::new(Code::ManifestUnknown, "no such manifest").about(about).into();
+    };
+    let desc = stored.descriptor();
+    let digest = desc.digest.to_string();
+    let answer = match is_known(request, &digest) {
+        true => Answer::new(StatusCode::NOT_MODIFIED),
+        false => match found.document(&stored) {
+            Ok(bytes) => Answer::bytes(desc.media_type.as_str(), bytes),
+            Err(error) => return error.into(),
+        },
+    };
+    let answer = match wanted {
+        Wanted::Digest(_) => answer.with(header::CACHE_CONTROL, "max-age=31536000, immutable"),
+        Wanted::Tag(_) => answer,
+    };
+    let answer = match ns {
+        Some(ns) => answer.with(NAMESPACE, &ns),
+        None => answer,
+    };
+    answer.with(header::ETAG, &format!("\"{digest}\"")).with(CONTENT_DIGEST, &digest)
+}

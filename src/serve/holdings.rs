@@ -1,0 +1,300 @@
+//! What a place holds, as a registry lists it: repositories, their tags, manifests and referrers.
+//!
+//! It reads documents only, each once, and answers from memory. It knows no request. Which manifests
+//! belong to a repository follows from its tags: they, what they list, and what is about them.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use rayon::prelude::*;
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::descriptor::{ANNOTATION_SUBJECT, Descriptor};
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::json;
+use crate::layout::sidecar_of;
+use crate::manifest::{Document, Kind, MAX_DOCUMENT};
+use crate::media_type::{MediaType, Role};
+use crate::reference::is_tag;
+use crate::serve::names::Name;
+use crate::transport::{Blob, GENERATIONS, Root, Source};
+
+/// Everything of one place.
+#[derive(Default)]
+pub struct Holdings {
+    /// Its repositories.
+    pub repositories: BTreeMap<Name, Repository>,
+    /// Configs and layers that some manifest names, with their sizes in bytes.
+    pub blobs: HashMap<Digest, u64>,
+    /// What is odd, in words.
+    pub notes: Vec<String>,
+}
+
+/// One repository.
+#[derive(Default)]
+pub struct Repository {
+    /// Tags and what they name.
+    pub tags: BTreeMap<String, Digest>,
+    /// Manifests and indexes.
+    pub manifests: HashMap<Digest, Manifest>,
+    /// What refers to a digest, as the referrers API describes it, in order of digest.
+    pub referrers: HashMap<Digest, Vec<Descriptor>>,
+}
+
+/// A manifest or an index of a repository.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// Its media type, as it was recorded.
+    pub media_type: MediaType,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// A document, read once.
+pub struct Parsed {
+    /// Manifests and indexes it lists.
+    pub documents: Vec<Descriptor>,
+    /// Configs and layers it names.
+    pub blobs: Vec<Descriptor>,
+    /// What it refers to, and how the referrers API describes it.
+    pub referrer: Option<(Digest, Descriptor)>,
+}
+
+impl Parsed {
+    /// Reads a document.
+    ///
+    /// # Errors
+    /// `Malformed`, `Unsupported`.
+    pub fn read(desc: &Descriptor, bytes: &[u8]) -> Result<Self> {
+        let document = Document::parse(bytes, &desc.media_type)?;
+        let referrer = document
+            .subject
+            .as_ref()
+            .map(|subject| {
+                Ok::<_, crate::Error>((subject.digest, referrer(desc, bytes, &document)?))
+            })
+            .transpose()?;
+        let (documents, blobs) = match document.kind {
+            Kind::Index(entries) => (entries, Vec::new()),
+            Kind::Manifest { config, layers } => {
+                (Vec::new(), config.into_iter().chain(layers).collect())
+            }
+        };
+        Ok(Self { documents, blobs, referrer })
+    }
+}
+
+/// A manifest as an answer of the referrers API lists it. OCI distribution-spec, "Listing Referrers".
+fn referrer(desc: &Descriptor, bytes: &[u8], document: &Document) -> Result<Descriptor> {
+    let body = json::object(bytes)?;
+    let mut listed = Descriptor::new(document.media_type.clone(), desc.digest, bytes.len() as u64);
+    let config = match &document.kind {
+        Kind::Manifest { config, .. } => config.as_ref().map(|c| c.media_type.as_str().to_owned()),
+        Kind::Index(_) => None,
+    };
+    let artifact_type = document.artifact_type.clone().filter(|t| !t.is_empty()).or(config);
+    if let Some(artifact_type) = artifact_type {
+        listed.rest.insert("artifactType".into(), artifact_type.into());
+    }
+    if let Some(annotations @ Value::Object(_)) = body.get("annotations") {
+        listed.rest.insert("annotations".into(), annotations.clone());
+    }
+    Ok(listed)
+}
+
+impl Repository {
+    /// Adds a manifest, and what it refers to.
+    pub fn add(&mut self, desc: &Descriptor, parsed: Option<&Parsed>) {
+        let manifest = Manifest { media_type: desc.media_type.clone(), size: desc.size };
+        self.manifests.insert(desc.digest, manifest);
+        let Some((subject, listed)) = parsed.and_then(|parsed| parsed.referrer.as_ref()) else {
+            return;
+        };
+        let list = self.referrers.entry(*subject).or_default();
+        if let Err(at) = list.binary_search_by_key(&listed.digest, |d| d.digest) {
+            list.insert(at, listed.clone());
+        }
+    }
+
+    /// Takes a manifest out, with the tags that name it.
+    pub fn remove(&mut self, digest: &Digest) -> bool {
+        self.tags.retain(|_, tagged| tagged != digest);
+        for list in self.referrers.values_mut() {
+            list.retain(|listed| listed.digest != *digest);
+        }
+        self.manifests.remove(digest).is_some()
+    }
+
+    /// A manifest of the repository as a descriptor.
+    pub fn descriptor(&self, digest: &Digest) -> Option<Descriptor> {
+        let manifest = self.manifests.get(digest)?;
+        Some(Descriptor::new(manifest.media_type.clone(), *digest, manifest.size))
+    }
+}
+
+/// Reads everything a place holds. Images without any name go into `unnamed`.
+///
+/// # Errors
+/// `Interrupted`. What cannot be read is noted, and hides nothing else.
+pub fn gather(source: &dyn Source, unnamed: Option<&Name>, ctx: &Context) -> Result<Holdings> {
+    let mut holdings = Holdings::default();
+    holdings.notes.extend(source.warnings().iter().cloned());
+    let roots = source.roots();
+    let parsed = documents(source, roots, ctx, &mut holdings.notes)?;
+    let mut whose: HashMap<Digest, Vec<Name>> = HashMap::new();
+    for root in roots.iter().filter(|root| !root.companion) {
+        for (name, tag) in names(root, unnamed, &mut holdings) {
+            place(&mut holdings, &name, root, tag, &parsed, &mut whose);
+        }
+    }
+    // Companions go where what they are about is; those of companions after them.
+    let mut waiting: Vec<&Root> = roots.iter().filter(|root| root.companion).collect();
+    for _ in 0..GENERATIONS {
+        let (now, later): (Vec<&Root>, Vec<&Root>) = waiting
+            .into_iter()
+            .partition(|root| subject(root, &parsed).is_some_and(|s| whose.contains_key(&s)));
+        for root in &now {
+            let subject = subject(root, &parsed);
+            let owners = subject.and_then(|s| whose.get(&s).cloned()).unwrap_or_default();
+            for name in owners {
+                let tag = root.label.as_deref().map(tag_of).filter(|tag| is_tag(tag));
+                place(&mut holdings, &name, root, tag.map(str::to_owned), &parsed, &mut whose);
+            }
+        }
+        waiting = later;
+        if now.is_empty() {
+            break;
+        }
+    }
+    for root in waiting {
+        for (name, tag) in names(root, None, &mut holdings) {
+            place(&mut holdings, &name, root, tag, &parsed, &mut whose);
+        }
+    }
+    for document in parsed.values() {
+        holdings.blobs.extend(document.blobs.iter().map(|blob| (blob.digest, blob.size)));
+    }
+    Ok(holdings)
+}
+
+/// The tag at the end of a label that may be a whole name.
+fn tag_of(label: &str) -> &str {
+    label.rsplit(['/', ':']).next().unwrap_or(label)
+}
+
+/// What a companion is about.
+fn subject(root: &Root, parsed: &HashMap<Digest, Parsed>) -> Option<Digest> {
+    let said = parsed.get(&root.desc.digest).and_then(|p| p.referrer.as_ref()).map(|(s, _)| *s);
+    said.or_else(|| root.desc.annotation(ANNOTATION_SUBJECT)?.parse().ok())
+        .or_else(|| sidecar_of(root.label.as_deref()?))
+        .or_else(|| root.names.iter().find_map(|name| sidecar_of(name.tag()?)))
+}
+
+/// The repositories and tags of a root.
+fn names(
+    root: &Root,
+    unnamed: Option<&Name>,
+    holdings: &mut Holdings,
+) -> Vec<(Name, Option<String>)> {
+    if !root.names.is_empty() {
+        let one =
+            |name: &crate::reference::Reference| (Name::of(name), name.tag().map(str::to_owned));
+        return root.names.iter().map(one).collect();
+    }
+    let label = root.label.as_deref();
+    if let Some(name) = label.and_then(|l| l.parse::<crate::reference::Reference>().ok())
+        && name.digest().is_some()
+    {
+        return vec![(Name::of(&name), None)];
+    }
+    let Some(unnamed) = unnamed else { return Vec::new() };
+    let tag = label.filter(|label| is_tag(label)).map(str::to_owned);
+    if tag.is_none() {
+        let (title, name) = (root.title(), unnamed);
+        holdings
+            .notes
+            .push(format!("{title} has no name; it is served as {name}@{}", root.desc.digest));
+    }
+    vec![(unnamed.clone(), tag)]
+}
+
+/// Puts a root and what it lists into a repository.
+fn place(
+    holdings: &mut Holdings,
+    name: &Name,
+    root: &Root,
+    tag: Option<String>,
+    parsed: &HashMap<Digest, Parsed>,
+    whose: &mut HashMap<Digest, Vec<Name>>,
+) {
+    let repository = holdings.repositories.entry(name.clone()).or_default();
+    if let Some(tag) = tag {
+        let before = repository.tags.insert(tag.clone(), root.desc.digest);
+        if before.is_some_and(|before| before != root.desc.digest) {
+            let note = format!("{name}:{tag} is there twice; {} is served", root.desc.digest);
+            holdings.notes.push(note);
+        }
+    }
+    let mut open = vec![&root.desc];
+    let mut seen: HashSet<Digest> = HashSet::new();
+    while let Some(desc) = open.pop() {
+        // An index may list what did not come along.
+        let Some(document) = parsed.get(&desc.digest) else { continue };
+        if !seen.insert(desc.digest) {
+            continue;
+        }
+        repository.add(desc, Some(document));
+        let owners = whose.entry(desc.digest).or_default();
+        if !owners.contains(name) {
+            owners.push(name.clone());
+        }
+        open.extend(&document.documents);
+    }
+}
+
+/// Every document beneath the roots that is there.
+fn documents(
+    source: &dyn Source,
+    roots: &[Root],
+    ctx: &Context,
+    notes: &mut Vec<String>,
+) -> Result<HashMap<Digest, Parsed>> {
+    let mut found: HashMap<Digest, Parsed> = HashMap::new();
+    let mut asked: HashSet<Digest> = HashSet::new();
+    let mut open: Vec<Descriptor> = roots.iter().map(|root| root.desc.clone()).collect();
+    while !open.is_empty() {
+        ctx.check()?;
+        open.retain(|desc| {
+            matches!(desc.media_type.role(), Role::Index | Role::Manifest | Role::Other)
+                && asked.insert(desc.digest)
+        });
+        let read: Vec<(Descriptor, Result<Option<Parsed>>)> = open
+            .into_par_iter()
+            .map(|desc| {
+                let parsed = read(source, &desc, ctx);
+                (desc, parsed)
+            })
+            .collect();
+        open = Vec::new();
+        for (desc, parsed) in read {
+            match parsed {
+                Ok(Some(parsed)) => {
+                    open.extend(parsed.documents.iter().cloned());
+                    found.insert(desc.digest, parsed);
+                }
+                Ok(None) => {}
+                Err(e) => notes.push(format!("{} is not served: {e}", desc.digest)),
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn read(source: &dyn Source, desc: &Descriptor, ctx: &Context) -> Result<Option<Parsed>> {
+    if !source.has(desc)? {
+        return Ok(None);
+    }
+    let bytes = Blob::new(source, desc.clone(), ctx).bytes(MAX_DOCUMENT)?;
+    Parsed::read(desc, &bytes).map(Some)
+}

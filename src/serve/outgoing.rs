@@ -1,0 +1,223 @@
+//! A blob on its way out: a stretch of a file, read in pieces, watched for changes.
+//!
+//! It knows no socket. A medium can be pulled out, or a file replaced, while it is being served:
+//! the file is looked at before every piece, and the first time a blob goes out whole it is hashed
+//! on the way. Its last piece is held back until the digest is right, so nobody takes it for whole.
+
+use std::collections::HashMap;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::digest::{Digest, Hasher};
+use crate::error::{Error, Result};
+use crate::io::parts::Extent;
+
+/// Bytes in one piece. With one piece for each connection, 256 connections take 32 MiB.
+pub const PIECE: usize = 128 << 10;
+
+/// What is looked at to see whether a file is still the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// Which file: device and inode.
+type File = (u64, u64);
+
+/// What is known of the files of one place.
+#[derive(Default)]
+pub struct Watch {
+    /// What a file was like when it was first served.
+    files: Mutex<HashMap<File, Stamp>>,
+    /// Where blobs lay that were hashed on their way out, and were right.
+    proved: Mutex<HashMap<Digest, (File, Stamp, u64)>>,
+}
+
+impl Watch {
+    /// A blob, or `length` bytes of it from `start` on.
+    ///
+    /// # Errors
+    /// `Corrupt` when the file is not what it was, `Io`.
+    pub fn outgoing(
+        self: &Arc<Self>,
+        extent: Extent,
+        digest: &Digest,
+        start: u64,
+        length: u64,
+    ) -> Result<Outgoing> {
+        let (file, stamp) = stamp(&extent)?;
+        let known = *lock(&self.files).entry(file).or_insert(stamp);
+        if known != stamp {
+            return Err(changed(&extent));
+        }
+        let whole = start == 0 && length == extent.size;
+        let here = (file, stamp, extent.offset);
+        let proved = lock(&self.proved).get(digest) == Some(&here);
+        let proof = (whole && !proved).then(|| Proof {
+            hasher: Hasher::new(digest.algorithm()),
+            digest: *digest,
+            watch: self.clone(),
+            here,
+        });
+        Ok(Outgoing { extent, stamp, at: start, left: length, proof, buffer: Bytes::new() })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn stamp(extent: &Extent) -> Result<(File, Stamp)> {
+    let meta = extent.file.metadata().map_err(|e| Error::io(&extent.path, "looking at", &e))?;
+    let stamp = Stamp {
+        size: meta.size(),
+        modified: (meta.mtime(), meta.mtime_nsec()),
+        changed: (meta.ctime(), meta.ctime_nsec()),
+    };
+    Ok(((meta.dev(), meta.ino()), stamp))
+}
+
+fn changed(extent: &Extent) -> Error {
+    Error::corrupt("changed while it was served").input(extent.path.display().to_string())
+}
+
+struct Proof {
+    hasher: Hasher,
+    digest: Digest,
+    watch: Arc<Watch>,
+    here: (File, Stamp, u64),
+}
+
+/// A blob, or a part of one, that is being sent.
+pub struct Outgoing {
+    extent: Extent,
+    stamp: Stamp,
+    /// The next byte within the blob.
+    at: u64,
+    left: u64,
+    proof: Option<Proof>,
+    /// The piece sent last; its memory is used again once it is gone.
+    buffer: Bytes,
+}
+
+impl Outgoing {
+    /// How many bytes are still to come.
+    pub fn len(&self) -> u64 {
+        self.left
+    }
+
+    /// Whether all of it was read.
+    pub fn is_empty(&self) -> bool {
+        self.left == 0
+    }
+
+    /// The next piece, of at most [`PIECE`] bytes; nothing at the end.
+    ///
+    /// # Errors
+    /// `Corrupt` when the file changed or is not what its digest says, `Io`.
+    pub fn next_piece(&mut self) -> Result<Option<Bytes>> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        let want = PIECE.min(usize::try_from(self.left).unwrap_or(PIECE));
+        let mut piece = match std::mem::take(&mut self.buffer).try_into_mut() {
+            Ok(buffer) if buffer.len() >= want => buffer,
+            _ => BytesMut::zeroed(want),
+        };
+        piece.truncate(want);
+        let unreadable = |e: &std::io::Error| Error::unreadable(&self.extent.path, e);
+        let at = self.extent.offset + self.at;
+        self.extent.file.read_exact_at(&mut piece, at).map_err(|e| unreadable(&e))?;
+        if stamp(&self.extent)?.1 != self.stamp {
+            return Err(changed(&self.extent));
+        }
+        self.at += want as u64;
+        self.left -= want as u64;
+        if let Some(proof) = &mut self.proof {
+            proof.hasher.update(&piece);
+        }
+        if self.left == 0
+            && let Some(proof) = self.proof.take()
+        {
+            let found = proof.hasher.finish();
+            if found != proof.digest {
+                let what = format!("expected {}, found {found}", proof.digest);
+                return Err(Error::corrupt(what).input(self.extent.path.display().to_string()));
+            }
+            lock(&proof.watch.proved).insert(proof.digest, proof.here);
+        }
+        let piece = piece.freeze();
+        self.buffer = piece.clone();
+        Ok(Some(piece))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn extent(path: &Path) -> Extent {
+        let file = std::fs::File::open(path).unwrap();
+        let size = file.metadata().unwrap().len();
+        Extent::whole(file, path, size)
+    }
+
+    fn all(mut outgoing: Outgoing) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        while let Some(piece) = outgoing.next_piece()? {
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(bytes)
+    }
+
+    #[test]
+    fn what_is_whole_goes_out_and_what_is_not_is_cut_before_its_end() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("blob");
+        let content: Vec<u8> = (0..3 * PIECE + 7).map(|i| (i % 251) as u8).collect();
+        std::fs::write(&path, &content).unwrap();
+        let (digest, size) = (Digest::of(&content), content.len() as u64);
+        let watch = Arc::new(Watch::default());
+        for _ in 0..2 {
+            let outgoing = watch.outgoing(extent(&path), &digest, 0, size).unwrap();
+            assert_eq!(all(outgoing).unwrap(), content);
+        }
+        let part = watch.outgoing(extent(&path), &digest, 5, 10).unwrap();
+        assert_eq!(all(part).unwrap(), content[5..15]);
+
+        let other = Digest::of(b"other");
+        let mut wrong =
+            Arc::new(Watch::default()).outgoing(extent(&path), &other, 0, size).unwrap();
+        let mut sent = 0;
+        let error = loop {
+            match wrong.next_piece() {
+                Ok(piece) => sent += piece.unwrap().len(),
+                Err(e) => break e,
+            }
+        };
+        assert_eq!((error.kind(), sent), (crate::Kind::Corrupt, 3 * PIECE));
+    }
+
+    #[test]
+    fn a_file_that_changes_is_not_served_on() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("blob");
+        let content = vec![1; 2 * PIECE];
+        std::fs::write(&path, &content).unwrap();
+        let (digest, size) = (Digest::of(&content), content.len() as u64);
+        let watch = Arc::new(Watch::default());
+        let mut outgoing = watch.outgoing(extent(&path), &digest, 0, size).unwrap();
+        assert!(outgoing.next_piece().unwrap().is_some());
+        std::fs::write(&path, vec![2; 2 * PIECE]).unwrap();
+        assert!(outgoing.next_piece().is_err());
+        assert!(watch.outgoing(extent(&path), &digest, 0, 1).is_err());
+        std::fs::write(&path, b"short").unwrap();
+        let fresh = Arc::new(Watch::default()).outgoing(extent(&path), &digest, 0, 5).unwrap();
+        assert!(all(fresh).is_err());
+    }
+}

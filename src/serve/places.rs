@@ -1,0 +1,162 @@
+//! The places that are served: opened, watched, and read again when they change.
+//!
+//! It knows no request. What a place looks like is its stamp: files with their sizes and times, blobs
+//! left out, since they are named by their digests.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use walkdir::WalkDir;
+
+use crate::context::Context;
+use crate::digest::{Algorithm, Digest, Hasher};
+use crate::error::Result;
+use crate::io::scratch::Scratch;
+use crate::reference::{DEFAULT_DOMAIN, Reference};
+use crate::serve::Registry;
+use crate::serve::catalogue::Part;
+use crate::serve::holdings;
+use crate::serve::names::Name;
+use crate::sync::folder;
+use crate::transport::Source;
+use crate::transport::table::{Env, Place, Scheme};
+
+/// Gives a directory for what must be unpacked first.
+pub type Scratches = Box<dyn Fn() -> Result<Arc<Scratch>> + Send + Sync>;
+
+/// The places of a server.
+pub struct Places {
+    places: Vec<Served>,
+    env: Env,
+    scratch: Scratches,
+}
+
+struct Served {
+    place: Place,
+    stamp: Option<Digest>,
+    part: Option<Arc<Part>>,
+}
+
+impl Places {
+    /// Opens places, and says what is odd about them.
+    ///
+    /// # Errors
+    /// Those of the first place that cannot be opened.
+    pub fn open(places: Vec<Place>, env: Env, scratch: Scratches) -> Result<Self> {
+        let mut opened = Self { places: Vec::new(), env, scratch };
+        for place in places {
+            let (stamp, part) = (stamp(&place, &opened.env), opened.read(&place)?);
+            opened.places.push(Served { place, stamp, part: Some(part) });
+        }
+        Ok(opened)
+    }
+
+    /// Puts what is there into the catalogue.
+    pub fn publish(&self, registry: &Registry) {
+        let parts = self.places.iter().filter_map(|served| served.part.clone());
+        registry.catalogue().replace(parts.collect());
+    }
+
+    /// Reads places again that changed since. True when one did.
+    pub fn refresh(&mut self) -> bool {
+        let ctx = self.env.ctx.clone();
+        let mut any = false;
+        for at in 0..self.places.len() {
+            let Some(served) = self.places.get(at) else { break };
+            let now = stamp(&served.place, &self.env);
+            if now == served.stamp && served.part.is_some() {
+                continue;
+            }
+            // What cannot be read now (half copied, pulled out) is tried again the next time.
+            let read = self.read(&served.place.clone());
+            let Some(served) = self.places.get_mut(at) else { break };
+            any |= served.part.is_some() || read.is_ok();
+            match read {
+                Ok(part) => {
+                    ctx.warn(&format!("{} changed, and was read again", part.place()));
+                    (served.stamp, served.part) = (now, Some(part));
+                }
+                Err(e) if served.part.is_some() => {
+                    ctx.warn(&format!("no longer served: {e}"));
+                    (served.stamp, served.part) = (now, None);
+                }
+                Err(_) => {}
+            }
+        }
+        any
+    }
+
+    fn read(&self, place: &Place) -> Result<Arc<Part>> {
+        let (source, path) = self.source(place)?;
+        let unnamed = stem(&path);
+        let held = holdings::gather(&*source, unnamed.as_ref(), &self.env.ctx)?;
+        for note in &held.notes {
+            self.env.ctx.warn(&format!("{}: {note}", source.place()));
+        }
+        Ok(Arc::new(Part::new(source, held)))
+    }
+
+    fn source(&self, place: &Place) -> Result<(Box<dyn Source>, PathBuf)> {
+        if place.scheme == Scheme::Path && place.path.is_dir() {
+            let opened = folder::open(&place.path, &self.env, &*self.scratch)?;
+            for (_, error) in &opened.failed {
+                self.env.ctx.warn(&format!("not served: {error}"));
+            }
+            return Ok((opened.source, place.path.clone()));
+        }
+        Ok((place.source(&self.env, &*self.scratch)?, place.path.clone()))
+    }
+}
+
+/// The repository of images without a name: what the file is called, without its endings.
+fn stem(path: &Path) -> Option<Name> {
+    let name = path.file_name()?.to_str()?.to_lowercase();
+    let name = name.split(".tar").next().unwrap_or(&name);
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    let name: String = name.chars().map(plain).collect();
+    let name = name.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-");
+    let name = format!("{DEFAULT_DOMAIN}/library/{name}");
+    name.parse::<Reference>().ok().as_ref().map(Name::of)
+}
+
+/// What a place looks like; nothing when it cannot be looked at.
+fn stamp(place: &Place, env: &Env) -> Option<Digest> {
+    use std::os::unix::fs::MetadataExt;
+    let path = if place.scheme == Scheme::Store { &env.store } else { &place.path };
+    let mut hasher = Hasher::new(Algorithm::Sha256);
+    let not_blobs = |entry: &walkdir::DirEntry| {
+        let name = entry.file_name();
+        name != "blobs" && !name.to_string_lossy().starts_with(".imgpack-")
+    };
+    let walk = WalkDir::new(path).max_depth(8).sort_by_file_name();
+    for entry in walk.into_iter().filter_entry(not_blobs) {
+        let entry = entry.ok()?;
+        let meta = entry.metadata().ok()?;
+        if meta.is_dir() {
+            hasher.update(entry.path().as_os_str().as_encoded_bytes());
+            continue;
+        }
+        hasher.update(entry.path().as_os_str().as_encoded_bytes());
+        let facts = [meta.ino(), meta.size(), meta.mtime() as u64, meta.mtime_nsec() as u64];
+        facts.iter().for_each(|fact| hasher.update(&fact.to_le_bytes()));
+    }
+    Some(hasher.finish())
+}
+
+/// Looks at the places every `seconds`, and at once when a handler asks for it, until cancelled.
+pub fn watch(mut places: Places, registry: &Registry, seconds: u64, ctx: &Context) {
+    const STEP: std::time::Duration = std::time::Duration::from_millis(200);
+    let steps = (seconds * 5).max(1);
+    let mut passed = 0;
+    while ctx.check().is_ok() {
+        std::thread::sleep(STEP);
+        passed += 1;
+        if passed < steps && !registry.asked_again() {
+            continue;
+        }
+        passed = 0;
+        if places.refresh() {
+            places.publish(registry);
+        }
+    }
+}
