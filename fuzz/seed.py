@@ -56,3 +56,8 @@ for i, text in enumerate(["nginx", "nginx:1.27", "docker.io/library/a:1", "local
 for name, data in [("gzip", gzip.compress(layer)), ("gzip2", gzip.compress(b"a") + gzip.compress(b"b")), ("bzip2", bz2.compress(layer)),
                    ("xz", lzma.compress(layer)), ("zstd", bytes.fromhex("28b52ffd200161000061"))]:
     put("decoders", name, data)
+for i, text in enumerate(["/v2/", "/v2/_catalog?n=5&last=a%2Fb", "/v2/a/b/tags/list?ns=quay.io", "/v2/a/manifests/latest", "/v2/a/manifests/" + sha(b""),
+                          "/v2/a/blobs/" + sha(b""), "/v2/a/blobs/uploads/", "/v2/a/blobs/uploads/0-1?digest=" + sha(b"").replace(":", "%3A"),
+                          "/v2/a/referrers/" + sha(b"") + "?artifactType=x/y+json", "/v2/reg.local_5000/blobs/manifests/1", "/v2/a/..%2f../tags/list",
+                          "bytes=500-", "bytes=-500", "bytes=0-1,5-6", "0-99", "bytes 0-99/*"]):
+    put("serve_requests", str(i), text)

@@ -71,7 +71,8 @@ impl Naming {
             return Vec::new();
         }
         if let Some(ns) = ns {
-            return if reference::is_domain(ns) { vec![Name::new(ns, path)] } else { Vec::new() };
+            let host = reference::is_domain(ns) && reference::looks_like_host(ns);
+            return if host { vec![Name::new(ns, path)] } else { Vec::new() };
         }
         let mut found = Vec::new();
         if let Some((domain, rest)) = path.split_once('/')
@@ -137,6 +138,7 @@ mod tests {
             ("a//b", None, ""),
             ("", None, ""),
             ("app", Some("bad host"), ""),
+            ("app", Some("word"), ""),
         ] {
             let found: Vec<String> =
                 naming.candidates(path, ns).iter().map(ToString::to_string).collect();
