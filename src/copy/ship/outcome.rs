@@ -1,0 +1,115 @@
+//! What became of the leaves, and what that means for the images that list them.
+//!
+//! It reads and writes nothing; `seal` and the report ask it.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::copy::Renamed;
+use crate::copy::report::{Changed, Damage};
+use crate::copy::walk::Tree;
+use crate::descriptor::Descriptor;
+use crate::digest::{DiffId, Digest};
+use crate::error::Error;
+use crate::transport::Source;
+use crate::verify::wrong_diff_id;
+
+/// What became of the leaves.
+#[derive(Default)]
+pub(in crate::copy) struct Shipped {
+    pub(super) outcome: HashMap<Digest, Outcome>,
+    /// Blobs stored.
+    pub stored: u64,
+    /// Blobs the sink already had.
+    pub reused: u64,
+}
+
+impl Shipped {
+    /// What is wrong with one image: its blobs' errors, and diff ids that do not match.
+    pub(in crate::copy) fn errors_of(&self, tree: &Tree) -> Vec<Error> {
+        let mut errors = Vec::new();
+        let mut seen = HashSet::new();
+        for (desc, claimed) in tree.node.leaves() {
+            let Some(outcome) = self.outcome.get(&desc.digest) else { continue };
+            if !seen.insert((desc.digest, claimed)) {
+                continue;
+            }
+            if desc.size != outcome.was.size {
+                let what = format!("ambiguous: {} is listed with two sizes", desc.digest);
+                errors.push(Error::corrupt(what));
+            }
+            errors.extend(outcome.fault(claimed));
+        }
+        errors
+    }
+
+    /// Damaged blobs and the images that need them.
+    pub(in crate::copy) fn damage(&self, trees: &[&Tree]) -> Vec<Damage> {
+        let mut damage: Vec<Damage> = Vec::new();
+        let mut at: HashMap<Digest, usize> = HashMap::new();
+        for tree in trees {
+            for (desc, claimed) in tree.node.leaves() {
+                let Some(outcome) = self.outcome.get(&desc.digest) else { continue };
+                let Some(error) = outcome.fault(claimed) else { continue };
+                let i = *at.entry(desc.digest).or_insert_with(|| {
+                    damage.push(Damage { digest: desc.digest, error, images: Vec::new() });
+                    damage.len() - 1
+                });
+                let title = tree.root.title();
+                if !damage[i].images.contains(&title) {
+                    damage[i].images.push(title);
+                }
+            }
+        }
+        damage
+    }
+
+    /// Layers that were recoded.
+    pub(in crate::copy) fn changed(&self) -> Vec<Changed> {
+        let mut changed: Vec<Changed> = self
+            .outcome
+            .values()
+            .filter(|o| o.error.is_none() && o.now.digest != o.was.digest)
+            .map(|o| Changed { from: o.was.clone(), to: o.now.clone() })
+            .collect();
+        changed.sort_by_key(|c| c.from.digest);
+        changed
+    }
+
+    /// What each recoded leaf is at the sink.
+    pub(in crate::copy) fn renamed(&self) -> Renamed {
+        let recoded = self.outcome.iter().filter(|(digest, o)| o.now.digest != **digest);
+        recoded.map(|(digest, o)| (*digest, o.now.clone())).collect()
+    }
+}
+
+pub(super) struct Outcome {
+    /// What it is at the sink.
+    pub(super) now: Descriptor,
+    pub(super) was: Descriptor,
+    pub(super) error: Option<Error>,
+    pub(super) diff_id: Option<DiffId>,
+    /// Where it lies in the source, for messages.
+    place: String,
+}
+
+impl Outcome {
+    pub(super) fn new(
+        from: &dyn Source,
+        was: &Descriptor,
+        now: &Descriptor,
+        diff_id: Option<DiffId>,
+    ) -> Self {
+        let place = from.whereabouts(was);
+        Self { now: now.clone(), was: was.clone(), error: None, diff_id, place }
+    }
+
+    /// What is wrong with it as the layer that must unpack to `claimed`.
+    fn fault(&self, claimed: Option<DiffId>) -> Option<Error> {
+        if self.error.is_some() {
+            return self.error.clone();
+        }
+        let (claimed, found) = (claimed?, self.diff_id?);
+        let wrong = || wrong_diff_id(&self.was.digest, &[claimed], found).at(self.place.clone());
+        (claimed != found).then(wrong)
+    }
+}
