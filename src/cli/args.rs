@@ -410,7 +410,10 @@ Examples:
   imgpack inspect nginx.tar                     every image of an archive
   imgpack inspect --format json oci:layout      one line, stable for scripts
   imgpack inspect nginx:1.27                    an image of the store, as docker shows it
-  imgpack inspect --format '{{.Config.Cmd}}' nginx:1.27")]
+  imgpack inspect --format '{{.Config.Cmd}}' nginx:1.27
+  imgpack inspect --format '{{.Digest}} {{.Os}}' docker://registry.local:5000/web/nginx:1.27
+
+Of a place with one image a template sees docker's fields too, and skopeo's Name, Digest and Labels.")]
 pub(crate) struct InspectArgs {
     /// Images of the store, or places
     #[arg(required = true, value_name = "IMAGE|PLACE")]

@@ -2,8 +2,9 @@
 
 use imgpack::images::Described;
 use imgpack::inspect::inventory;
-use imgpack::transport::Source;
+use imgpack::reference::Reference;
 use imgpack::transport::table::Place;
+use imgpack::transport::{Root, Source};
 use imgpack::{Error, Result};
 use serde_json::{Map, Value, json};
 
@@ -19,7 +20,8 @@ pub(crate) fn run(args: &InspectArgs, run: &Run) -> Result<u8> {
         if is_image(target, run)? {
             images.push(image(target, run)?);
         } else {
-            show(&place(target, run)?, format.as_ref())?;
+            let template = format.as_ref().is_some_and(|f| !matches!(f, Format::Json));
+            show(&place(target, run, template)?, format.as_ref())?;
         }
     }
     if images.is_empty() {
@@ -69,11 +71,28 @@ fn pretty(value: &Value) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn place(target: &str, run: &Run) -> Result<Value> {
+/// What is in a place. For a template the fields that docker and skopeo have for one image stand beside
+/// ours, so that `{{.Id}}` and `{{.Digest}}` mean of a place what they mean there.
+fn place(target: &str, run: &Run, template: bool) -> Result<Value> {
     let place = Place::parse(target)?;
     let source = place.source(run.env(), &|| run.scratch())?;
     let roots = convert::roots_of(source.as_ref(), place.choice(), run.ctx())?;
-    Ok(inventory(source.as_ref(), &roots, run.ctx())?.to_value())
+    let mut value = inventory(source.as_ref(), &roots, run.ctx())?.to_value();
+    let images: Vec<&Root> = roots.iter().filter(|r| !r.companion).collect();
+    // What is damaged is shown in our shape alone.
+    if template
+        && let [root] = images[..]
+        && let Ok(image) = Described::new(source.as_ref(), root, run.ctx())
+        && let (Value::Object(all), Value::Object(docker)) = (&mut value, docker_shape(&image))
+    {
+        let name = root.names.first().map(Reference::repository);
+        all.insert("Name".into(), name.unwrap_or_default().into());
+        all.insert("Digest".into(), root.desc.digest.to_string().into());
+        let labels = docker.get("Config").and_then(|c| c.get("Labels")).cloned();
+        all.insert("Labels".into(), labels.unwrap_or(Value::Null));
+        all.extend(docker);
+    }
+    Ok(value)
 }
 
 fn image(target: &str, run: &Run) -> Result<Value> {
@@ -88,7 +107,7 @@ fn image(target: &str, run: &Run) -> Result<Value> {
 /// The object `docker inspect` prints for an image.
 fn docker_shape(image: &Described) -> Value {
     let names = &image.root.names;
-    let tags: Vec<String> = names.iter().map(imgpack::reference::Reference::familiar).collect();
+    let tags: Vec<String> = names.iter().map(Reference::familiar).collect();
     let mut digests: Vec<String> = names
         .iter()
         .map(|n| format!("{}@{}", n.familiar_repository(), image.root.desc.digest))

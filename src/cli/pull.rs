@@ -28,7 +28,7 @@ pub(crate) struct PullArgs {
     /// Pull every tag of the repository
     #[arg(short = 'a', long)]
     all_tags: bool,
-    /// Print only the full names
+    /// Print only the full name, as docker does; of all tags, the repository
     #[arg(short, long)]
     quiet: bool,
     #[command(flatten)]
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &PullArgs, run: &Run) -> Result<u8> {
     let policy = run.policy(&args.changes)?;
     let ctx = run.ctx();
     let registries = run.env().network.source(ctx)?;
-    let mut wanted: Vec<Reference> = Vec::new();
+    let mut asked: Vec<Asked> = Vec::new();
     for text in &args.names {
         let name = typed(text)?;
         let bare = name.tag().is_none() && name.digest().is_none();
@@ -55,16 +55,17 @@ pub(crate) fn run(args: &PullArgs, run: &Run) -> Result<u8> {
                 Error::missing("no such repository in the registry").input(name.familiar())
             })?;
             let cosign = |tag: &String| imgpack::layout::sidecar_of(tag).is_some();
-            for tag in tags.iter().filter(|t| !cosign(t)) {
-                wanted.push(name.with_tag(tag)?);
-            }
+            let tags = tags.iter().filter(|t| !cosign(t)).map(|tag| name.with_tag(tag));
+            asked.push(Asked { images: tags.collect::<Result<_>>()?, name });
             continue;
         }
         if bare && !args.quiet {
             out::line("Using default tag: latest")?;
         }
-        wanted.push(name.or_latest());
+        let name = name.or_latest();
+        asked.push(Asked { images: vec![name.clone()], name });
     }
+    let mut wanted: Vec<Reference> = asked.iter().flat_map(|one| one.images.clone()).collect();
     let companions = run.env().network.companions;
     let (source, unresolved) = RegistrySource::open(&registries, &wanted, companions, ctx)?;
     if let Some((_, error)) = unresolved.first()
@@ -83,20 +84,32 @@ pub(crate) fn run(args: &PullArgs, run: &Run) -> Result<u8> {
     let sink: Box<dyn Sink> = Box::new(run.store().sink(ctx)?);
     let roots = imgpack::transport::Source::roots(&source).to_vec();
     let report = run.copy(&source, sink, &roots, &policy)?;
-    convert::say_changes(&report);
-    for name in &wanted {
-        let image = report.published.iter().find(|i| is(i, name));
-        let Some(image) = image else { continue };
-        if !args.quiet {
-            say(image, name)?;
+    if !args.quiet {
+        convert::say_changes(&report);
+    }
+    for one in &asked {
+        let found = |name| Some((name, report.published.iter().find(|i| is(i, name))?));
+        let pulled: Vec<(&Reference, &Published)> = one.images.iter().filter_map(found).collect();
+        if pulled.is_empty() {
+            continue;
         }
-        out::line(&name.to_string())?;
+        if !args.quiet {
+            say(&one.name, &pulled)?;
+        }
+        out::line(&one.name.to_string())?;
     }
     for (_, error) in &unresolved {
         out::error_line(&format!("imgpack: {error}"));
     }
     let code = convert::failures(&report, run);
     Ok(if unresolved.is_empty() { code } else { 9 })
+}
+
+/// What one argument asks for.
+struct Asked {
+    /// It, as docker shows it at the end: an image, or a repository when all its tags are wanted.
+    name: Reference,
+    images: Vec<Reference>,
 }
 
 /// A name as it is typed for a registry, `docker://` allowed.
@@ -115,14 +128,16 @@ fn is(image: &Published, name: &Reference) -> bool {
     }
 }
 
-/// Docker's lines.
-fn say(image: &Published, name: &Reference) -> Result<()> {
-    let what = name.tag().map_or_else(|| image.target.digest.to_string(), str::to_owned);
-    out::line(&format!("{what}: Pulling from {}", name.path()))?;
-    out::line(&format!("Digest: {}", image.target.digest))?;
-    let status = match image.unchanged {
+/// Docker's lines: two for each image, and how it went for all that one argument asked for.
+fn say(asked: &Reference, pulled: &[(&Reference, &Published)]) -> Result<()> {
+    for (name, image) in pulled {
+        let what = name.tag().map_or_else(|| image.target.digest.to_string(), str::to_owned);
+        out::line(&format!("{what}: Pulling from {}", name.path()))?;
+        out::line(&format!("Digest: {}", image.target.digest))?;
+    }
+    let status = match pulled.iter().all(|(_, image)| image.unchanged) {
         true => "Image is up to date for",
         false => "Downloaded newer image for",
     };
-    out::line(&format!("Status: {status} {}", name.familiar()))
+    out::line(&format!("Status: {status} {}", asked.familiar()))
 }

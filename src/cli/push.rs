@@ -35,7 +35,7 @@ pub(crate) struct PushArgs {
     /// Push every tag of the repository
     #[arg(short = 'a', long)]
     all_tags: bool,
-    /// Print only the names that were pushed
+    /// Print only the full name, as docker does; of all tags, the repository
     #[arg(short, long)]
     quiet: bool,
     /// Write the digests of what was pushed to FILE
@@ -78,19 +78,27 @@ pub(crate) fn run(args: &PushArgs, run: &Run) -> Result<u8> {
         }
     }
     let report = run.copy(source.as_ref(), sink, &roots, &policy)?;
-    convert::say_changes(&report);
+    if !args.quiet {
+        convert::say_changes(&report);
+    }
     convert::write_digests(args.digestfile.as_deref(), &report)?;
-    for image in report.published.iter().filter(|i| !i.root.companion) {
-        for name in &image.root.names {
-            let line = match (args.quiet, name.tag()) {
-                (true, _) => name.to_string(),
-                (false, Some(tag)) => {
-                    let (digest, size) = (image.target.digest, image.target.size);
-                    format!("{tag}: digest: {digest} size: {size}")
-                }
-                (false, None) => format!("digest: {}", image.target.digest),
-            };
-            out::line(&line)?;
+    let images = || report.published.iter().filter(|i| !i.root.companion);
+    if args.quiet {
+        let shown = |name: &Reference| match args.all_tags {
+            true => name.repository(),
+            false => name.to_string(),
+        };
+        let names: BTreeSet<String> = images().flat_map(|i| &i.root.names).map(shown).collect();
+        names.iter().try_for_each(|name| out::line(name))?;
+    } else {
+        for image in images() {
+            let (digest, size) = (image.target.digest, image.target.size);
+            for name in &image.root.names {
+                out::line(&match name.tag() {
+                    Some(tag) => format!("{tag}: digest: {digest} size: {size}"),
+                    None => format!("digest: {digest}"),
+                })?;
+            }
         }
     }
     Ok(convert::failures(&report, run))

@@ -193,19 +193,24 @@ impl Client {
             return Ok(Arc::clone(line));
         }
         let proxy = proxy::for_url(&self.settings, url.https, &url.host, url.port)?;
-        let line = Arc::new(self.open(&authority, insecure, call.guarded, proxy)?);
+        let line = Arc::new(self.open(url, insecure, call.guarded, proxy)?);
         agents.insert(key, Arc::clone(&line));
         Ok(line)
     }
 
     fn open(
         &self,
-        authority: &str,
+        url: &Url,
         insecure: bool,
         guarded: bool,
         proxy: Option<String>,
     ) -> Result<Line> {
         let settings = &self.settings;
+        // Certificates are no matter, not even wrong ones, where nothing speaks TLS.
+        let tls = match url.https || proxy.as_ref().is_some_and(|p| p.starts_with("https:")) {
+            true => Some(tls::config(settings, &url.authority(), insecure)?),
+            false => None,
+        };
         let shown = proxy.as_deref().map(proxy::shown);
         let via = match &proxy {
             Some(url) => Some(ureq::Proxy::new(url).map_err(|_| {
@@ -236,7 +241,7 @@ impl Client {
         let connector =
             ().chain(ConnectProxyConnector::default())
                 .chain(Tcp { cancel: Arc::clone(cancel) })
-                .chain(TlsConnector(tls::config(settings, authority, insecure)?));
+                .chain(TlsConnector(tls));
         let lookup = Lookup { cancel: Arc::clone(cancel), guarded };
         Ok(Line { agent: Agent::with_parts(config, connector, lookup), proxy: shown })
     }

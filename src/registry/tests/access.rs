@@ -288,6 +288,16 @@ fn the_answer_of_a_server_that_stopped_listening_is_heard() {
 }
 
 #[test]
+fn certificates_matter_only_where_tls_is_spoken() {
+    let server = Server::start(|_| manifest_reply());
+    let absent = Settings { ca_certs: vec!["/absent.crt".into()], ..settings() };
+    let plain = Settings { plain_http: true, ..absent.clone() };
+    let asked = |settings| repository_with(&server, settings, &Context::default()).manifest(TAG);
+    assert!(asked(plain).unwrap().is_some());
+    assert_eq!(asked(absent).unwrap_err().kind(), Kind::Missing);
+}
+
+#[test]
 fn redirects_at_a_realm_are_not_followed() {
     let stranger = Server::start(|_| Reply::new(200, r#"{"token":"t"}"#));
     let to = format!("http://{}/token", stranger.host());

@@ -17,9 +17,9 @@ use ureq::unversioned::transport::{
 use crate::registry::address;
 
 /// Wraps connections for https URLs in TLS; those for http pass unchanged. To be chained behind the
-/// connectors that reach the host or its proxy.
+/// connectors that reach the host or its proxy. Without a configuration only http can be spoken.
 #[derive(Clone)]
-pub struct TlsConnector(pub Arc<ClientConfig>);
+pub struct TlsConnector(pub Option<Arc<ClientConfig>>);
 
 impl std::fmt::Debug for TlsConnector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -39,11 +39,14 @@ impl<In: Transport> Connector<In> for TlsConnector {
         if !details.needs_tls() || transport.is_tls() {
             return Ok(Some(Either::A(transport)));
         }
+        let Some(config) = &self.0 else {
+            return Err(Error::Tls("no TLS was prepared for this connection"));
+        };
         let host = details.uri.host().unwrap_or_default();
         let (name, _) = address::split(host);
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| Error::Tls("the host's name is none that a certificate can hold"))?;
-        let connection = ClientConnection::new(Arc::clone(&self.0), name)
+        let connection = ClientConnection::new(Arc::clone(config), name)
             .map_err(|e| Error::Io(std::io::Error::other(e)))?;
         let mut adapter = TransportAdapter::new(transport.boxed(), details.current_time.clone());
         adapter.set_timeout(details.timeout);

@@ -155,7 +155,7 @@ fn answer(stream: &mut (impl Read + Write)) {
 fn get(settings: &Settings, host: &str, port: u16) -> std::result::Result<String, Trouble> {
     let authority = format!("{host}:{port}");
     let config = client_config(settings, &authority).unwrap();
-    let connector = ().chain(TcpConnector::default()).chain(TlsConnector(config));
+    let connector = ().chain(TcpConnector::default()).chain(TlsConnector(Some(config)));
     let quiet = ureq::config::Config::builder().proxy(None).build();
     let agent = ureq::Agent::with_parts(quiet, connector, DefaultResolver::default());
     match agent.get(format!("https://{authority}/v2/")).call() {
