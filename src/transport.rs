@@ -25,9 +25,12 @@ pub mod distribution;
 pub mod layout;
 pub mod registry;
 pub mod rootfs;
+mod select;
 pub mod skopeo_dir;
 pub mod store;
 pub mod table;
+
+pub use select::select;
 
 /// A named entry into the graph of blobs.
 #[derive(Clone, Debug)]
@@ -549,59 +552,3 @@ impl Read for Rest<'_> {
 
 /// How long a chain of companions of companions is followed: the signature of an SBOM is the second.
 pub const GENERATIONS: usize = 4;
-
-/// The roots that a user's word means among those of a place: a recorded label, a digest, a name,
-/// a tag, or `@` and a position counted from 0.
-///
-/// # Errors
-/// `Missing` when nothing fits, `Malformed` when several images do.
-pub fn select<'r>(roots: &'r [Root], wanted: &str) -> Result<Vec<&'r Root>> {
-    if let Some(position) = wanted.strip_prefix('@').and_then(|p| p.parse::<usize>().ok()) {
-        let found = roots.iter().filter(|r| !r.companion).nth(position);
-        let missing = || Error::missing(format!("no image at position {position}"));
-        return found.map(|r| vec![r]).ok_or_else(missing);
-    }
-    // Exactly as recorded first, as skopeo has it.
-    let labelled: Vec<&Root> =
-        roots.iter().filter(|r| r.label.as_deref() == Some(wanted)).collect();
-    if !labelled.is_empty() {
-        return unique(labelled, wanted);
-    }
-    if let Ok(digest) = wanted.trim_start_matches('@').parse::<Digest>() {
-        let found: Vec<&Root> = roots.iter().filter(|r| r.desc.digest == digest).collect();
-        return if found.is_empty() { Err(no_image(wanted)) } else { Ok(vec![found[0]]) };
-    }
-    if let Ok(reference) = wanted.parse::<Reference>() {
-        let full = reference.clone().or_latest();
-        let found: Vec<&Root> = roots.iter().filter(|r| r.names.contains(&full)).collect();
-        if !found.is_empty() {
-            return unique(found, wanted);
-        }
-        if let Some(digest) = reference.digest() {
-            let found: Vec<&Root> = roots.iter().filter(|r| r.desc.digest == *digest).collect();
-            if !found.is_empty() {
-                return Ok(vec![found[0]]);
-            }
-        }
-    }
-    if crate::reference::is_tag(wanted) {
-        let tagged = |r: &&Root| r.names.iter().any(|n| n.tag() == Some(wanted));
-        let found: Vec<&Root> = roots.iter().filter(tagged).collect();
-        if !found.is_empty() {
-            return unique(found, wanted);
-        }
-    }
-    Err(no_image(wanted))
-}
-
-fn unique<'r>(found: Vec<&'r Root>, wanted: &str) -> Result<Vec<&'r Root>> {
-    if found.iter().any(|r| r.desc.digest != found[0].desc.digest) {
-        let wanted = crate::text::escape(wanted);
-        return Err(Error::malformed(format!("{wanted:?} names more than one image")));
-    }
-    Ok(vec![found[0]])
-}
-
-fn no_image(wanted: &str) -> Error {
-    Error::missing(format!("no such image: {}", crate::text::escape(wanted)))
-}

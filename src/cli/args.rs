@@ -379,7 +379,9 @@ Examples:
   imgpack images
   imgpack images --digests --no-trunc
   imgpack images -q --filter reference='registry.local/*'
-  imgpack images --format '{{.Repository}}:{{.Tag}} {{.Size}}'")]
+  imgpack images --format '{{.Repository}}:{{.Tag}} {{.Size}}'
+
+SIZE is what the image's blobs take in the store: packed layers count as they are packed.")]
 pub(crate) struct ImagesArgs {
     /// Only this repository, or repository and tag
     #[arg(value_name = "REPOSITORY[:TAG]")]
