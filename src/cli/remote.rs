@@ -2,7 +2,7 @@
 
 use clap::Args;
 use imgpack::reference::Reference;
-use imgpack::registry::Wanted;
+use imgpack::registry::{Repository, Wanted};
 use imgpack::{Error, Kind, Result};
 use serde_json::{Value, json};
 
@@ -81,8 +81,7 @@ pub(crate) struct SearchArgs {
 
 pub(crate) fn tags(args: &TagsArgs, run: &Run) -> Result<u8> {
     let name = typed(&args.repository)?;
-    let repository = run.env().network.source(run.ctx())?.repository(&name)?;
-    let tags = repository.tags()?.ok_or_else(|| {
+    let tags = repository(&name, run)?.tags()?.ok_or_else(|| {
         Error::missing("no such repository in the registry").input(name.familiar_repository())
     })?;
     if args.format == "json" {
@@ -97,8 +96,7 @@ pub(crate) fn tags(args: &TagsArgs, run: &Run) -> Result<u8> {
 pub(crate) fn digest(args: &DigestArgs, run: &Run) -> Result<u8> {
     for text in &args.names {
         let name = typed(text)?.or_latest();
-        let repository = run.env().network.source(run.ctx())?.repository(&name)?;
-        let found = repository.head(wanted(&name))?;
+        let found = repository(&name, run)?.head(wanted(&name))?;
         let found = found.ok_or_else(|| missing(&name))?;
         out::line(&found.digest.to_string())?;
     }
@@ -168,6 +166,11 @@ fn split(term: &str) -> (&str, &str) {
         _ if term.contains(':') || term == "localhost" => (term, ""),
         _ => ("docker.io", term),
     }
+}
+
+/// A repository, with the settings of the side that is read.
+fn repository(name: &Reference, run: &Run) -> Result<Repository> {
+    run.env().network.source(run.ctx())?.repository(name)
 }
 
 fn wanted(name: &Reference) -> Wanted<'_> {
