@@ -15,6 +15,7 @@ use crate::transport::{Need, Refused, Root, Sink, Source};
 
 mod orphans;
 mod policy;
+mod preview;
 mod report;
 mod seal;
 mod ship;
@@ -23,6 +24,7 @@ mod walk;
 use ship::Arrivals;
 
 pub use policy::Policy;
+pub use preview::preview;
 pub use report::{Changed, Damage, Failed, Published, Report};
 pub use walk::{Child, Manifest, Missing, Node, Tree, glance, walk};
 
@@ -102,8 +104,8 @@ fn transfer(
             Err(failed) => return Err(failed.error()),
         }
     }
-    if !policy.platforms.is_empty() {
-        present = orphans::without(present, ctx);
+    if policy.prunes() {
+        present = orphans::without(present, &policy.standing, ctx);
     }
     if to.accepts().remote && (policy.compress.is_some() || policy.pack.is_some()) {
         present = changed_since(to, present, ctx, report)?;

@@ -9,6 +9,7 @@ mod companions;
 pub mod emit;
 pub mod folder;
 pub mod job;
+mod kept;
 pub mod local;
 pub mod lock;
 pub mod naming;

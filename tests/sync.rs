@@ -167,6 +167,28 @@ fn a_dry_run_says_what_would_be_done() {
 }
 
 #[test]
+fn a_dry_run_ends_as_the_run_would() {
+    let sandbox = Sandbox::new();
+    layout(&sandbox, "from");
+    for (list, flags, code) in [
+        ("gone:1\n", &[][..], 4),
+        ("gone:1\ngone:2\n", &[], 4),
+        ("a:1\n", &["--allow", "quay.io/**"], 8),
+        ("a:1\ngone:1\n", &[], 9),
+        ("a:1\n", &["--platform", "linux/riscv64"], 4),
+        ("a:1\n", &[], 0),
+    ] {
+        let file = sandbox.write("list", list.as_bytes());
+        // Nothing is there before.
+        let _ = std::fs::remove_dir_all(sandbox.path("to"));
+        let sync = [&["sync", "dir-to-dir", "-f", &file, "from", "to"], flags].concat();
+        let dry = sandbox.run(&[&sync[..], &["--dry-run"]].concat()).code(code);
+        let real = sandbox.run(&sync).code(code);
+        assert_eq!(dry.stderr, real.stderr, "{list} {flags:?}");
+    }
+}
+
+#[test]
 fn a_report_is_read_back_and_a_lock_replayed() {
     let sandbox = Sandbox::new();
     let [a, _] = layout(&sandbox, "from");
@@ -248,6 +270,7 @@ fn what_cannot_be_is_one_clear_line() {
         (&["sync", "dir-to-registry", "from", "registry"], 2, "no registry to write to"),
         (&["sync", "registry-to-dir", "quay.io", "to"], 2, "--catalog"),
         (&["sync", "dir-to-dir", "-f", "none.txt", "from", "to"], 4, "none.txt"),
+        (&["sync", "dir-to-dir", "-f", "nginx", "from", "to"], 4, "one name on a line"),
         (&["sync", "dir-to-dir", "--lock", "from/index.json", "from", "to"], 3, "not a lock file"),
         (&["sync", "dir-to-dir", "--emit", "k3s", "out", "from", "to"], 2, "--emit"),
         (&["sync", "dir-to-dir", "--format", "xml", "from", "to"], 2, "--format"),

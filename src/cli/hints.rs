@@ -77,6 +77,10 @@ pub(crate) fn of(error: &Error) -> Option<String> {
         Kind::Missing if what == "the store is empty" => {
             "fill it with: imgpack load -i FILE".into()
         }
+        Kind::Missing if what == "no such list of images" => {
+            "-f takes a file with one name on a line; a name itself is SRC: imgpack sync MODE NAME DST"
+                .into()
+        }
         Kind::Missing if what == "no such file or directory" => match input.split_once(':') {
             Some(("docker", image)) => format!("a registry is written: docker://{image}"),
             _ if !input.contains(['/', '.']) || input.contains(':') => {

@@ -4,7 +4,7 @@ use clap::Args;
 use imgpack::copy::Published;
 use imgpack::reference::Reference;
 use imgpack::transport::Sink;
-use imgpack::transport::registry::RegistrySource;
+use imgpack::transport::registry::{Known, RegistrySource};
 use imgpack::{Error, Kind, Result};
 
 use super::args::Changes;
@@ -67,7 +67,8 @@ pub(crate) fn run(args: &PullArgs, run: &Run) -> Result<u8> {
     }
     let mut wanted: Vec<Reference> = asked.iter().flat_map(|one| one.images.clone()).collect();
     let companions = run.env().network.companions;
-    let (source, unresolved) = RegistrySource::open(&registries, &wanted, companions, ctx)?;
+    let (source, unresolved) =
+        RegistrySource::open(&registries, &wanted, companions, Known::default(), ctx)?;
     if let Some((_, error)) = unresolved.first()
         && !policy.keep_going
     {

@@ -62,7 +62,7 @@ pub(crate) fn run(args: &SyncArgs, run: &Run) -> Result<u8> {
     if args.course.dry_run {
         let plan = prepared.plan(&opener, run.ctx())?;
         run.finish();
-        return show(&plan, json);
+        return show(&plan, json, args.course.quiet);
     }
     confirm(&prepared, args.course.yes)?;
     let report = prepared.run(&opener, run.ctx())?;
@@ -126,11 +126,23 @@ fn confirm(prepared: &Prepared<'_>, yes: bool) -> Result<()> {
 }
 
 /// The plan of a dry run.
-fn show(plan: &Plan, json: bool) -> Result<u8> {
-    let code = if plan.failed.is_empty() { 0 } else { 9 };
+fn show(plan: &Plan, json: bool, quiet: bool) -> Result<u8> {
     if json {
-        return out::line(&plan.to_value().to_string()).map(|()| code);
+        out::line(&plan.to_value().to_string())?;
+    } else if !quiet {
+        list(plan)?;
     }
+    let told = |(source, why): &(String, Error)| line(source, why);
+    for text in plan.skipped.iter().map(told) {
+        out::error_line(&format!("imgpack: warning: {}", imgpack::text::escape_long(&text)));
+    }
+    let lines: Vec<String> = plan.failed.iter().map(told).collect();
+    let Some(error) = plan.error() else { return Ok(0) };
+    end(error, lines, |_| {})
+}
+
+/// What would be done with each image, and one line for all.
+fn list(plan: &Plan) -> Result<()> {
     let mut there = 0;
     for image in plan.images.iter().filter(|image| !image.companion) {
         there += usize::from(image.unchanged);
@@ -146,17 +158,13 @@ fn show(plan: &Plan, json: bool) -> Result<u8> {
     for name in &plan.removals {
         out::line(&format!("{:<12} {}", "remove", name.familiar()))?;
     }
-    for (_, why) in &plan.failed {
-        out::error_line(&format!("imgpack: {}", imgpack::text::escape_long(why)));
-    }
     let images = plan.images.iter().filter(|image| !image.companion).count();
     out::line(&format!(
         "{images} images, {there} already there; {} blobs, {} to send of {}",
         plan.blobs - plan.present_blobs,
         human::size(plan.to_send()),
         human::size(plan.bytes),
-    ))?;
-    Ok(code)
+    ))
 }
 
 /// One line for each image, and one for all.
@@ -195,23 +203,29 @@ fn verdict(report: &SyncReport, run: &Run) -> Result<u8> {
         run.ctx().warn(warning);
     }
     let failures = report.entries.iter().filter_map(|entry| Some((entry, entry.error.as_ref()?)));
-    let lines: Vec<String> = failures
-        .map(|(entry, error)| {
-            let named = error.subject().is_some_and(|subject| entry.source.ends_with(subject));
-            if named { error.to_string() } else { format!("{}: {error}", entry.source) }
-        })
-        .collect();
+    let lines: Vec<String> = failures.map(|(entry, error)| line(&entry.source, error)).collect();
     let Some(error) = report.error() else {
         lines.iter().for_each(|line| run.ctx().warn(line));
         return Ok(0);
     };
+    end(error, lines, |line| run.log(line))
+}
+
+/// What failed, and why.
+fn line(source: &str, error: &Error) -> String {
+    let named = error.subject().is_some_and(|subject| source.ends_with(subject));
+    if named { error.to_string() } else { format!("{source}: {error}") }
+}
+
+/// A line for each failure and the exit code of all; one alone is told as errors are, with its hint.
+fn end(error: Error, lines: Vec<String>, log: impl Fn(&str)) -> Result<u8> {
     if let ([_], false) = (&lines[..], error.kind() == Kind::Partial) {
         return Err(error);
     }
     for line in lines {
         let line = format!("imgpack: {}", imgpack::text::escape_long(&line));
         out::error_line(&line);
-        run.log(&line);
+        log(&line);
     }
     Ok(exit::status(error.kind()))
 }

@@ -16,9 +16,9 @@ use crate::progress::Event;
 use crate::reference::Reference;
 use crate::transport::GENERATIONS;
 
-/// The trees without companions whose subject is in none of the others.
-pub(super) fn without(trees: Vec<Tree>, ctx: &Context) -> Vec<Tree> {
-    let mut kept: HashSet<Digest> = HashSet::new();
+/// The trees without companions whose subject is in none of the others, nor among `standing`.
+pub(super) fn without(trees: Vec<Tree>, standing: &[Digest], ctx: &Context) -> Vec<Tree> {
+    let mut kept: HashSet<Digest> = standing.iter().copied().collect();
     for tree in trees.iter().filter(|t| !t.root.companion) {
         whole(&tree.node, &mut kept);
     }

@@ -1,13 +1,21 @@
 //! What a copy may change, and how it treats damage.
 
+use std::collections::HashMap;
+
+use crate::digest::Digest;
 use crate::layer::Compression;
 use crate::platform::Platform;
+use crate::transport::Root;
 
 /// The user's wishes. The default changes nothing and checks everything.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// Keep only images for these platforms.
     pub platforms: Vec<Platform>,
+    /// Images that have platforms of their own, by the digest of their root.
+    pub own_platforms: HashMap<Digest, Vec<Platform>>,
+    /// Manifests and indexes that are at the sink already, so that what is about them may come too.
+    pub standing: Vec<Digest>,
     /// Recode layers that are in another encoding.
     pub compress: Option<Compression>,
     /// Recode plain layers whose manifest was made here: a registry should not be sent bare tars.
@@ -28,6 +36,8 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             platforms: Vec::new(),
+            own_platforms: HashMap::new(),
+            standing: Vec::new(),
             compress: None,
             pack: None,
             unpack: true,
@@ -40,8 +50,18 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// The platforms that are kept of an image; all, when there are none.
+    pub fn platforms_of(&self, root: &Root) -> &[Platform] {
+        self.own_platforms.get(&root.desc.digest).unwrap_or(&self.platforms)
+    }
+
+    /// Whether it leaves out platforms of any image.
+    pub fn prunes(&self) -> bool {
+        !self.platforms.is_empty() || !self.own_platforms.is_empty()
+    }
+
     /// Whether it leaves every root as it is.
     pub(super) fn keeps(&self) -> bool {
-        self.platforms.is_empty() && self.compress.is_none() && !self.survey
+        !self.prunes() && self.compress.is_none() && !self.survey
     }
 }

@@ -172,16 +172,19 @@ pub fn glance(from: &dyn Source, root: &Root, ctx: &Context) -> Result<Tree> {
     one(from, root, accepts, &policy, ctx).map_err(|e| e.input_or(from.place()))
 }
 
-fn one(
+/// Walks one root.
+pub(super) fn one(
     from: &dyn Source,
     root: &Root,
     accepts: Accepts,
     policy: &Policy,
     ctx: &Context,
 ) -> Result<Tree> {
+    let platforms = policy.platforms_of(root);
     let mut walker = Walker {
         from,
         policy,
+        platforms,
         ctx,
         known: HashMap::new(),
         missing: Vec::new(),
@@ -189,7 +192,7 @@ fn one(
     };
     let node = walker.node(&root.desc, 0, root.companion)?;
     let Some(node) = node else {
-        let wanted: Vec<String> = policy.platforms.iter().map(ToString::to_string).collect();
+        let wanted: Vec<String> = platforms.iter().map(ToString::to_string).collect();
         let have: Vec<String> = walker.passed.iter().map(ToString::to_string).collect();
         let (title, wanted, have) = (root.title(), wanted.join(", "), have.join(", "));
         return Err(Error::missing(format!("{title} has no image for {wanted}, only for {have}")));
@@ -209,16 +212,16 @@ fn one(
         );
         return Err(Error::new(Kind::Policy, what).at(missing.digest.to_string()));
     }
-    let node = single(node, accepts, policy);
+    let node = single(node, accepts, platforms);
     Ok(Tree { root: root.clone(), node, missing: walker.missing })
 }
 
 /// A selection of one image needs no index around it, and some sinks take none: the manifest itself
 /// becomes the root, its digest unchanged.
-fn single(node: Arc<Node>, accepts: Accepts, policy: &Policy) -> Arc<Node> {
+fn single(node: Arc<Node>, accepts: Accepts, platforms: &[Platform]) -> Arc<Node> {
     let Node::Index { .. } = *node else { return node };
     let images: Vec<Arc<Node>> = image_nodes(&node);
-    let one_wanted = policy.platforms.len() == 1 && images.len() == 1;
+    let one_wanted = platforms.len() == 1 && images.len() == 1;
     if accepts.indexes && !one_wanted {
         return node;
     }
@@ -252,6 +255,8 @@ fn is_attestation(desc: &Descriptor) -> bool {
 struct Walker<'a> {
     from: &'a dyn Source,
     policy: &'a Policy,
+    /// What is kept of an index; all, when there are none.
+    platforms: &'a [Platform],
     ctx: &'a Context,
     known: HashMap<Digest, Option<Arc<Node>>>,
     missing: Vec<Missing>,
@@ -309,7 +314,7 @@ impl Walker<'_> {
     }
 
     fn wants(&mut self, platform: Option<&Platform>) -> bool {
-        let wanted = &self.policy.platforms;
+        let wanted = self.platforms;
         if wanted.is_empty() || platform.is_some_and(|p| wanted.iter().any(|w| p.satisfies(w))) {
             return true;
         }
@@ -325,7 +330,7 @@ impl Walker<'_> {
         depth: usize,
         any: bool,
     ) -> Result<Option<Node>> {
-        let all = any || self.policy.platforms.is_empty();
+        let all = any || self.platforms.is_empty();
         let mut children: Vec<Option<Child>> = Vec::new();
         let mut kept = Vec::new();
         for entry in &entries {

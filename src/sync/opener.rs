@@ -5,8 +5,10 @@
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::sync::job::End;
+use crate::transport::registry::indexes::Kept;
 use crate::transport::{Root, Sink, Source};
 
 /// A source, and what it lacks.
@@ -64,6 +66,14 @@ pub trait Opener: Send + Sync {
         to: &End,
         beneath: Option<&crate::sync::naming::Base>,
     ) -> Result<Vec<Reference>>;
+
+    /// What an index became in an earlier run, in which these platforms were kept.
+    fn kept(&self, _index: &Digest, _: &[Platform]) -> Option<Kept> {
+        None
+    }
+
+    /// Remembers what an index became.
+    fn note_kept(&self, _index: &Digest, _: &[Platform], _: &Kept) {}
 
     /// Takes names away at the destination, and what only they led to.
     fn delete(&self, to: &End, names: &[Reference]) -> Vec<Result<()>>;

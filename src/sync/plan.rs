@@ -2,19 +2,19 @@
 //!
 //! It prints nothing and sends nothing; small documents are read to know the blobs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
 
 use crate::context::Context;
-use crate::copy::{Child, Node, glance};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::reference::Reference;
+use crate::sync::kept;
 use crate::sync::opener::Opener;
-use crate::sync::prepare::{Prepared, title};
-use crate::transport::Source;
+use crate::sync::prepare::{Item, Prepared, title};
+use crate::sync::report::{self, Status};
 
 /// One image of a plan.
 #[derive(Clone, Debug)]
@@ -48,14 +48,22 @@ pub struct Plan {
     pub present_bytes: u64,
     /// Names that would be removed.
     pub removals: Vec<Reference>,
-    /// What was wanted and is not there, with the reason.
-    pub failed: Vec<(String, String)>,
+    /// What would fail, with the reason.
+    pub failed: Vec<(String, Error)>,
+    /// What would not be tried, with the reason.
+    pub skipped: Vec<(String, Error)>,
 }
 
 impl Plan {
     /// Bytes that would be sent.
     pub fn to_send(&self) -> u64 {
         self.bytes - self.present_bytes
+    }
+
+    /// The error that a run would end with, as far as that can be known.
+    pub fn error(&self) -> Option<Error> {
+        let well = self.images.iter().filter(|image| !image.companion).count();
+        report::whole(self.failed.iter().map(|(_, why)| why), well)
     }
 
     /// The JSON document.
@@ -70,7 +78,10 @@ impl Plan {
                 "companion": image.companion,
             })
         };
-        let failed = |(source, why): &(String, String)| json!({"source": source, "error": why});
+        let told = |all: &[(String, Error)]| -> Vec<Value> {
+            let one = |(source, why): &(String, Error)| json!({"source": source, "error": report::told(why)});
+            all.iter().map(one).collect()
+        };
         json!({
             "images": self.images.iter().map(image).collect::<Vec<_>>(),
             "blobs": self.blobs,
@@ -78,7 +89,8 @@ impl Plan {
             "present_blobs": self.present_blobs,
             "present_bytes": self.present_bytes,
             "removals": self.removals.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "failed": self.failed.iter().map(failed).collect::<Vec<_>>(),
+            "failed": told(&self.failed),
+            "skipped": told(&self.skipped),
         })
     }
 }
@@ -91,32 +103,49 @@ impl Prepared<'_> {
     pub fn plan(&self, opener: &dyn Opener, ctx: &Context) -> Result<Plan> {
         let mut plan = Plan { removals: self.removals.clone(), ..Plan::default() };
         for entry in &self.entries {
-            let why = entry.error.as_ref().map(ToString::to_string).unwrap_or_default();
-            plan.failed.push((entry.source.clone(), why));
+            let Some(why) = entry.error.clone() else { continue };
+            let skipped = entry.status == Status::Skipped;
+            let list = if skipped { &mut plan.skipped } else { &mut plan.failed };
+            list.push((entry.source.clone(), why));
         }
         let mut unique: HashMap<Digest, Descriptor> = HashMap::new();
         let mut repositories = Vec::new();
-        for item in &self.items {
+        // What companions may be about: everything that will be there.
+        let mut there: HashSet<Digest> = HashSet::new();
+        let order = |item: &&Item| item.root.companion;
+        let (companions, images): (Vec<&Item>, Vec<&Item>) = self.items.iter().partition(order);
+        for item in images.into_iter().chain(companions) {
             ctx.check()?;
+            let (root, policy) = (&item.root, &self.policy);
+            if policy.prunes() && kept::orphan(root, &there) {
+                continue;
+            }
             let mut bytes = 0;
+            there.extend(item.becomes());
             if let (Some(_), Some(source)) = (item.to_copy(), &self.source) {
-                match self.blobs(source.as_ref(), &item.root, ctx) {
-                    Ok(blobs) => {
-                        bytes = blobs.values().map(|blob| blob.size).sum();
-                        unique.extend(blobs);
+                let sealed = match kept::sealed(source.as_ref(), root, policy, ctx) {
+                    Ok(sealed) => sealed,
+                    Err(e) => {
+                        plan.failed.push((root.title(), e));
+                        continue;
                     }
-                    Err(e) => plan.failed.push((item.root.title(), e.to_string())),
+                };
+                bytes = sealed.blobs.iter().map(|blob| blob.size).sum();
+                if sealed.root.desc.digest != root.desc.digest {
+                    there.remove(&root.desc.digest);
                 }
+                there.extend(sealed.blobs.iter().map(|blob| blob.digest));
+                unique.extend(sealed.blobs.into_iter().map(|blob| (blob.digest, blob)));
             }
             for name in &item.names {
                 repositories.extend(name.target.clone());
                 plan.images.push(Planned {
-                    source: title(&item.root, name.source.as_ref()),
+                    source: title(root, name.source.as_ref()),
                     destination: name.target.clone(),
-                    digest: item.root.desc.digest,
+                    digest: root.desc.digest,
                     unchanged: name.unchanged,
                     bytes: if name.unchanged { 0 } else { bytes },
-                    companion: item.root.companion,
+                    companion: root.companion,
                 });
             }
         }
@@ -130,39 +159,5 @@ impl Prepared<'_> {
             plan.present_bytes += blob.size;
         }
         Ok(plan)
-    }
-
-    /// Every blob of an image, without those of platforms that are not wanted.
-    fn blobs(
-        &self,
-        source: &dyn Source,
-        root: &crate::transport::Root,
-        ctx: &Context,
-    ) -> Result<HashMap<Digest, Descriptor>> {
-        let tree = glance(source, root, ctx)?;
-        let platforms = &self.job.policy.platforms;
-        let mut blobs = HashMap::new();
-        let mut open = vec![tree.node.as_ref()];
-        while let Some(node) = open.pop() {
-            if let Node::Manifest(manifest) = node
-                && !root.companion
-                && !platforms.is_empty()
-                && let Some(have) = &manifest.platform
-                && !platforms.iter().any(|want| have.satisfies(want))
-            {
-                continue;
-            }
-            blobs.insert(node.desc().digest, node.desc().clone());
-            if let Node::Index { children, .. } = node {
-                open.extend(children.iter().filter_map(|child| match child {
-                    Child::Kept(node) => Some(node.as_ref()),
-                    Child::Pruned | Child::Absent(_) => None,
-                }));
-            } else {
-                let leaves = node.leaves().into_iter();
-                blobs.extend(leaves.map(|(leaf, _)| (leaf.digest, leaf.clone())));
-            }
-        }
-        Ok(blobs)
     }
 }

@@ -6,17 +6,22 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::context::Context;
+use crate::copy::Policy;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
+use crate::media_type::Role;
+use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::sync::companions::{self, Image};
 use crate::sync::job::{End, SyncJob};
+use crate::sync::kept;
 use crate::sync::lock::{Lock, Pinned};
 use crate::sync::naming;
 use crate::sync::opener::Opener;
 use crate::sync::report::{Entry, Status};
 use crate::sync::resolve::{self, Resolved};
 use crate::sync::select::{Selection, Wanted};
+use crate::transport::registry::indexes::Kept;
 use crate::transport::{Root, Source};
 
 /// One name of an image.
@@ -41,9 +46,19 @@ pub(super) struct Item {
     pub root: Root,
     /// Its names; at least one, perhaps an empty one.
     pub names: Vec<Name>,
+    /// What it becomes, where some of its platforms are left out and that is known.
+    pub kept: Option<Kept>,
 }
 
 impl Item {
+    /// The documents that it is at the destination, as far as that is known.
+    pub(super) fn becomes(&self) -> Vec<Digest> {
+        match &self.kept {
+            Some(kept) => kept.documents.iter().chain([&kept.target]).copied().collect(),
+            None => vec![self.root.desc.digest],
+        }
+    }
+
     /// What is to be copied: the root under those of its new names that lack it.
     pub(super) fn to_copy(&self) -> Option<Root> {
         let open: Vec<&Name> = self.names.iter().filter(|name| !name.unchanged).collect();
@@ -67,6 +82,8 @@ pub struct Prepared<'j> {
     pub(super) entries: Vec<Entry>,
     pub(super) removals: Vec<Reference>,
     pub(super) warnings: Vec<String>,
+    /// The job's, with the platforms that some images have of their own.
+    pub(super) policy: Policy,
 }
 
 /// Decides everything.
@@ -82,9 +99,11 @@ pub fn prepare<'j>(job: &'j SyncJob, opener: &dyn Opener, ctx: &Context) -> Resu
         entries: Vec::new(),
         removals: Vec::new(),
         warnings: job.selection.warnings.clone(),
+        policy: job.policy.clone(),
     };
     let wanted = locked(&job.selection, job.pins.as_ref());
     prepared.open(&wanted, opener, ctx)?;
+    prepared.foresee(opener, ctx)?;
     prepared.ask(opener)?;
     prepared.find_removals(opener)?;
     for warning in &prepared.warnings {
@@ -160,6 +179,7 @@ impl Prepared<'_> {
             }
         }
         self.note(resolved.failed)?;
+        self.policy.own_platforms = chosen.platforms(&job.selection, &job.policy.platforms);
         self.name(chosen, source.as_ref(), ctx)?;
         if job.companions {
             self.follow(source.as_ref(), remote, ctx)?;
@@ -192,7 +212,7 @@ impl Prepared<'_> {
                 self.note(all.collect())?;
                 continue;
             }
-            let mut item = Item { root, names: Vec::new() };
+            let mut item = Item { root, names: Vec::new(), kept: None };
             for asked in names {
                 let name = asked.as_ref().map(resolve::called);
                 let target = match &name {
@@ -270,9 +290,58 @@ impl Prepared<'_> {
             if names.is_empty() {
                 names.push(name(None));
             }
-            self.items.push(Item { root, names });
+            self.items.push(Item { root, names, kept: None });
         }
         Ok(())
+    }
+
+    /// Finds what images become, so that they can be asked for. One that goes by its digest has
+    /// another name then; companions whose subject stays behind stay there too.
+    fn foresee(&mut self, opener: &dyn Opener, ctx: &Context) -> Result<()> {
+        let (policy, Some(source)) = (&self.policy, &self.source) else { return Ok(()) };
+        if !policy.prunes() {
+            return Ok(());
+        }
+        for item in &mut self.items {
+            ctx.check()?;
+            item.kept = kept::known(&item.root, policy, opener);
+            let by_digest = |name: &Reference| name.tag().is_none() && name.digest().is_some();
+            let mut targets = item.names.iter_mut().filter_map(|name| name.target.as_mut());
+            if !targets.any(|target| by_digest(target)) {
+                continue;
+            }
+            if item.kept.is_none() {
+                // What fails here fails in the copy, and is told there.
+                item.kept = kept::foreseen(source.as_ref(), &item.root, policy, ctx).ok().flatten();
+            }
+            let Some(kept) = &item.kept else { continue };
+            let targets = item.names.iter_mut().filter_map(|name| name.target.as_mut());
+            for target in targets.filter(|target| by_digest(target)) {
+                *target = target.with_digest(kept.target);
+            }
+        }
+        self.leave_orphans();
+        Ok(())
+    }
+
+    /// Takes out companions of what is known to stay behind; of the others the copy finds out.
+    fn leave_orphans(&mut self) {
+        let unknown = |item: &Item| {
+            let index = item.root.desc.media_type.role() == Role::Index;
+            item.kept.is_none() && !item.root.companion && index
+        };
+        if self.items.iter().any(unknown) {
+            return;
+        }
+        // Companions come behind what they are about.
+        let mut there: HashSet<Digest> = HashSet::new();
+        self.items.retain(|item| {
+            let stays = !kept::orphan(&item.root, &there);
+            if stays {
+                there.extend(item.becomes());
+            }
+            stays
+        });
     }
 
     /// Asks the destination what it has.
@@ -289,11 +358,12 @@ impl Prepared<'_> {
         let mut answers = opener.present(&self.job.to, &asked).into_iter();
         let mut failed = Vec::new();
         for item in &mut self.items {
-            let (root, digest) = (item.root.clone(), item.root.desc.digest);
+            let root = item.root.clone();
+            let same = [Some(root.desc.digest), item.kept.as_ref().map(|kept| kept.target)];
             item.names.retain_mut(|name| match answers.next() {
                 Some(Ok(before)) => {
                     name.before = before;
-                    name.unchanged = before == Some(digest);
+                    name.unchanged = before.is_some() && same.contains(&before);
                     true
                 }
                 Some(Err(e)) => {
@@ -402,6 +472,27 @@ impl Chosen {
             names.push(name);
         }
     }
+
+    /// The platforms of images for which a list says them; `all` are those of the others. Names of the
+    /// same image have theirs together.
+    fn platforms(&self, selection: &Selection, all: &[Platform]) -> HashMap<Digest, Vec<Platform>> {
+        let own = |name: &Option<Reference>| {
+            let own = selection.platforms.get(&name.as_ref()?.to_string())?;
+            Some(own.platforms.as_slice())
+        };
+        let mut found = HashMap::new();
+        for (root, names) in &self.0 {
+            let each: Vec<&[Platform]> = names.iter().map(|n| own(n).unwrap_or(all)).collect();
+            // One name without any wants the whole image.
+            if names.iter().any(|name| own(name).is_some()) && each.iter().all(|p| !p.is_empty()) {
+                let mut platforms: Vec<Platform> = each.concat();
+                platforms.sort();
+                platforms.dedup();
+                found.insert(root.desc.digest, platforms);
+            }
+        }
+        found
+    }
 }
 
 /// The name of a root that has only a label: an image that was asked for by its digest.
@@ -425,5 +516,6 @@ pub(super) fn blank(source: String) -> Entry {
         error: None,
         bytes: 0,
         companion: false,
+        platforms: Vec::new(),
     }
 }

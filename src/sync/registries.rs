@@ -2,8 +2,8 @@
 //!
 //! It moves nothing: it opens, asks and deletes. The protocol is in `registry`.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::context::Context;
 use crate::descriptor::Descriptor;
@@ -11,13 +11,15 @@ use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::io::lanes;
 use crate::layout::sidecar_of;
+use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::registry::{Registries, Repository, Wanted};
 use crate::sync::job::End;
 use crate::sync::local::Local;
 use crate::sync::naming::Base;
 use crate::sync::opener::{Opened, Opener};
-use crate::transport::registry::{RegistrySink, RegistrySource};
+use crate::transport::registry::indexes::Kept;
+use crate::transport::registry::{Known, RegistrySink, RegistrySource};
 use crate::transport::table::Env;
 use crate::transport::{Root, Sink};
 
@@ -28,12 +30,14 @@ const MAX_QUESTIONS: usize = 5_000;
 pub struct Everywhere {
     local: Local,
     env: Env,
+    /// Tags of repositories at the source that were listed.
+    tags: Mutex<HashMap<String, Vec<String>>>,
 }
 
 impl Everywhere {
     /// With what opening places needs to know of the run.
     pub fn new(local: Local, env: Env) -> Self {
-        Self { local, env }
+        Self { local, env, tags: Mutex::default() }
     }
 
     fn ctx(&self) -> &Context {
@@ -42,6 +46,10 @@ impl Everywhere {
 
     fn from(&self) -> Result<Arc<Registries>> {
         self.env.network.source(self.ctx())
+    }
+
+    fn listed(&self) -> std::sync::MutexGuard<'_, HashMap<String, Vec<String>>> {
+        self.tags.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A repository at the destination itself, whatever mirrors there are.
@@ -136,15 +144,19 @@ impl Opener for Everywhere {
         if *from != End::Registry {
             return self.local.source(from, wanted, companions);
         }
+        let tags = std::mem::take(&mut *self.listed());
+        let known = Known { tags, indexes: Some(self.env.network.indexes()) };
         let (source, unresolved) =
-            RegistrySource::open(&self.from()?, wanted, companions, self.ctx())?;
+            RegistrySource::open(&self.from()?, wanted, companions, known, self.ctx())?;
         let failed = unresolved.into_iter().map(|(name, e)| (name.to_string(), e)).collect();
         Ok(Opened { source: Box::new(source), failed })
     }
 
     fn tags(&self, repository: &Reference) -> Result<Vec<String>> {
         let tags = self.from()?.repository(repository)?.tags()?;
-        tags.ok_or_else(|| Error::missing("no such repository in the registry"))
+        let tags = tags.ok_or_else(|| Error::missing("no such repository in the registry"))?;
+        self.listed().insert(repository.repository(), tags.clone());
+        Ok(tags)
     }
 
     fn catalog(&self, domain: &str) -> Result<Vec<String>> {
@@ -208,6 +220,16 @@ impl Opener for Everywhere {
             names.extend(some?);
         }
         Ok(names)
+    }
+
+    fn kept(&self, index: &Digest, platforms: &[Platform]) -> Option<Kept> {
+        self.env.network.indexes().kept(index, platforms)
+    }
+
+    fn note_kept(&self, index: &Digest, platforms: &[Platform], kept: &Kept) {
+        let memory = self.env.network.indexes();
+        memory.note_kept(index, platforms, kept);
+        memory.save();
     }
 
     fn delete(&self, to: &End, names: &[Reference]) -> Vec<Result<()>> {

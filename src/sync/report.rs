@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::json;
+use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::sync::select::{self, Bare, Selection};
 
@@ -58,6 +59,8 @@ pub struct Entry {
     pub bytes: u64,
     /// Whether it is a signature, an attestation or another companion.
     pub companion: bool,
+    /// The platforms that a list wants of it.
+    pub platforms: Vec<Platform>,
 }
 
 /// Sums over a run.
@@ -102,13 +105,8 @@ impl SyncReport {
     /// The error of the whole run: the first one when nothing went well, `Partial` when something
     /// did, none when everything did.
     pub fn error(&self) -> Option<Error> {
-        let first = self.failed().find_map(|e| e.error.clone())?;
         let well = self.count(Status::Copied) + self.count(Status::Unchanged);
-        if well == 0 {
-            return Some(first);
-        }
-        let (failed, all) = (self.failed().count(), self.failed().count() + well);
-        Some(Error::new(Kind::Partial, format!("{failed} of {all} images failed")))
+        whole(self.failed().filter_map(|e| e.error.as_ref()), well)
     }
 
     /// The JSON document.
@@ -135,6 +133,22 @@ impl SyncReport {
     }
 }
 
+/// An error as a report has it.
+pub(super) fn told(error: &Error) -> Value {
+    let kind = format!("{:?}", error.kind()).to_lowercase();
+    json!({"kind": kind, "text": error.to_string()})
+}
+
+/// The error of a run in which `well` images went well, and others failed with these errors.
+pub(super) fn whole<'e>(mut failed: impl Iterator<Item = &'e Error>, well: usize) -> Option<Error> {
+    let first = failed.next()?;
+    if well == 0 {
+        return Some(first.clone());
+    }
+    let failed = 1 + failed.count();
+    Some(Error::new(Kind::Partial, format!("{failed} of {} images failed", failed + well)))
+}
+
 fn entry(entry: &Entry) -> Value {
     let mut map = Map::new();
     map.insert("source".into(), entry.source.clone().into());
@@ -142,12 +156,15 @@ fn entry(entry: &Entry) -> Value {
     map.insert("digest".into(), entry.digest.map(|d| d.to_string()).into());
     map.insert("status".into(), entry.status.name().into());
     if let Some(error) = &entry.error {
-        let kind = format!("{:?}", error.kind()).to_lowercase();
-        map.insert("error".into(), json!({"kind": kind, "text": error.to_string()}));
+        map.insert("error".into(), told(error));
     }
     map.insert("bytes".into(), entry.bytes.into());
     if entry.companion {
         map.insert("companion".into(), true.into());
+    }
+    if !entry.platforms.is_empty() {
+        let platforms = entry.platforms.iter().map(ToString::to_string);
+        map.insert("platforms".into(), platforms.collect::<Vec<_>>().into());
     }
     Value::Object(map)
 }
@@ -173,8 +190,12 @@ pub fn retry(bytes: &[u8]) -> Result<Selection> {
         let place = || format!("images[{at}]");
         let source =
             text("source").ok_or_else(|| Error::malformed("entry without a source").at(place()))?;
-        let wanted = select::item(source, &Bare::Latest);
-        selection.add(wanted.map_err(|e| e.kind_as(Kind::Malformed).at(place()))?);
+        let platforms = entry.get("platforms").and_then(Value::as_array).into_iter().flatten();
+        let platforms = platforms.map(|p| p.as_str().unwrap_or_default().parse());
+        let platforms = platforms.collect::<Result<Vec<Platform>>>();
+        let malformed = |e: Error| e.kind_as(Kind::Malformed).at(place());
+        let wanted = select::item(source, &Bare::Latest).map_err(malformed)?;
+        selection.add_for(wanted, platforms.map_err(malformed)?, false);
     }
     Ok(selection)
 }

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::context::Context;
-use crate::copy::{self, Report};
+use crate::copy::{self, Policy, Report};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::progress::{Event, Progress};
 use crate::sync::emit::Moved;
 use crate::sync::job::SyncJob;
+use crate::sync::kept;
 use crate::sync::opener::Opener;
 use crate::sync::prepare::{Item, Name, Prepared, blank, prepare, title};
 use crate::sync::report::{Entry, Status, SyncReport, Totals};
@@ -33,7 +34,7 @@ impl Prepared<'_> {
     /// `Interrupted`; the first failure when the job does not keep going. Otherwise failures are in
     /// the report.
     pub fn run(self, opener: &dyn Opener, ctx: &Context) -> Result<SyncReport> {
-        let Self { job, source, items, entries, removals, warnings } = self;
+        let Self { job, source, items, entries, removals, warnings, policy } = self;
         let mut report = SyncReport { entries, warnings, ..SyncReport::default() };
         let mut roots: Vec<Root> = items.iter().filter_map(Item::to_copy).collect();
         // The same images make the same directory, whatever order a list or a lock file has them in.
@@ -41,16 +42,24 @@ impl Prepared<'_> {
             let key = |root: &Root| (root.companion, root.names.first().cloned(), root.desc.digest);
             key(a).cmp(&key(b))
         });
+        let standing = items.iter().filter(|item| item.to_copy().is_none());
+        let policy = Policy { standing: standing.flat_map(Item::becomes).collect(), ..policy };
         let tally = Arc::new(Tally { to: ctx.progress.clone(), stored: AtomicU64::new(0) });
         let counted = Context { progress: tally.clone(), ..ctx.clone() };
         let outcome = match &source {
             Some(source) if !roots.is_empty() => {
                 let sink = opener.sink(&job.to);
                 let copied = sink.and_then(|sink| {
-                    copy::attempt(source.as_ref(), sink, &roots, &job.policy, &counted)
+                    copy::attempt(source.as_ref(), sink, &roots, &policy, &counted)
                 });
                 match copied {
-                    Ok(copied) => Outcome::of(&copied),
+                    Ok(copied) => {
+                        // A platform that was absent may be there the next time.
+                        if copied.missing.is_empty() {
+                            kept::note(&copied.published, &policy, opener);
+                        }
+                        Outcome::of(&copied)
+                    }
                     Err(e) if ends(&e) || !job.policy.keep_going => return Err(e),
                     Err(e) => Outcome { fatal: Some(e), ..Outcome::default() },
                 }
@@ -61,7 +70,7 @@ impl Prepared<'_> {
         report.totals = Totals { bytes_sent, ..outcome.totals };
         for item in &items {
             for name in &item.names {
-                let entry = outcome.entry(item, name);
+                let Some(entry) = outcome.entry(item, name) else { continue };
                 let there = matches!(entry.status, Status::Copied | Status::Unchanged);
                 if let (true, Some(from), Some(to), Some(digest)) =
                     (there, &name.source, &name.target, entry.digest)
@@ -69,6 +78,11 @@ impl Prepared<'_> {
                     report.moved.push(Moved { from: from.clone(), to: to.clone(), digest });
                 }
                 report.entries.push(entry);
+            }
+        }
+        for entry in &mut report.entries {
+            if let Some(own) = job.selection.platforms.get(&entry.source) {
+                entry.platforms.clone_from(&own.platforms);
             }
         }
         remove(job, &removals, &mut report, opener);
@@ -133,7 +147,8 @@ impl Outcome {
         outcome
     }
 
-    fn entry(&self, item: &Item, name: &Name) -> Entry {
+    /// Nothing for a companion that was left behind with what it is about.
+    fn entry(&self, item: &Item, name: &Name) -> Option<Entry> {
         let digest = &item.root.desc.digest;
         let entry = Entry {
             destination: name.target.clone(),
@@ -141,9 +156,9 @@ impl Outcome {
             ..blank(title(&item.root, name.asked.as_ref()))
         };
         if name.unchanged {
-            return Entry { status: Status::Unchanged, digest: Some(*digest), ..entry };
+            return Some(Entry { status: Status::Unchanged, digest: name.before, ..entry });
         }
-        match self.published.get(digest) {
+        Some(match self.published.get(digest) {
             Some((target, bytes)) => {
                 // Of several platforms some were kept before too: it is what it was.
                 let same = name.before == Some(*target);
@@ -152,10 +167,13 @@ impl Outcome {
             }
             None => {
                 let error = self.failed.get(digest).or(self.fatal.as_ref()).cloned();
+                if error.is_none() && item.root.companion {
+                    return None;
+                }
                 let lost = || Error::new(Kind::Other, "was not copied");
                 Entry { error: Some(error.unwrap_or_else(lost)), ..entry }
             }
-        }
+        })
     }
 }
 

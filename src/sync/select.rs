@@ -9,6 +9,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
+use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::registry::settings::Login;
 
@@ -68,11 +69,22 @@ pub struct Access {
 pub struct Selection {
     /// The list.
     pub wanted: Vec<Wanted>,
+    /// The platforms of images that have their own, by what is wanted.
+    pub platforms: BTreeMap<String, OwnPlatforms>,
     /// How registries are reached, by host, where a list says so.
     pub access: BTreeMap<String, Access>,
     /// What could not be used, and why.
     pub warnings: Vec<String>,
     seen: HashSet<String>,
+}
+
+/// The platforms that a list wants of one image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnPlatforms {
+    /// At least one.
+    pub platforms: Vec<Platform>,
+    /// Whether they are the list's for all images, which others that are given go before.
+    pub by_default: bool,
 }
 
 /// What a repository without a tag means.
@@ -93,9 +105,22 @@ impl Selection {
         }
     }
 
+    /// Wants one more thing, and of it these platforms; all, when there are none.
+    pub fn add_for(&mut self, wanted: Wanted, platforms: Vec<Platform>, by_default: bool) {
+        let key = wanted.to_string();
+        self.add(wanted);
+        if platforms.is_empty() {
+            return;
+        }
+        let own = self.platforms.entry(key).or_default();
+        own.by_default = by_default;
+        own.platforms.extend(platforms);
+    }
+
     /// Wants all that another list wants.
     pub fn extend(&mut self, other: Self) {
         other.wanted.into_iter().for_each(|wanted| self.add(wanted));
+        self.platforms.extend(other.platforms);
         self.access.extend(other.access);
         self.warnings.extend(other.warnings);
     }

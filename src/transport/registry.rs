@@ -21,15 +21,27 @@ use crate::reference::Reference;
 use crate::registry::{Registries, Repository, Wanted};
 use crate::transport::{Checked, GENERATIONS, Origin, Root, Source};
 
+pub mod indexes;
+mod memory;
 pub mod network;
 pub mod recoded;
 pub mod sink;
 
+pub use indexes::Indexes;
 pub use network::Network;
 pub use sink::RegistrySink;
 
 /// References that could not be resolved, with the reasons.
 pub type Unresolved = Vec<(Reference, Error)>;
+
+/// What is known before anything is asked.
+#[derive(Default)]
+pub struct Known {
+    /// All tags of repositories that were listed already, by `registry/path`.
+    pub tags: HashMap<String, Vec<String>>,
+    /// What indexes list.
+    pub indexes: Option<Arc<Indexes>>,
+}
 
 /// Images of repositories, opened for reading.
 pub struct RegistrySource {
@@ -39,6 +51,7 @@ pub struct RegistrySource {
     held: Mutex<HashMap<Digest, Held>>,
     read: Mutex<HashMap<Digest, Vec<u8>>>,
     fetch_foreign: bool,
+    known: Known,
 }
 
 /// What is known of a blob before it is asked for.
@@ -60,6 +73,7 @@ impl RegistrySource {
         registries: &Arc<Registries>,
         wanted: &[Reference],
         companions: bool,
+        known: Known,
         ctx: &Context,
     ) -> Result<(Self, Unresolved)> {
         let mut repositories: Vec<Repository> = Vec::new();
@@ -87,6 +101,7 @@ impl RegistrySource {
             held: Mutex::default(),
             read: Mutex::default(),
             fetch_foreign: registries.fetch_foreign(),
+            known,
         };
         let heads = lanes::each(&asked, ctx.jobs, |(name, i)| source.head(name, *i));
         let (mut roots, mut unresolved) = (Vec::new(), Vec::new());
@@ -100,6 +115,7 @@ impl RegistrySource {
         if companions {
             let found = source.companions(&roots, ctx)?;
             roots.extend(found);
+            source.known.indexes.iter().for_each(|indexes| indexes.save());
         }
         Ok((Self { roots, ..source }, unresolved))
     }
@@ -182,14 +198,15 @@ impl RegistrySource {
             origin: Origin::Recorded,
             companion: true,
         };
-        let tags = tolerated(repository.tags(), ctx)?.flatten();
+        let tags = match self.known.tags.get(&repository.name()) {
+            Some(tags) => Some(tags.clone()),
+            None => tolerated(repository.tags(), ctx)?.flatten(),
+        };
         let mut subjects = images.to_vec();
-        for index in indexes.iter().filter(|index| images.contains(&index.digest)) {
-            subjects.extend(self.platforms(index, at, tags.as_deref(), images, ctx)?);
-        }
         let mut known: HashSet<Digest> = subjects.iter().copied().collect();
         let mut found = Vec::new();
-        for _ in 0..GENERATIONS {
+        // The platforms of the images come between the images and what is about companions.
+        for generation in 0..=GENERATIONS {
             if subjects.is_empty() {
                 break;
             }
@@ -224,13 +241,21 @@ impl RegistrySource {
                     found.push(companion(desc, names));
                 }
             }
+            // By now it is known whether the registry can be asked for referrers.
+            let own =
+                indexes.iter().filter(|index| generation == 0 && images.contains(&index.digest));
+            for index in own {
+                let platforms = self.platforms(index, at, tags.as_deref(), images, ctx)?;
+                next.extend(platforms.into_iter().filter(|digest| known.insert(*digest)));
+            }
             subjects = next;
         }
         Ok(found)
     }
 
-    /// What an index lists, where any of it may have companions: its document is fetched only when the
-    /// registry can be asked for referrers, or has a tag that is about none of the images.
+    /// What an index lists, where any of it may have companions: its document is fetched only when it is
+    /// not known, and the registry can be asked for referrers or has a tag that is about none of the
+    /// images.
     fn platforms(
         &self,
         index: &Descriptor,
@@ -245,13 +270,20 @@ impl RegistrySource {
         if !tagged && !tolerated(repository.lists_referrers(&index.digest), ctx)?.unwrap_or(false) {
             return Ok(Vec::new());
         }
+        let memory = self.known.indexes.as_ref();
+        if let Some(listed) = memory.and_then(|memory| memory.listed(&index.digest)) {
+            return Ok(listed);
+        }
         let Some(Some(bytes)) = tolerated(self.document(index, at), ctx)? else {
             return Ok(Vec::new());
         };
         let Ok(document) = Document::parse(&bytes, &index.media_type) else {
             return Ok(Vec::new());
         };
-        let all = document.children().iter().map(|child| child.digest).collect();
+        let all: Vec<Digest> = document.children().iter().map(|child| child.digest).collect();
+        if let Some(memory) = memory {
+            memory.note_listed(&index.digest, all.clone());
+        }
         self.read().insert(index.digest, bytes);
         Ok(all)
     }

@@ -21,7 +21,7 @@ use crate::transport::archive::{ArchiveSink, ArchiveSource, Halves, Target};
 use crate::transport::daemon::{self, Engine, EngineSink, Engines};
 use crate::transport::distribution::{LayoutTree, RegistryFiles, storage_of};
 use crate::transport::layout::{LayoutSink, LayoutSource, Rules};
-use crate::transport::registry::{Network, RegistrySink, RegistrySource};
+use crate::transport::registry::{Known, Network, RegistrySink, RegistrySource};
 use crate::transport::skopeo_dir::{DirSink, DirSource};
 use crate::transport::store::Store;
 use crate::transport::{Sink, Source};
@@ -187,7 +187,7 @@ impl Place {
                 let wanted = [self.reference()?];
                 let companions = env.network.companions;
                 let (source, unresolved) =
-                    RegistrySource::open(&registries, &wanted, companions, ctx)?;
+                    RegistrySource::open(&registries, &wanted, companions, Known::default(), ctx)?;
                 match unresolved.into_iter().next() {
                     Some((_, error)) => Err(error),
                     None => Ok(Box::new(source)),

@@ -135,7 +135,7 @@ fn selection(
     let bare = filter.clone().map_or(Bare::Latest, Bare::Tags);
     let mut selection = Selection::default();
     for file in &which.file {
-        selection.extend(list::file(file, &bare)?);
+        selection.extend(list::file(file, &bare).map_err(|e| unlisted(e, file))?);
     }
     for file in &which.from_k8s {
         selection.extend(kubernetes::path(file)?);
@@ -169,6 +169,10 @@ fn selection(
         }
         _ if which.catalog => return Err(usage("--catalog needs a registry as SRC")),
         _ => {}
+    }
+    if !which.platform.is_empty() {
+        // What is said of one image goes before what is typed, and that before what a list says of all.
+        selection.platforms.retain(|_, own| !own.by_default);
     }
     Ok(Some(selection))
 }
@@ -236,6 +240,14 @@ fn policy(args: &SyncArgs, to_registry: bool) -> Result<Policy> {
         keep_going: !args.course.fail_fast,
         ..Policy::default()
     })
+}
+
+/// A list that is not there is no place; a hint tells what `-f` takes.
+fn unlisted(error: Error, file: &Path) -> Error {
+    if error.kind() != Kind::Missing {
+        return error;
+    }
+    Error::missing("no such list of images").input(file.display().to_string())
 }
 
 fn usage(what: &str) -> Error {

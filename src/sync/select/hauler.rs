@@ -1,12 +1,13 @@
 //! hauler's manifests, as far as they name images.
 //!
-//! It reads text and opens nothing. `kind: Images` of `content.hauler.cattle.io`; what else a
-//! manifest wants (charts, files) is said in a warning.
+//! It reads text and opens nothing. `kind: Images` of `content.hauler.cattle.io`, with the platform of
+//! each; what else a manifest wants (charts, files) is said in a warning.
 
 use serde_yaml_ng::Value;
 
 use crate::error::Result;
-use crate::sync::select::{self, Bare, Selection};
+use crate::platform::Platform;
+use crate::sync::select::{self, Bare, Selection, Wanted};
 
 /// Whether a YAML text is hauler's: documents with a `kind` and an `apiVersion`.
 pub fn is(text: &str) -> bool {
@@ -38,21 +39,27 @@ pub fn parse(text: &str, bare: &Bare) -> Result<Selection> {
 fn images(doc: &Value, bare: &Bare, selection: &mut Selection) -> Result<()> {
     let annotations = &doc["metadata"]["annotations"];
     let registry = annotations["hauler.dev/registry"].as_str();
-    let for_all =
-        |what: &str| annotations[format!("hauler.dev/{what}").as_str()].as_str().is_some();
-    for what in ["platform", "key"] {
-        if for_all(what) {
-            selection.warn(advice(what, "every image"));
-        }
+    if !annotations["hauler.dev/key"].is_null() {
+        selection.warn(advice("key", "every image"));
     }
+    let for_all = platforms(&annotations["hauler.dev/platform"])?;
     for image in doc["spec"]["images"].as_sequence().into_iter().flatten() {
         let Some(name) = image["name"].as_str() else {
             selection.warn("an image without a name is passed over");
             continue;
         };
         let full = registry.map_or_else(|| name.to_owned(), |host| at_registry(host, name));
-        selection.add(select::item(&full, bare)?);
-        for what in ["platform", "key", "rewrite"] {
+        let own =
+            platforms(&image["platform"]).map_err(|e| e.context(crate::text::escape(name)))?;
+        let by_default = own.is_empty();
+        let platforms = if by_default { for_all.clone() } else { own };
+        let wanted = select::item(&full, bare)?;
+        if !platforms.is_empty() && !matches!(wanted, Wanted::Image(_)) {
+            let name = crate::text::escape(name);
+            selection.warn(format!("the platform of {name} is not used, since it is many tags"));
+        }
+        selection.add_for(wanted, platforms, by_default);
+        for what in ["key", "rewrite"] {
             if !image[what].is_null() {
                 selection.warn(advice(what, name));
             }
@@ -61,11 +68,18 @@ fn images(doc: &Value, bare: &Bare, selection: &mut Selection) -> Result<()> {
     Ok(())
 }
 
+/// One platform, or none for all.
+fn platforms(value: &Value) -> Result<Vec<Platform>> {
+    match value.as_str().map(str::trim) {
+        None | Some("" | "all") => Ok(Vec::new()),
+        Some(text) => Ok(vec![text.parse()?]),
+    }
+}
+
 /// What a field that means something for one image is called here.
 fn advice(what: &str, name: &str) -> String {
     let name = crate::text::escape(name);
     match what {
-        "platform" => format!("the platform of {name} is not used; say it with --platform"),
         "key" => format!("the key of {name} is not used; say it with --verify-key"),
         _ => format!("the rewrite of {name} is not used; say it with --map"),
     }
@@ -91,6 +105,7 @@ metadata:
   name: x
   annotations:
     hauler.dev/registry: r.local:5000
+    hauler.dev/platform: linux/arm64
 spec:
   images:
     - name: busybox:1
@@ -106,10 +121,14 @@ spec: {charts: [{name: rancher}]}
         let found = parse(text, &Bare::Latest).unwrap();
         let shown: Vec<String> = found.wanted.iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["r.local:5000/busybox:1", "quay.io/a/b:2"]);
+        let own = |name: &str| found.platforms[name].platforms[0].to_string();
+        assert_eq!(own("quay.io/a/b:2"), "linux/amd64");
+        assert!(found.platforms["r.local:5000/busybox:1"].by_default);
+        assert_eq!(own("r.local:5000/busybox:1"), "linux/arm64");
+        assert!(parse(&text.replace("linux/amd64", "x/y/z/w"), &Bare::Latest).is_err());
         assert_eq!(
             found.warnings,
             [
-                "the platform of quay.io/a/b:2 is not used; say it with --platform",
                 "an image without a name is passed over",
                 "kind Charts names no images and is passed over",
             ]

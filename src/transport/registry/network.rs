@@ -9,6 +9,7 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::registry::Registries;
 use crate::registry::settings::{HostSettings, Login, Settings};
+use crate::transport::registry::indexes::Indexes;
 
 /// How the registries of a run are reached.
 #[derive(Clone, Default)]
@@ -28,6 +29,7 @@ pub struct Network {
 struct Opened {
     from: Option<Arc<Registries>>,
     to: Option<Arc<Registries>>,
+    indexes: Option<Arc<Indexes>>,
 }
 
 impl Network {
@@ -68,6 +70,12 @@ impl Network {
         let made = Registries::new(self.from.clone(), ctx)?;
         opened.from = Some(made.clone());
         Ok(made)
+    }
+
+    /// What is known of indexes from earlier runs.
+    pub fn indexes(&self) -> Arc<Indexes> {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.indexes.get_or_insert_with(|| Arc::new(Indexes::open(self.memory.clone()))).clone()
     }
 
     /// The side that is written.

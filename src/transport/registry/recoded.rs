@@ -5,35 +5,29 @@
 //! that lies costs a wrong reuse only where the registry has just that blob; it is the user's own file.
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use crate::digest::{DiffId, Digest};
-use crate::io::dir::Dir;
 use crate::layer::Compression;
+use crate::transport::registry::memory::Lines;
 
 const NAME: &str = "recoded";
-/// Largest file that is read, in bytes: some 300 000 layers.
-const MAX: u64 = 64 << 20;
 
 type Key = (DiffId, String);
 
 /// The memory of recoded layers.
 pub struct Recoded {
-    directory: Option<PathBuf>,
+    lines: Lines,
     known: Mutex<HashMap<Key, (Digest, u64)>>,
-    fresh: Mutex<Vec<String>>,
 }
 
 impl Recoded {
-    /// The memory in a directory; one without a directory forgets. A file that cannot be read is
-    /// taken for empty.
+    /// The memory in a directory; one without a directory forgets.
     pub fn open(directory: Option<PathBuf>) -> Self {
-        let read = |path: &PathBuf| Dir::open(path).ok()?.read(NAME, MAX).ok()?;
-        let bytes = directory.as_ref().and_then(read).unwrap_or_default();
-        let known = String::from_utf8_lossy(&bytes).lines().filter_map(entry).collect();
-        Self { directory, known: Mutex::new(known), fresh: Mutex::default() }
+        let (lines, text) = Lines::open(directory, NAME);
+        let known = text.lines().filter_map(entry).collect();
+        Self { lines, known: Mutex::new(known) }
     }
 
     /// What a layer became.
@@ -45,22 +39,16 @@ impl Recoded {
     /// Notes what a layer became.
     pub fn note(&self, diff_id: DiffId, target: Compression, digest: Digest, size: u64) {
         let key = (diff_id, spelled(target));
-        let line = format!("{diff_id} {} {digest} {size}\n", key.1);
+        let line = format!("{diff_id} {} {digest} {size}", key.1);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.insert(key, (digest, size)) != Some((digest, size)) {
-            self.fresh.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            self.lines.push(line);
         }
     }
 
     /// Writes what is new; a failure costs only time in the next run.
     pub fn save(&self) {
-        let fresh = std::mem::take(&mut *self.fresh.lock().unwrap_or_else(PoisonError::into_inner));
-        let Some(directory) = self.directory.as_ref().filter(|_| !fresh.is_empty()) else { return };
-        let written = Dir::create(directory).and_then(|dir| dir.append_file(NAME));
-        if let Ok(mut file) = written {
-            // One write: lines of two runs do not mix.
-            let _ = file.write_all(fresh.concat().as_bytes());
-        }
+        self.lines.save();
     }
 }
 
@@ -79,6 +67,8 @@ fn entry(line: &str) -> Option<(Key, (Digest, u64))> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     #[test]
