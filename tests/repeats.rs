@@ -220,6 +220,8 @@ fn a_dry_run_counts_what_the_run_then_does() {
         let done = rig.report(&sync);
         let totals = &done["totals"];
         assert_eq!(plan["blobs"], totals["blobs"], "{platforms:?}: {plan} {done}");
+        assert_eq!(plan["sent_blobs"], totals["blobs_stored"], "{platforms:?}: {plan} {done}");
+        assert_eq!(plan["sent_bytes"], totals["bytes_sent"], "{platforms:?}: {plan} {done}");
         assert_eq!(plan["bytes"], totals["unique_bytes"], "{platforms:?}: {plan} {done}");
         assert_eq!(list(&plan["images"]).len(), list(&done["images"]).len(), "{plan} {done}");
         let again = rig.report(&[&sync[..], &["--dry-run"]].concat());

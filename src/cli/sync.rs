@@ -160,9 +160,10 @@ fn list(plan: &Plan) -> Result<()> {
     }
     let images = plan.images.iter().filter(|image| !image.companion).count();
     out::line(&format!(
-        "{images} images, {there} already there; {} blobs, {} to send of {}",
-        plan.blobs - plan.present_blobs,
-        human::size(plan.to_send()),
+        "{images} images, {there} already there; {} blobs, {}{} to send of {}",
+        plan.sent_blobs,
+        if plan.recodes { "about " } else { "" },
+        human::size(plan.sent_bytes),
         human::size(plan.bytes),
     ))
 }

@@ -10,11 +10,13 @@ use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::media_type::Role;
 use crate::reference::Reference;
 use crate::sync::kept;
 use crate::sync::opener::Opener;
 use crate::sync::prepare::{Item, Prepared, title};
 use crate::sync::report::{self, Status};
+use crate::transport::Origin;
 
 /// One image of a plan.
 #[derive(Clone, Debug)]
@@ -46,6 +48,12 @@ pub struct Plan {
     pub present_blobs: u64,
     /// Their bytes.
     pub present_bytes: u64,
+    /// How many of the others are sent as blobs: all but manifests and indexes.
+    pub sent_blobs: u64,
+    /// Their bytes, as they lie in the source.
+    pub sent_bytes: u64,
+    /// Whether some of them may be recoded, and have another size then.
+    pub recodes: bool,
     /// Names that would be removed.
     pub removals: Vec<Reference>,
     /// What would fail, with the reason.
@@ -55,11 +63,6 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Bytes that would be sent.
-    pub fn to_send(&self) -> u64 {
-        self.bytes - self.present_bytes
-    }
-
     /// The error that a run would end with, as far as that can be known.
     pub fn error(&self) -> Option<Error> {
         let well = self.images.iter().filter(|image| !image.companion).count();
@@ -88,6 +91,9 @@ impl Plan {
             "bytes": self.bytes,
             "present_blobs": self.present_blobs,
             "present_bytes": self.present_bytes,
+            "sent_blobs": self.sent_blobs,
+            "sent_bytes": self.sent_bytes,
+            "recodes": self.recodes,
             "removals": self.removals.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "failed": told(&self.failed),
             "skipped": told(&self.skipped),
@@ -130,6 +136,8 @@ impl Prepared<'_> {
                         continue;
                     }
                 };
+                let made_here = root.origin == Origin::Synthesised;
+                plan.recodes |= policy.compress.is_some() || (policy.pack.is_some() && made_here);
                 bytes = sealed.blobs.iter().map(|blob| blob.size).sum();
                 if sealed.root.desc.digest != root.desc.digest {
                     there.remove(&root.desc.digest);
@@ -154,9 +162,15 @@ impl Prepared<'_> {
         plan.blobs = blobs.len() as u64;
         plan.bytes = blobs.iter().map(|blob| blob.size).sum();
         let there = opener.holds(&self.job.to, &repositories, &blobs);
-        for (blob, _) in blobs.iter().zip(there).filter(|(_, there)| *there) {
-            plan.present_blobs += 1;
-            plan.present_bytes += blob.size;
+        for (blob, there) in blobs.iter().zip(there) {
+            let role = blob.media_type.role();
+            if there {
+                plan.present_blobs += 1;
+                plan.present_bytes += blob.size;
+            } else if !matches!(role, Role::Index | Role::Manifest | Role::Schema1) {
+                plan.sent_blobs += 1;
+                plan.sent_bytes += blob.size;
+            }
         }
         Ok(plan)
     }

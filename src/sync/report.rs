@@ -215,6 +215,7 @@ mod tests {
             error,
             bytes: 5,
             companion: false,
+            platforms: Vec::new(),
         }
     }
 
