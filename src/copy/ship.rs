@@ -29,7 +29,7 @@ mod turn;
 use arrivals::Local;
 use outcome::Outcome;
 use plan::Leaf;
-use turn::{Pass, Turnstile};
+use turn::{Pass, Slots, Turnstile};
 
 pub(super) use arrivals::Arrivals;
 pub(super) use outcome::Shipped;
@@ -54,6 +54,9 @@ pub(super) fn ship(
         plan::check_room(from, to, &leaves)?;
     }
     ctx.progress.event(Event::Planned { blobs: leaves.len() as u64, bytes });
+    let cores = rayon::current_num_threads().max(1);
+    // One worker that recodes keeps two cores busy: one decodes ahead, one hashes and writes.
+    let pairs = cores.div_ceil(2);
     let run = Run {
         from,
         to,
@@ -62,21 +65,20 @@ pub(super) fn ship(
         ctx,
         next: AtomicUsize::new(0),
         turn: Turnstile::default(),
+        // What a network carries away while the next is made is made one after the other.
+        slots: Slots::new(if accepts.remote { pairs } else { cores }),
         ordered: lanes == 1,
         done: Mutex::default(),
         stop: Mutex::default(),
         arrivals: Arrivals::default(),
     };
-    let recoding = policy.compress.is_some();
-    let cores = rayon::current_num_threads().max(1);
-    let workers = match (run.ordered, recoding) {
+    let workers = match run.ordered {
         // Only one writes, but fetching is waiting.
         _ if from.remote() => ctx.jobs,
-        (true, false) => 1,
-        // One worker keeps two cores busy: one decodes ahead, one hashes and writes.
-        (true, true) => ctx.jobs.min(cores.div_ceil(2)),
-        (false, true) => ctx.jobs.min(cores),
-        (false, false) => ctx.jobs.min(lanes),
+        true if policy.compress.is_none() => 1,
+        true => ctx.jobs.min(pairs),
+        false if policy.compress.is_some() && !accepts.remote => ctx.jobs.min(cores),
+        false => ctx.jobs.min(lanes),
     };
     let workers = workers.clamp(1, leaves.len().max(1));
     if workers == 1 {
@@ -113,6 +115,8 @@ struct Run<'a> {
     ctx: &'a Context,
     next: AtomicUsize,
     turn: Turnstile,
+    /// Where layers are recoded.
+    slots: Slots,
     ordered: bool,
     done: Mutex<Vec<(Outcome, bool)>>,
     stop: Mutex<Option<Error>>,

@@ -2,10 +2,10 @@
 
 use std::io::Write;
 
-use crate::copy::ship::Run;
 use crate::copy::ship::arrivals::Local;
 use crate::copy::ship::outcome::Outcome;
 use crate::copy::ship::plan::Leaf;
+use crate::copy::ship::{Run, lock};
 use crate::descriptor::Descriptor;
 use crate::digest::{Algorithm, DiffId, Digest, Hasher};
 use crate::encoding::Encoding;
@@ -53,7 +53,7 @@ impl Run<'_> {
         let (file, name) = scratch.file()?;
         let path = scratch.path(&name);
         let mut to = Named { file, path };
-        let made = self.make(leaf, encoding, target, local, &mut to);
+        let made = self.make_in_turn(leaf, at, encoding, target, local, &mut to);
         let made = made.and_then(|made| dir::close(to.file, &to.path).map(|()| made));
         let (now, diff_id) = match made {
             Ok(made) => made,
@@ -73,6 +73,24 @@ impl Run<'_> {
             let _ = scratch.dir().remove_file(&name);
         }
         Ok((outcome(&now, diff_id), stored))
+    }
+
+    /// Makes a layer once it has a slot: were all made at once, all would be done at the end, and no
+    /// sink could take one while the next is made.
+    fn make_in_turn(
+        &self,
+        leaf: &Leaf,
+        at: usize,
+        encoding: Encoding,
+        target: Compression,
+        local: Option<&Local>,
+        to: &mut dyn Write,
+    ) -> Result<(Descriptor, DiffId)> {
+        let _slot = self.slots.take(at);
+        if let Some(error) = lock(&self.stop).clone() {
+            return Err(error);
+        }
+        self.make(leaf, encoding, target, local, to)
     }
 
     /// Decodes and encodes a layer; its diff id and its new digest are found on the way. Reading and
