@@ -11,7 +11,7 @@ use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::io::lanes;
-use crate::transport::{Need, Refused, Root, Sink, Source};
+use crate::transport::{Blob, Need, Refused, Root, Sink, Source};
 
 mod orphans;
 mod policy;
@@ -71,12 +71,13 @@ pub fn attempt(
     if report.published.is_empty() && !report.failed.is_empty() && !policy.survey {
         return Ok(report);
     }
+    let open = |desc: &Descriptor| {
+        from.has(desc).is_ok_and(|has| has).then(|| Blob::new(from, desc.clone(), ctx))
+    };
+    to.settle(&open)?;
     for Refused { root, error } in to.finish()? {
-        // The sink knows it as what it became; the report speaks of what it was.
-        let same =
-            |p: &Published| p.target.digest == root.desc.digest && p.root.names == root.names;
-        let was = report.published.iter().position(same).map(|at| report.published.remove(at).root);
-        report.failed.push(Failed::new(was.as_ref().unwrap_or(&root), error));
+        let failed = report.take_back(root);
+        report.failed.push(Failed::new(&failed, error));
     }
     arrivals.done();
     Ok(report)

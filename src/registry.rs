@@ -36,6 +36,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::reference::Reference;
 use crate::registry::credentials::Keychain;
+pub use crate::registry::documents::Lacking;
 use crate::registry::documents::Put;
 use crate::registry::http::Host;
 use crate::registry::http::client::Client;
@@ -304,7 +305,8 @@ impl Repository {
     }
 
     /// Pushes a manifest, sees to it that it is there, and where the registry keeps no track of subjects,
-    /// lists it under the tag of its subject.
+    /// lists it under the tag of its subject. `lacking` is asked for blobs that the registry said to
+    /// have and does not.
     ///
     /// # Errors
     /// `Denied`, `Unreachable`, `Unsupported` when it is too large or of a kind that is not taken,
@@ -315,9 +317,10 @@ impl Repository {
         media_type: &str,
         bytes: &[u8],
         digest: &Digest,
+        lacking: &Lacking<'_>,
     ) -> Result<()> {
         let place = self.own()?;
-        let put = place.put_manifest(wanted, media_type, bytes, digest, None)?;
+        let put = place.put_manifest(wanted, media_type, bytes, digest, None, lacking)?;
         if !referrers::may_refer(media_type) {
             return Ok(());
         }

@@ -153,6 +153,9 @@ pub trait Source: Send + Sync {
 /// Writes a blob and says what it wrote.
 pub type Maker<'a> = dyn FnMut(&mut dyn std::io::Write) -> Result<Descriptor> + 'a;
 
+/// Gives a blob of the source once more, if it has it.
+pub type Reopen<'a> = dyn Fn(&Descriptor) -> Option<Blob<'a>> + Sync + 'a;
+
 /// What a sink can take.
 #[derive(Clone, Copy, Debug)]
 pub struct Accepts {
@@ -310,6 +313,15 @@ pub trait Sink: Send + Sync {
     /// # Errors
     /// `Unsupported` when the place cannot hold it, `Conflict`.
     fn publish(&self, sealed: Sealed) -> Result<()>;
+
+    /// Store what parents need, while blobs can still be opened: `open` gives one of the source, if it
+    /// has it.
+    ///
+    /// # Errors
+    /// As [`Sink::finish`].
+    fn settle(&self, _open: &Reopen<'_>) -> Result<()> {
+        Ok(())
+    }
 
     /// Complete the place; says which images could not be named after all. Dropped without this,
     /// nothing half-made is left behind.

@@ -183,6 +183,12 @@ fn a_mount_that_is_refused_becomes_an_upload() {
         let copied = rig.run(&["copy", &format!("{from}:{TAG}"), &format!("{to}:{TAG}")]);
         assert_eq!(copied.code, 0, "{name}: {}", copied.stderr);
         assert_eq!(rig.mock.complete("team/copy", TAG), Some(digest(small())), "{name}");
+        // A session that is opened instead of mounting is the one that is used.
+        let blobs = rig.mock.blobs("team/copy").len();
+        let opened = rig.proxy.seen("POST */blobs/uploads/*").len();
+        let refused = name == "harbor";
+        assert!(refused || opened <= blobs, "{name}: {opened} sessions for {blobs} blobs");
+        assert_eq!(rig.proxy.seen("DELETE *").len(), 0, "{name}: a session was thrown away");
         if mounts {
             let sent = rig.proxy.up();
             assert!(sent < 5_000, "{name}: {sent} bytes were sent that could be mounted");
@@ -205,4 +211,31 @@ fn a_tag_of_gitlab_that_looks_like_referrers_is_no_trap() {
     rig.mock.fill("team/app", small());
     rig.run(&["copy", &format!("{}:{TAG}", rig.at("team/app")), "oci:out"]).ok();
     assert_eq!(image::check(&rig.sandbox.path("out")), digest(small()));
+}
+
+#[test]
+fn deleting_an_image_takes_the_tag_of_its_referrers_along() {
+    let rig = Rig::named("nexus");
+    let mut oci = small().clone();
+    let subject = oci.entries[0].clone();
+    let hex = digest(small()).replace("sha256:", "");
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    let empty = oci.blob("application/vnd.oci.empty.v1+json", b"{}");
+    let signature = serde_json::json!({
+        "schemaVersion": 2, "mediaType": kind, "artifactType": "a/signature",
+        "config": empty, "layers": [],
+        "subject": {"mediaType": kind, "digest": subject["digest"], "size": subject["size"]},
+    });
+    let signed = oci.blob(kind, signature.to_string().as_bytes());
+    let list = oci.index(&[signed]);
+    oci.name(&list, Some(&format!("a:sha256-{hex}")));
+    // One that is about another image stays.
+    let foreign = format!("sha256-{:064x}", 7);
+    let other = oci.index(&[]);
+    oci.name(&other, Some(&format!("a:{foreign}")));
+    rig.mock.fill("team/app", &oci);
+    let image = format!("{}@{}", &rig.at("team/app")[9..], digest(small()));
+    assert_eq!(rig.mock.tags("team/app").len(), 3);
+    rig.run(&["delete", &image]).ok();
+    assert_eq!(rig.mock.tags("team/app"), [foreign]);
 }

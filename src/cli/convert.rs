@@ -102,7 +102,7 @@ pub(crate) fn pack(policy: &mut Policy, preserve_digests: bool) {
 pub(crate) fn failures(report: &Report, run: &Run) -> u8 {
     for failed in &report.failed {
         for error in &failed.errors {
-            let line = format!("imgpack: {}: {error}", failed.title);
+            let line = format!("imgpack: {}", failed.line(error));
             out::error_line(&imgpack::text::escape_long(&line));
             run.log(&line);
         }

@@ -100,6 +100,9 @@ pub(crate) fn of(error: &Error) -> Option<String> {
         Kind::Denied if what.contains("authentication") || what.contains("credentials") => {
             format!("log in with: imgpack login {}", host_of(input))
         }
+        Kind::Unreachable if what.contains("429 Too Many Requests") => {
+            format!("accounts are allowed more: imgpack login {}", host_of(input))
+        }
         Kind::Unreachable if what.starts_with("speaks https") => {
             "leave out --plain-http, or name that registry alone: --insecure-registry HOST".into()
         }

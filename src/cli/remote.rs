@@ -1,8 +1,11 @@
 //! `tags`, `digest`, `delete`, `search`: questions to a registry that move no image.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use imgpack::reference::Reference;
 use imgpack::registry::{Repository, Wanted};
+use imgpack::transport::registry::remains;
 use imgpack::{Error, Kind, Result};
 use serde_json::{Value, json};
 
@@ -111,6 +114,11 @@ pub(crate) fn delete(args: &DeleteArgs, run: &Run) -> Result<u8> {
             return Err(Error::new(Kind::Usage, what).input(name.familiar()));
         }
         let repository = run.env().network.sink(run.ctx())?.repository(&name)?.direct();
+        let family = match (name.digest(), repository.head(wanted(&name))) {
+            (Some(_), Ok(Some(there))) => remains::family(&repository, &there).unwrap_or_default(),
+            // A tag that goes leaves the image there.
+            _ => BTreeSet::new(),
+        };
         match repository.delete(wanted(&name)) {
             Err(e) if e.kind() == Kind::Unsupported => {
                 // Of what is not there it matters little what the registry deletes.
@@ -121,6 +129,14 @@ pub(crate) fn delete(args: &DeleteArgs, run: &Run) -> Result<u8> {
             other => other.map_err(|e| e.input_or(name.familiar()))?,
         }
         out::line(&format!("Deleted: {name}"))?;
+        if !family.is_empty() {
+            let swept = repository.tags().and_then(|tags| {
+                remains::sweep(&repository, &tags.unwrap_or_default(), &family, run.ctx())
+            });
+            if let Err(e) = swept {
+                run.ctx().warn(&format!("tags of what refers to it may be left: {e}"));
+            }
+        }
     }
     Ok(0)
 }

@@ -59,6 +59,14 @@ impl Failed {
         Self { title: root.title(), digest: root.desc.digest, errors: vec![error] }
     }
 
+    /// An error as one line that names the image once.
+    pub fn line(&self, error: &Error) -> String {
+        match error.subject() {
+            Some(subject) if subject == self.title => error.to_string(),
+            _ => format!("{}: {error}", self.title),
+        }
+    }
+
     /// The first error, naming the image.
     pub fn error(&self) -> Error {
         match self.errors.first() {
@@ -98,6 +106,23 @@ impl Report {
             ctx.warn(&text);
             self.missing.push(text);
         }
+    }
+
+    /// Strikes names that an image was not given after all; the image as it was at the source, with
+    /// these names. The sink knows it as what it became.
+    pub(super) fn take_back(&mut self, refused: Root) -> Root {
+        let holds = |p: &Published| {
+            let mut names = refused.names.iter();
+            p.target.digest == refused.desc.digest && names.all(|n| p.root.names.contains(n))
+        };
+        let Some(at) = self.published.iter().position(holds) else { return refused };
+        let root = &mut self.published[at].root;
+        root.names.retain(|name| !refused.names.contains(name));
+        let was = Root { names: refused.names, ..root.clone() };
+        if root.names.is_empty() || was.names.is_empty() {
+            self.published.remove(at);
+        }
+        was
     }
 
     /// Notes an image that stood at the sink already.

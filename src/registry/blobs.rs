@@ -10,7 +10,7 @@ use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::registry::http::Wire;
-use crate::registry::upload::{self, Open, Target};
+use crate::registry::upload::{self, Begun, Open, Session, Target};
 use crate::registry::{Place, Repository, download, remember};
 
 impl Repository {
@@ -52,24 +52,40 @@ impl Repository {
             .map_err(|e| e.input_or(self.name()))
     }
 
-    /// Makes a blob of the repository `from` on the same registry appear in this one. False when the
-    /// registry would not: then it is to be uploaded.
+    /// Makes a blob of the repository `from` on the same registry appear in this one. Where the registry
+    /// would not, it is to be uploaded, in the session that may have been opened instead.
     ///
     /// # Errors
     /// `Interrupted`, `Malformed` when the machine's rules do not let the registry be found.
-    pub fn mount(&self, digest: &Digest, from: &str) -> Result<bool> {
+    pub fn mount(&self, digest: &Digest, from: &str) -> Result<Begun> {
         self.to(&self.own()?, |target| upload::mount(target, digest, from))
     }
 
-    /// Uploads a blob that the registry lacks; how many bytes of it were sent, repeated ones included.
+    /// Ends a session that is not needed after all; whatever the registry says to that.
+    pub fn forgo(&self, session: &Session) {
+        // A session that stays behind is for the registry to purge.
+        let _ = self.own().and_then(|own| {
+            self.to(&own, |target| {
+                upload::forgo(target, session);
+                Ok(())
+            })
+        });
+    }
+
+    /// Uploads a blob that the registry lacks, in `begun` where a session is open; how many bytes of it were sent, repeated ones included.
     /// `open` opens it from its beginning, more than once if need be, and the reader must fail at its end
     /// when the bytes are not the blob's.
     ///
     /// # Errors
     /// Those of the reader; `Denied`, `Missing` for a repository that must be made first, `Unsupported`,
     /// `Corrupt` when the registry hashes the bytes to something else, `Unreachable`, `Interrupted`.
-    pub fn upload(&self, desc: &Descriptor, open: &Open<'_>) -> Result<u64> {
-        self.to(&self.own()?, |target| upload::upload(target, desc, None, open))
+    pub fn upload(
+        &self,
+        desc: &Descriptor,
+        begun: Option<Session>,
+        open: &Open<'_>,
+    ) -> Result<u64> {
+        self.to(&self.own()?, |target| upload::upload(target, desc, begun, open))
     }
 
     /// Does something with this repository as the target of uploads.

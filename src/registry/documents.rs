@@ -150,7 +150,8 @@ impl Place {
         }
     }
 
-    /// Pushes a manifest; whether the registry keeps track of what its subject is referred by.
+    /// Pushes a manifest; whether the registry keeps track of what its subject is referred by. `lacking`
+    /// hears which digests the registry misses, when it names any, and says whether it sent some.
     pub(crate) fn put_manifest(
         &self,
         wanted: Wanted<'_>,
@@ -158,6 +159,7 @@ impl Place {
         bytes: &[u8],
         digest: &Digest,
         condition: Option<&str>,
+        lacking: &Lacking<'_>,
     ) -> Result<Put> {
         let doing = format!("PUT manifest {wanted}");
         let mut headers = vec![("content-type", media_type.to_owned())];
@@ -191,6 +193,10 @@ impl Place {
                 _ => {
                     let fault = Fault::read(response);
                     let blobs = fault.has("MANIFEST_BLOB_UNKNOWN") || fault.has("BLOB_UNKNOWN");
+                    // Some name one blob at a time; none is sent twice.
+                    if blobs && lacking(&fault.digests)? {
+                        continue;
+                    }
                     if blobs && unseen < UNSEEN {
                         unseen += 1;
                         let ctx = self.host.context();
@@ -264,6 +270,9 @@ impl Place {
         .input(self.name()))
     }
 }
+
+/// Sends what a registry turns out to lack, of the digests it named; whether anything was sent.
+pub type Lacking<'a> = dyn Fn(&[Digest]) -> Result<bool> + 'a;
 
 /// What became of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

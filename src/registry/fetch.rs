@@ -5,7 +5,7 @@
 use crate::error::{Error, Kind, Result};
 use crate::registry::http::fault::is_html;
 use crate::registry::http::host::Redirects;
-use crate::registry::http::{Body, Fault, Host, Method, Request, Scope, read_to_end};
+use crate::registry::http::{Body, Fault, Host, Method, Request, Scope, quota, read_to_end};
 use crate::registry::retry::Backoff;
 
 /// Most bytes of an answer that is an error.
@@ -21,6 +21,8 @@ pub(crate) struct Answer {
     pub(crate) url: String,
     /// All of it.
     pub(crate) bytes: Vec<u8>,
+    /// What is left of an allowance, when it is a refusal for that.
+    quota: Option<String>,
 }
 
 impl Answer {
@@ -37,7 +39,7 @@ impl Answer {
 
     /// What its body says, when it is a refusal.
     pub(crate) fn fault(&self) -> Fault {
-        Fault::parse(&self.bytes, &self.content_type())
+        Fault { quota: self.quota.clone(), ..Fault::parse(&self.bytes, &self.content_type()) }
     }
 
     /// Refuses what no registry sends: web pages of portals that stand between.
@@ -74,13 +76,14 @@ pub(crate) fn get(
         let url = response.url.clone();
         if !(200..300).contains(&status) {
             let mut bytes = Vec::new();
+            let quota = (status == 429).then(|| quota::refused(&response)).flatten();
             // A refusal is one with or without all of its explanation.
             let mut body = std::io::Read::take(response.body, MAX_ERROR);
             let _ = std::io::Read::read_to_end(&mut body, &mut bytes);
-            return Ok(Answer { status, headers, url, bytes });
+            return Ok(Answer { status, headers, url, bytes, quota });
         }
         match read_to_end(response, limit) {
-            Ok(bytes) => return Ok(Answer { status, headers, url, bytes }),
+            Ok(bytes) => return Ok(Answer { status, headers, url, bytes, quota: None }),
             Err(e) if e.kind() == Kind::Unreachable && backoff.goes_on() => {
                 let cause = format!("{}: {}", host.name(), e.what());
                 backoff.wait(None, &cause, host.context())?;

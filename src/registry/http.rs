@@ -7,6 +7,7 @@ pub(crate) mod client;
 pub(crate) mod fault;
 pub(crate) mod host;
 mod permits;
+pub(crate) mod quota;
 pub(crate) mod socket;
 pub(crate) mod url;
 

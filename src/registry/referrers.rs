@@ -131,7 +131,9 @@ pub(crate) fn maintain(place: &Place, subject: &Digest, entry: &Descriptor) -> R
         let index = media_type::OCI_INDEX;
         // Where nothing tells one state from the next, the last writer wins.
         let wanted = Wanted::Tag(&tag);
-        if place.put_manifest(wanted, index, &bytes, &digest, etag.as_deref())? != Put::Raced {
+        let etag = etag.as_deref();
+        let put = place.put_manifest(wanted, index, &bytes, &digest, etag, &|_| Ok(false))?;
+        if put != Put::Raced {
             return Ok(());
         }
     }

@@ -18,7 +18,6 @@ mod tests;
 
 use crate::context::Context;
 use crate::descriptor::Descriptor;
-use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::progress::Event;
 use crate::registry::auth::scope;
@@ -27,11 +26,11 @@ use crate::registry::http::{Body, Method, Request, Response, Scope, Wire};
 use crate::registry::retry::Backoff;
 use crate::registry::settings::Settings;
 
-use begin::{Begun, Session};
 use feed::Feed;
 use plan::Plan;
 use session::{Claim, Remembered};
 
+pub use begin::{Begun, Session, mount};
 pub use feed::Open;
 pub use plan::Learned;
 
@@ -57,9 +56,8 @@ pub struct Target<'a> {
     pub ctx: &'a Context,
 }
 
-/// Uploads a blob that the registry is believed to lack; with `from`, a repository of the same registry
-/// that may have it, it is mounted from there if possible. How many bytes of it were sent, repeated ones
-/// included.
+/// Uploads a blob that the registry is believed to lack, in a session that was opened already where
+/// there is one. How many bytes of it were sent, repeated ones included.
 ///
 /// # Errors
 /// Those of the reader; `Denied`, `Missing` for a repository that must be made first, `Unsupported`,
@@ -67,7 +65,7 @@ pub struct Target<'a> {
 pub fn upload(
     target: &Target<'_>,
     desc: &Descriptor,
-    from: Option<&str>,
+    begun: Option<Session>,
     open: &Open<'_>,
 ) -> Result<u64> {
     let settings = target.settings;
@@ -82,24 +80,8 @@ pub fn upload(
         resumes: true,
         redone: false,
     };
-    upload.run(from)?;
+    upload.run(begun)?;
     Ok(upload.feed.sent())
-}
-
-/// Makes a blob of another repository of the same registry appear in this one. False when the registry
-/// would not, for whatever reason: then it is to be uploaded.
-///
-/// # Errors
-/// `Interrupted`.
-pub fn mount(target: &Target<'_>, digest: &Digest, from: &str) -> Result<bool> {
-    match begin::mount(target, digest, from)? {
-        Begun::Mounted => Ok(true),
-        Begun::Session(session) => {
-            cancel(target, &session.location);
-            Ok(false)
-        }
-        Begun::Refused => Ok(false),
-    }
 }
 
 /// The right to remember this blob's session, where it is worth it and nobody else has it.
@@ -113,6 +95,11 @@ fn claim(target: &Target<'_>, desc: &Descriptor) -> Option<Claim> {
             None
         }
     }
+}
+
+/// Ends a session that nothing was sent to.
+pub fn forgo(target: &Target<'_>, session: &Session) {
+    cancel(target, &session.location);
 }
 
 /// Ends a session; whatever the registry says to that.
@@ -164,11 +151,11 @@ struct Upload<'a, 'o> {
 }
 
 impl Upload<'_, '_> {
-    fn run(&mut self, from: Option<&str>) -> Result<()> {
+    fn run(&mut self, begun: Option<Session>) -> Result<()> {
         if self.desc.size == 0 {
             self.feed.check_empty()?;
         }
-        let mut session = match self.open(from) {
+        let mut session = match self.open(begun) {
             Ok(Some(session)) => session,
             Ok(None) => return self.finished(),
             Err(e) => return Err(e),
@@ -189,8 +176,9 @@ impl Upload<'_, '_> {
         }
     }
 
-    /// The session to work on: one of an earlier run, or a new one; `None` when the blob is there.
-    fn open(&mut self, from: Option<&str>) -> Result<Option<Session>> {
+    /// The session to work on: one of an earlier run, the one that was begun, or a new one; `None` when
+    /// the blob is there.
+    fn open(&mut self, begun: Option<Session>) -> Result<Option<Session>> {
         if let Some(known) = self.claim.as_ref().and_then(Claim::known).cloned() {
             if let Some(unit) = known.unit {
                 self.plan.limit(unit, u64::MAX);
@@ -205,21 +193,25 @@ impl Upload<'_, '_> {
                     let text = format!("going on with {} at byte {at}", self.desc.digest);
                     self.target.ctx.progress.event(Event::Detail(&text));
                     session.acked = at;
+                    if let Some(begun) = begun {
+                        forgo(&self.target, &begun);
+                    }
                     return Ok(Some(session));
                 }
                 // It may have been completed, and only that not noted.
-                _ if self.present()? => return Ok(None),
+                _ if self.present()? => {
+                    if let Some(begun) = begun {
+                        forgo(&self.target, &begun);
+                    }
+                    return Ok(None);
+                }
                 _ => cancel(&self.target, &session.location),
             }
         }
-        if let Some(from) = from {
-            match begin::mount(&self.target, &self.desc.digest, from)? {
-                Begun::Mounted => return Ok(None),
-                Begun::Session(session) => return Ok(Some(self.begun(session))),
-                Begun::Refused => {}
-            }
+        match begun {
+            Some(session) => Ok(Some(self.begun(session))),
+            None => self.begin().map(Some),
         }
-        self.begin().map(Some)
     }
 
     fn begin(&mut self) -> Result<Session> {

@@ -19,7 +19,7 @@ use crate::sync::local::Local;
 use crate::sync::naming::Base;
 use crate::sync::opener::{Opened, Opener};
 use crate::transport::registry::indexes::Kept;
-use crate::transport::registry::{Known, RegistrySink, RegistrySource};
+use crate::transport::registry::{Known, RegistrySink, RegistrySource, remains};
 use crate::transport::table::Env;
 use crate::transport::{Root, Sink};
 
@@ -79,6 +79,7 @@ impl Everywhere {
                 done.push(Ok(()));
                 continue;
             };
+            let family = remains::family(&repository, &there)?;
             let mut deleted = repository.delete(wanted(name));
             let whole = name.tag().is_some()
                 && deleted.as_ref().is_err_and(|e| e.kind() == Kind::Unsupported);
@@ -98,31 +99,12 @@ impl Everywhere {
                 kept = Some(digests);
             }
             if deleted.is_ok() {
-                gone.insert(there.digest);
+                gone.extend(family);
             }
             done.push(deleted);
         }
-        let remaining = match kept {
-            Some(known) => known,
-            None if gone.is_empty() => BTreeSet::new(),
-            None => self.digests(&repository, &stays)?,
-        };
-        for tag in &tags {
-            if sidecar_of(tag).is_some_and(|s| gone.contains(&s) && !remaining.contains(&s)) {
-                self.delete_sidecar(&repository, tag);
-            }
-        }
+        remains::sweep(&repository, &tags, &gone, self.ctx())?;
         Ok(done)
-    }
-
-    fn delete_sidecar(&self, repository: &Repository, tag: &str) {
-        let by_digest = || {
-            let there = repository.head(Wanted::Tag(tag))?;
-            there.map_or(Ok(()), |desc| repository.delete(Wanted::Digest(&desc.digest)))
-        };
-        if let Err(e) = repository.delete(Wanted::Tag(tag)).or_else(|_| by_digest()) {
-            self.ctx().warn(&format!("{}:{tag}: {e}", repository.name()));
-        }
     }
 
     fn digests(&self, repository: &Repository, tags: &[&String]) -> Result<BTreeSet<Digest>> {

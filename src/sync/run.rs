@@ -11,6 +11,7 @@ use crate::copy::{self, Policy, Report};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::progress::{Event, Progress};
+use crate::reference::Reference;
 use crate::sync::emit::Moved;
 use crate::sync::job::SyncJob;
 use crate::sync::kept;
@@ -90,12 +91,7 @@ impl Prepared<'_> {
     }
 }
 
-fn remove(
-    job: &SyncJob,
-    removals: &[crate::reference::Reference],
-    report: &mut SyncReport,
-    opener: &dyn Opener,
-) {
+fn remove(job: &SyncJob, removals: &[Reference], report: &mut SyncReport, opener: &dyn Opener) {
     if removals.is_empty() {
         return;
     }
@@ -121,7 +117,8 @@ fn ends(error: &Error) -> bool {
 #[derive(Default)]
 struct Outcome {
     published: HashMap<Digest, (Digest, u64)>,
-    failed: HashMap<Digest, Error>,
+    /// With the name that the image was not given.
+    failed: HashMap<Digest, Vec<(String, Error)>>,
     totals: Totals,
     /// What ended the whole copy.
     fatal: Option<Error>,
@@ -140,7 +137,8 @@ impl Outcome {
             }
         }
         for failed in &report.failed {
-            outcome.failed.insert(failed.digest, failed.error());
+            let all = outcome.failed.entry(failed.digest).or_default();
+            all.push((failed.title.clone(), failed.error()));
         }
         outcome.totals.stored = report.stored;
         outcome.totals.reused = report.reused;
@@ -158,6 +156,11 @@ impl Outcome {
         if name.unchanged {
             return Some(Entry { status: Status::Unchanged, digest: name.before, ..entry });
         }
+        let failed = self.failed.get(digest).map(Vec::as_slice).unwrap_or_default();
+        let called = name.target.as_ref().map(Reference::familiar);
+        if let Some((_, own)) = failed.iter().find(|(title, _)| Some(title) == called.as_ref()) {
+            return Some(Entry { error: Some(own.clone()), ..entry });
+        }
         Some(match self.published.get(digest) {
             Some((target, bytes)) => {
                 // Of several platforms some were kept before too: it is what it was.
@@ -166,7 +169,8 @@ impl Outcome {
                 Entry { status, digest: Some(*target), bytes: *bytes, ..entry }
             }
             None => {
-                let error = self.failed.get(digest).or(self.fatal.as_ref()).cloned();
+                let first = failed.first().map(|(_, error)| error);
+                let error = first.or(self.fatal.as_ref()).cloned();
                 if error.is_none() && item.root.companion {
                     return None;
                 }

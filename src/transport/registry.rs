@@ -25,6 +25,7 @@ pub mod indexes;
 mod memory;
 pub mod network;
 pub mod recoded;
+pub mod remains;
 pub mod sink;
 
 pub use indexes::Indexes;
@@ -159,7 +160,9 @@ impl RegistrySource {
                 subjects[at].push(root.desc.digest);
             }
         }
-        let all: Vec<usize> = (0..self.repositories.len()).collect();
+        // Where no image was found there is nothing that could have any.
+        let all: Vec<usize> =
+            (0..self.repositories.len()).filter(|at| !subjects[*at].is_empty()).collect();
         let indexes: Vec<Descriptor> = roots
             .iter()
             .filter(|root| root.desc.media_type.role() == Role::Index)

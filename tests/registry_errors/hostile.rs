@@ -119,6 +119,55 @@ fn manifests_are_found_however_they_are_labelled() {
 }
 
 #[test]
+fn a_blob_that_is_said_to_be_there_and_is_not_is_sent_after_all() {
+    // HEAD lies about the layers, as a cache before a registry that was cleaned does.
+    for named in [true, false] {
+        let rig = Rig::new(PLAIN, move |head, reply| {
+            let hex = head.path().rsplit("/sha256:").next().unwrap_or_default();
+            let size = small().blobs.iter().find(|(h, _)| h == hex).map(|(_, bytes)| bytes.len());
+            if let ("HEAD", 404, Some(size)) = (head.method(), reply.status, size)
+                && head.path().contains("/y/blobs/")
+                && size > 3_000
+            {
+                *reply = Reply::status(200).with("Content-Length", size);
+            }
+            if !named && manifest(head) && reply.status == 404 && head.method() == "PUT" {
+                *reply = Reply::error(404, "MANIFEST_BLOB_UNKNOWN", "blob unknown");
+            }
+        });
+        rig.pushes("HEAD lies");
+        assert_eq!(rig.mock.sessions(), 0);
+    }
+}
+
+#[test]
+fn a_refusal_names_the_image_that_was_refused_and_no_other() {
+    let rig = Rig::new(PLAIN, |head, reply| {
+        if head.method() == "PUT" && head.path().ends_with("/manifests/b") {
+            *reply = Reply::error(403, "DENIED", "tag b is immutable");
+        }
+    });
+    let registry = rig.proxy.address();
+    let mut oci = small().clone();
+    let desc = oci.entries[0].clone();
+    oci.entries.clear();
+    for tag in ["a", "b", "c"] {
+        let mut bare = desc.clone();
+        bare.as_object_mut().unwrap().remove("annotations");
+        oci.name(&bare, Some(&format!("docker.io/team/app:{tag}")));
+    }
+    oci.write(&rig.sandbox.path("names"));
+    let ran = rig.run(&["sync", "dir-to-registry", "names", &registry]);
+    assert_ne!(ran.code, 0);
+    let errors: Vec<&str> = ran.stderr.lines().filter(|l| l.contains("immutable")).collect();
+    assert_eq!(errors.len(), 1, "{}", ran.stderr);
+    let name = format!("{registry}/team/app:b");
+    assert_eq!(errors[0].matches(&name).count(), 1, "{}", ran.stderr);
+    assert!(!errors[0].contains("app:a") && !errors[0].contains("app:c"), "{}", ran.stderr);
+    assert_eq!(rig.proxy.seen("PUT */manifests/c").len(), 1, "the names after it are tried");
+}
+
+#[test]
 fn locations_lead_on_in_every_form() {
     type Form = fn(&Head, &str) -> String;
     let rows: [(&str, Form); 4] = [

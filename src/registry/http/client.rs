@@ -13,7 +13,7 @@ use ureq::{Agent, Timeout, http};
 use super::body::{Receiving, Sending};
 use super::socket::{self, Lookup, Tcp};
 use super::url::Url;
-use super::{Body, Method, Response};
+use super::{Body, Method, Response, quota};
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
 use crate::progress::Event;
@@ -31,7 +31,7 @@ const MAX_HEAD: usize = 64 << 10;
 const ANNOUNCED: u64 = 1 << 20;
 
 /// An exchange that failed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Trouble {
     /// What to tell.
     pub(crate) error: Error,
@@ -78,6 +78,8 @@ pub(crate) struct Client {
     rate: Option<Arc<Rate>>,
     agents: Mutex<HashMap<Key, Arc<Line>>>,
     warnings: Mutex<BTreeSet<String>>,
+    /// What was last said of each host's allowance.
+    quotas: Mutex<HashMap<String, String>>,
 }
 
 /// What connections may be shared by: https, authority, insecure, guarded.
@@ -93,8 +95,8 @@ struct Line {
 impl Client {
     pub(crate) fn new(settings: Settings, ctx: &Context) -> Self {
         let rate = settings.limit_rate.map(|limit| Arc::new(Rate::new(limit)));
-        let (agents, warnings) = (Mutex::default(), Mutex::default());
-        Self { settings, ctx: ctx.clone(), rate, agents, warnings }
+        let (agents, warnings, quotas) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { settings, ctx: ctx.clone(), rate, agents, warnings, quotas }
     }
 
     /// Sends a request and waits for the head of its answer.
@@ -120,6 +122,7 @@ impl Client {
                 let status = response.status;
                 self.detail(&format!("{about} {status} {took} ms {bytes} bytes"));
                 self.heed(&response);
+                self.count(call, &response);
                 match encoding(call, &response) {
                     Ok(()) => Ok(response),
                     Err(error) => Err(Trouble { error, passes: true, plain: Plain::No }),
@@ -244,6 +247,17 @@ impl Client {
                 .chain(TlsConnector(tls));
         let lookup = Lookup { cancel: Arc::clone(cancel), guarded };
         Ok(Line { agent: Agent::with_parts(config, connector, lookup), proxy: shown })
+    }
+
+    /// Shows how many pulls a registry still allows, whenever it is another number.
+    fn count(&self, call: &Call<'_, '_>, response: &Response) {
+        let Some(left) = quota::left(response) else { return };
+        let host = call.url.authority();
+        let mut quotas = self.quotas.lock().unwrap_or_else(PoisonError::into_inner);
+        if quotas.get(&host) != Some(&left) {
+            self.detail(&format!("{host}: {left}"));
+            quotas.insert(host, left);
+        }
     }
 
     /// Shows a registry's warnings, each once.

@@ -7,7 +7,8 @@ use std::io::Read;
 
 use serde_json::Value;
 
-use super::Response;
+use super::{Response, quota};
+use crate::digest::Digest;
 use crate::error::{Error, Kind};
 use crate::text;
 
@@ -23,24 +24,30 @@ pub struct Fault {
     pub codes: Vec<String>,
     /// What there is to read, escaped; may be empty.
     pub text: String,
+    /// Digests that it names.
+    pub digests: Vec<Digest>,
     /// Whether it is a web page.
     pub html: bool,
+    /// What is left of an allowance, and when there is more, where it was too much (429).
+    pub quota: Option<String>,
 }
 
 impl Fault {
     /// Reads the body of an answer that is an error.
     pub fn read(response: Response) -> Self {
         let kind = response.header("content-type").unwrap_or_default().to_ascii_lowercase();
+        let quota = (response.status == 429).then(|| quota::refused(&response)).flatten();
         let mut bytes = Vec::new();
         // What was cut off still says something.
         let _ = response.body.take(MAX_BODY).read_to_end(&mut bytes);
-        Self::parse(&bytes, &kind)
+        Self { quota, ..Self::parse(&bytes, &kind) }
     }
 
     pub(crate) fn parse(bytes: &[u8], content_type: &str) -> Self {
         let value = serde_json::from_slice::<Value>(bytes).unwrap_or_default();
         let errors = value.get("errors").and_then(Value::as_array);
-        let mut fault = Self { html: is_html(bytes, content_type), ..Self::default() };
+        let html = is_html(bytes, content_type);
+        let mut fault = Self { html, digests: digests(bytes), ..Self::default() };
         let mut texts = Vec::new();
         for error in errors.into_iter().flatten().take(3) {
             let field = |name| error.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -88,7 +95,12 @@ impl Fault {
             "" => String::new(),
             text => format!(": {text}"),
         };
-        Error::new(self.kind(status), format!("{doing}: {}{said}", status_text(status)))
+        let error =
+            Error::new(self.kind(status), format!("{doing}: {}{said}", status_text(status)));
+        match &self.quota {
+            Some(quota) => error.note(quota),
+            None => error,
+        }
     }
 
     fn kind(&self, status: u16) -> Kind {
@@ -102,6 +114,13 @@ impl Fault {
             _ => Kind::Malformed,
         }
     }
+}
+
+/// Every digest in a text, wherever registries put them.
+fn digests(bytes: &[u8]) -> Vec<Digest> {
+    let text = String::from_utf8_lossy(bytes);
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != ':');
+    words.filter_map(|word| word.parse().ok()).collect()
 }
 
 /// A status as people know it.
@@ -182,6 +201,13 @@ mod tests {
             let fault = Fault::parse(body.as_bytes(), kind);
             assert_eq!(fault.error("GET x", status).what(), want);
         }
+        let digest = Digest::of(b"a layer");
+        for body in [
+            format!(r#"{{"errors":[{{"code":"B","detail":{{"digest":"{digest}"}}}}]}}"#),
+            format!("blob unknown to registry: {digest}."),
+        ] {
+            assert_eq!(Fault::parse(body.as_bytes(), "").digests, [digest], "{body}");
+        }
         let long = Fault::parse("y".repeat(500).as_bytes(), "");
         assert_eq!(long.text.chars().count(), SHOWN + 1);
     }
@@ -207,7 +233,7 @@ mod tests {
         let code = |code: &str, text: &str| Fault {
             codes: vec![code.into()],
             text: text.into(),
-            html: false,
+            ..Fault::default()
         };
         assert!(code("UNKNOWN", "UNKNOWN: Not Found").is_missing());
         assert!(code("NAME_UNKNOWN", "").is_missing());

@@ -4,8 +4,8 @@
 //! refusal by another origin is not answered with credentials.
 
 use std::io::Cursor;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::client::{Call, Client, Plain, Trouble};
@@ -28,6 +28,8 @@ const MAX_REDIRECTS: usize = 10;
 const LASTING: Duration = Duration::from_secs(60);
 /// Tries at a host that never answered in this run, and at any mirror.
 const FEW: u32 = 3;
+/// The same where nobody listens: whoever starts a registry anew does so within a second or two.
+const REFUSED: u32 = 2;
 
 /// Which scheme a host speaks.
 const UNDECIDED: u8 = 0;
@@ -49,10 +51,16 @@ pub struct Host {
     endpoint: Endpoint,
     may_http: bool,
     scheme: AtomicU8,
+    probed: Mutex<Probed>,
+    probes: AtomicU64,
     answered: AtomicBool,
     auth: Auth,
     permits: Permits,
 }
+
+/// How the last attempt to find out the scheme failed.
+#[derive(Default)]
+struct Probed(Option<Trouble>);
 
 impl Host {
     pub(crate) fn new(
@@ -75,7 +83,8 @@ impl Host {
         let permits = Permits::new(settings.jobs);
         let (scheme, answered) = (AtomicU8::new(decided), AtomicBool::new(false));
         let auth = Auth::new(keychain, fixed);
-        Self { client, endpoint, may_http, scheme, answered, auth, permits }
+        let (probed, probes) = (Mutex::default(), AtomicU64::new(0));
+        Self { client, endpoint, may_http, scheme, probed, probes, answered, auth, permits }
     }
 
     /// `host` or `host:port`.
@@ -138,7 +147,7 @@ impl Host {
                         // What a proxy does to one answer it may do to all.
                         backoff.at_most(1);
                     } else if !self.answered.load(Ordering::Relaxed) {
-                        backoff.at_most(FEW);
+                        backoff.at_most(if refused(&trouble) { REFUSED } else { FEW });
                     }
                     if !backoff.goes_on() {
                         return Err(said(trouble.error, backoff.tried()));
@@ -156,12 +165,36 @@ impl Host {
         self.scheme.load(Ordering::Relaxed) == HTTP
     }
 
-    /// One try: in https where the scheme is not known yet, then in http.
+    /// One try. Where the scheme is not known yet, one thread finds it out and the others wait for it.
     fn once(&self, request: &Request<'_>, redirects: Redirects) -> Result<Response, Trouble> {
-        let scheme = self.scheme.load(Ordering::Relaxed);
-        if scheme != UNDECIDED {
+        let known = || Some(self.scheme.load(Ordering::Relaxed)).filter(|s| *s != UNDECIDED);
+        if let Some(scheme) = known() {
             return self.authorized(request, redirects, scheme == HTTPS);
         }
+        // A body may come from a request to this very host, which would wait for this one.
+        if matches!(request.body, Body::Stream { .. }) {
+            return self.probe(request, redirects);
+        }
+        let before = self.probes.load(Ordering::SeqCst);
+        let mut probed = self.probed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(scheme) = known() {
+            drop(probed);
+            return self.authorized(request, redirects, scheme == HTTPS);
+        }
+        // What failed for another while this one waited fails for both.
+        if self.probes.load(Ordering::SeqCst) != before
+            && let Some(trouble) = &probed.0
+        {
+            return Err(trouble.clone());
+        }
+        let result = self.probe(request, redirects);
+        probed.0 = result.as_ref().err().cloned();
+        self.probes.fetch_add(1, Ordering::SeqCst);
+        result
+    }
+
+    /// One try in https, then in http.
+    fn probe(&self, request: &Request<'_>, redirects: Redirects) -> Result<Response, Trouble> {
         match self.authorized(request, redirects, true) {
             Ok(response) => {
                 self.scheme.store(HTTPS, Ordering::Relaxed);
@@ -186,8 +219,7 @@ impl Host {
     /// trusted does not.
     fn may_be_plain(&self, trouble: &Trouble) -> bool {
         let (_, port) = address::split(&self.endpoint.host);
-        let refused = trouble.error.what().starts_with("connection refused") && port.is_none();
-        trouble.plain != Plain::No || refused
+        trouble.plain != Plain::No || (refused(trouble) && port.is_none())
     }
 
     /// One try with its authorization, and once more after a refusal.
@@ -424,6 +456,11 @@ fn kept(mut response: Response) -> Response {
     );
     response.body = Box::new(Cursor::new(bytes));
     response
+}
+
+/// Whether nobody listens there.
+fn refused(trouble: &Trouble) -> bool {
+    trouble.error.what().starts_with("connection refused")
 }
 
 /// Says how often a request was tried, when more than once.

@@ -404,6 +404,60 @@ fn nothing_is_tried_again_when_it_must_not_be() {
 }
 
 #[test]
+fn one_thread_finds_the_scheme_out_and_the_others_wait() {
+    let server = Server::start(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        manifest_reply()
+    });
+    let repository = repository(&server);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| repository.manifest(TAG).unwrap().unwrap());
+        }
+    });
+    assert_eq!(server.lines(), [GET; 4]);
+    // One that tried TLS, and at the most one for each thread.
+    assert!(server.connections() <= 5, "{} connections", server.connections());
+}
+
+#[test]
+fn what_is_left_of_an_allowance_is_shown_when_it_changes_and_when_it_is_used_up() {
+    let limit = |reply: Reply, left: &str| {
+        let reply = reply.with("ratelimit-limit", "100;w=21600");
+        reply.with("ratelimit-remaining", left).with("docker-ratelimit-source", "192.0.2.7")
+    };
+    let server = Server::start(move |_| limit(manifest_reply(), "76;w=21600"));
+    let (ctx, heard) = context();
+    let repository = repository_with(&server, settings(), &ctx);
+    repository.manifest(TAG).unwrap();
+    repository.manifest(TAG).unwrap();
+    let said = "76 of 100 pulls in 6 h left, counted for 192.0.2.7";
+    assert_eq!(heard.text().matches(said).count(), 1, "{}", heard.text());
+
+    let body = r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"slow down"}]}"#;
+    let server = Server::start(move |_| {
+        limit(Reply::new(429, body).with("retry-after", "120"), "0;w=21600")
+    });
+    let repository =
+        repository_with(&server, Settings { retries: 0, ..settings() }, &Context::default());
+    let err = repository.manifest(TAG).unwrap_err();
+    assert_eq!(err.kind(), Kind::Unreachable);
+    for word in ["429 Too Many Requests", "slow down", "0 of 100 pulls", "more in 2 min"] {
+        assert!(err.what().contains(word), "{err}");
+    }
+}
+
+#[test]
+fn where_nobody_listens_is_heard_soon() {
+    let gone = Server::start(|_| Reply::new(200, "")).host();
+    std::thread::sleep(Duration::from_millis(50));
+    let registries = Registries::new(settings(), &Context::default()).unwrap();
+    let name = format!("{gone}/a/b").parse().unwrap();
+    let err = registries.repository(&name).unwrap().manifest(TAG).unwrap_err();
+    assert!(err.what().ends_with("gave up after 3 tries"), "{err}");
+}
+
+#[test]
 fn a_host_that_is_not_there_is_named() {
     let gone = Server::start(|_| Reply::new(200, "")).host();
     std::thread::sleep(Duration::from_millis(50));

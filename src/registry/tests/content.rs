@@ -165,7 +165,9 @@ fn a_pushed_manifest_is_known_to_be_there() {
         (vec![Reply::new(403, "")], 1, Some(Kind::Denied)),
     ] {
         let server = Server::start(in_turn(replies.clone()));
-        let result = repository(&server).put_manifest(TAG, OCI, MANIFEST.as_bytes(), &digest);
+        let result =
+            repository(&server)
+                .put_manifest(TAG, OCI, MANIFEST.as_bytes(), &digest, &|_| Ok(false));
         assert_eq!(result.as_ref().err().map(crate::Error::kind), kind, "{replies:?} {result:?}");
         let asked = server.asked();
         assert_eq!(asked.len(), lines, "{replies:?}");
@@ -282,7 +284,8 @@ fn referrers_are_kept_track_of_where_the_registry_does_not() {
                     let text = signature(n);
                     let digest = Digest::of(text.as_bytes());
                     let wanted = Wanted::Digest(&digest);
-                    repository.put_manifest(wanted, OCI, text.as_bytes(), &digest).unwrap();
+                    let bytes = text.as_bytes();
+                    repository.put_manifest(wanted, OCI, bytes, &digest, &|_| Ok(false)).unwrap();
                 });
             }
         });

@@ -13,7 +13,7 @@ use crate::registry::upload::{Target, answer};
 
 /// A session at the registry.
 #[derive(Debug)]
-pub(super) struct Session {
+pub struct Session {
     /// Where it is now; each answer may move it.
     pub(super) location: String,
     /// Bytes that the registry has for sure.
@@ -63,7 +63,8 @@ impl Session {
 }
 
 /// What came of an attempt to mount.
-pub(super) enum Begun {
+#[derive(Debug)]
+pub enum Begun {
     /// The blob is there.
     Mounted,
     /// The registry would rather have it uploaded.
@@ -100,11 +101,12 @@ pub(super) fn post(target: &Target<'_>, digest: &Digest) -> Result<Session> {
 }
 
 /// Asks for a blob of the repository `from`. Whatever goes wrong, uploading may still work: registries
-/// refuse mounts with any status (Harbor 401, Quay 4xx), so only an interruption is an error.
+/// refuse mounts with any status (Harbor 401, Quay 4xx), so only an interruption is an error. A session
+/// that is opened instead is for [`upload`](super::upload), or to be cancelled.
 ///
 /// # Errors
 /// `Interrupted`.
-pub(super) fn mount(target: &Target<'_>, digest: &Digest, from: &str) -> Result<Begun> {
+pub fn mount(target: &Target<'_>, digest: &Digest, from: &str) -> Result<Begun> {
     let [own] = target.scopes();
     let (name, hex) = (digest.algorithm().name(), digest.hex());
     let query = format!("mount={name}%3A{hex}&from={}", from.replace('/', "%2F"));

@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::*;
+use crate::digest::Digest;
 use crate::registry::settings::TransferStyle;
 
 mod cuts;
@@ -229,8 +230,11 @@ fn a_blob_of_another_repository_is_mounted_or_else_uploaded() {
     let habits = Habits { mounts: Some("base/os"), ..Habits::default() };
     let fake = Fake::new(habits.clone(), &[]);
     let to = target(&fake, &settings, &ctx);
-    assert!(mount(&to, &desc.digest, "base/os").unwrap());
-    assert!(!mount(&to, &desc.digest, "other").unwrap());
+    assert!(matches!(mount(&to, &desc.digest, "base/os").unwrap(), Begun::Mounted));
+    let Begun::Session(session) = mount(&to, &desc.digest, "other").unwrap() else {
+        panic!("no session")
+    };
+    forgo(&to, &session);
     assert!(fake.inner.lock().unwrap().sessions.is_empty());
     for (from, faults, want) in [
         ("base/os", vec![], vec!["POST 0 -"]),
@@ -249,7 +253,14 @@ fn a_blob_of_another_repository_is_mounted_or_else_uploaded() {
     ] {
         let fake = Fake::new(habits.clone(), &faults);
         let to = target(&fake, &settings, &ctx);
-        upload(&to, &desc, Some(from), &|| Ok(Box::new(&blob[..]))).unwrap();
+        let begun = match mount(&to, &desc.digest, from).unwrap() {
+            Begun::Mounted => None,
+            Begun::Session(session) => Some(Some(session)),
+            Begun::Refused => Some(None),
+        };
+        if let Some(begun) = begun {
+            upload(&to, &desc, begun, &|| Ok(Box::new(&blob[..]))).unwrap();
+        }
         assert_eq!(fake.log(), want, "{from}");
     }
 }

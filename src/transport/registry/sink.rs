@@ -3,7 +3,7 @@
 //! It knows no request: the protocol is in `registry`. A blob that several repositories need is
 //! uploaded once and mounted in the others. No tag moves before everything beneath it is there.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,10 +18,12 @@ use crate::io::scratch::Scratch;
 use crate::layer::Compression;
 use crate::manifest::{self, Document};
 use crate::media_type::Role;
+use crate::progress::Event;
 use crate::reference::Reference;
+use crate::registry::upload::{Begun, Session};
 use crate::registry::{Registries, Repository, Wanted};
 use crate::transport::registry::recoded::Recoded;
-use crate::transport::{Accepts, Arrival, Blob, Need, Refused, Root, Sealed, Sink};
+use crate::transport::{Accepts, Arrival, Blob, Need, Refused, Reopen, Root, Sealed, Sink};
 
 /// Any number of repositories, opened for writing.
 pub struct RegistrySink {
@@ -36,12 +38,17 @@ pub struct RegistrySink {
     lacking: Mutex<BTreeSet<(Digest, String)>>,
     /// Blobs that are known not to be in a repository, and not to be had there without their bytes.
     absent: Mutex<BTreeSet<(Digest, String)>>,
+    /// Upload sessions that registries opened instead of mounting.
+    begun: Mutex<BTreeMap<(Digest, String), Session>>,
     /// What names led to before anything was sent.
     heads: Mutex<HashMap<Reference, Option<Descriptor>>>,
     /// Blobs that one of several repositories did not take.
     trouble: Mutex<HashMap<(Digest, String), Error>>,
     documents: Mutex<HashMap<Digest, Written>>,
     published: Mutex<Vec<Sealed>>,
+    refused: Mutex<Vec<Refused>>,
+    /// Blobs whose bytes were sent to a repository in this run.
+    uploaded: Mutex<BTreeSet<(Digest, String)>>,
     recoded: Recoded,
     sent: Arc<AtomicU64>,
     ctx: Context,
@@ -75,10 +82,13 @@ impl RegistrySink {
             present: Mutex::default(),
             lacking: Mutex::default(),
             absent: Mutex::default(),
+            begun: Mutex::default(),
             heads: Mutex::default(),
             trouble: Mutex::default(),
             documents: Mutex::default(),
             published: Mutex::default(),
+            refused: Mutex::default(),
+            uploaded: Mutex::default(),
             recoded: Recoded::open(memory),
             sent: Arc::default(),
             ctx: ctx.clone(),
@@ -122,12 +132,32 @@ impl RegistrySink {
     fn mount(&self, digest: &Digest, to: &Repository, from: &[String]) -> Result<bool> {
         let prefix = format!("{}/", to.domain());
         for path in from.iter().filter_map(|f| f.strip_prefix(&prefix)) {
-            if path != to.path() && to.mount(digest, path)? {
-                self.mark(digest, &to.name());
-                return Ok(true);
+            if path == to.path() {
+                continue;
+            }
+            match to.mount(digest, path)? {
+                Begun::Mounted => {
+                    self.mark(digest, &to.name());
+                    self.forgo(digest, to);
+                    return Ok(true);
+                }
+                Begun::Session(session) => {
+                    // The blob is uploaded in it, unless another repository has it after all.
+                    self.forgo(digest, to);
+                    lock(&self.begun).insert((*digest, to.name()), session);
+                }
+                Begun::Refused => {}
             }
         }
         Ok(false)
+    }
+
+    /// Ends the session that was opened for a blob, if there is one.
+    fn forgo(&self, digest: &Digest, to: &Repository) {
+        let session = lock(&self.begun).remove(&(*digest, to.name()));
+        if let Some(session) = session {
+            to.forgo(&session);
+        }
     }
 
     /// Whether a repository has the blob, asked once.
@@ -190,46 +220,101 @@ impl RegistrySink {
         if self.mount(&desc.digest, &to, &next_door)? {
             return Ok(());
         }
-        let sent = to.upload(desc, &|| Ok(Box::new(blob.open()?))).map_err(|e| {
+        let begun = lock(&self.begun).remove(&(desc.digest, to.name()));
+        let sent = to.upload(desc, begun, &|| Ok(Box::new(blob.open()?))).map_err(|e| {
             // A blob that is missing says so through its reader; what else is missing is the repository.
             if e.place().is_none() { e.of_target() } else { e }
         })?;
         self.sent.fetch_add(sent, Ordering::Relaxed);
         self.mark(&desc.digest, name);
+        lock(&self.uploaded).insert((desc.digest, name.to_owned()));
         Ok(())
     }
 
-    /// Gives one image its manifests and then its names.
-    fn name(&self, sealed: &Sealed) -> Result<()> {
-        let document = |digest: &Digest| lock(&self.documents).get(digest).cloned();
-        let target = sealed.root.desc.digest;
+    /// Sends blobs of a manifest that the repository said to have, or to have mounted, and does not;
+    /// those it names, or all when it names none. Whether there were any.
+    fn resend(
+        &self,
+        manifest: &(Descriptor, Vec<u8>),
+        named: &[Digest],
+        to: &Repository,
+        open: &Reopen<'_>,
+    ) -> Result<bool> {
+        let document = Document::parse(&manifest.1, &manifest.0.media_type)?;
+        let mut any = false;
+        for desc in document.children().into_iter().filter(|desc| !is_document(desc)) {
+            let wanted = named.is_empty() || named.contains(&desc.digest);
+            let key = (desc.digest, to.name());
+            if !wanted || lock(&self.uploaded).contains(&key) {
+                continue;
+            }
+            let Some(blob) = open(desc) else { continue };
+            let text = format!("{} lacks {} after all; sending it", to.name(), desc.digest);
+            self.ctx.progress.event(Event::Detail(&text));
+            let sent = to.upload(desc, None, &|| Ok(Box::new(blob.open()?)))?;
+            self.sent.fetch_add(sent, Ordering::Relaxed);
+            lock(&self.uploaded).insert(key);
+            any = true;
+        }
+        Ok(any)
+    }
+
+    /// Gives one image its manifests and then its names; those it could not be given, with the reasons.
+    fn name(&self, sealed: &Sealed, open: &Reopen<'_>) -> Result<Vec<Refused>> {
+        let mut refused = Vec::new();
         for name in &sealed.root.names {
-            let to = self.repository(name)?;
-            for blob in &sealed.blobs {
-                let key = (blob.digest, name.repository());
-                if let Some(error) = lock(&self.trouble).get(&key) {
-                    return Err(error.clone());
-                }
-                if blob.digest == target {
-                    continue;
-                }
-                if let Some(child) = document(&blob.digest) {
-                    let (desc, bytes) = child.as_ref();
-                    let wanted = Wanted::Digest(&desc.digest);
-                    to.put_manifest(wanted, desc.media_type.as_str(), bytes, &desc.digest)?;
+            match self.name_as(sealed, name, open) {
+                Ok(()) => {}
+                Err(e) if e.kind() == Kind::Interrupted => return Err(e),
+                Err(error) => {
+                    let root = Root { names: vec![name.clone()], ..sealed.root.clone() };
+                    refused.push(Refused { root, error });
                 }
             }
-            let root = document(&target)
-                .ok_or_else(|| Error::missing(format!("{target} was never written")))?;
-            let (desc, bytes) = root.as_ref();
-            let wanted = match name.tag() {
-                Some(tag) => Wanted::Tag(tag),
-                None => Wanted::Digest(&target),
-            };
-            to.put_manifest(wanted, desc.media_type.as_str(), bytes, &target)
-                .map_err(|e| e.input_or(name.familiar()))?;
         }
-        Ok(())
+        Ok(refused)
+    }
+
+    fn name_as(&self, sealed: &Sealed, name: &Reference, open: &Reopen<'_>) -> Result<()> {
+        let document = |digest: &Digest| lock(&self.documents).get(digest).cloned();
+        let target = sealed.root.desc.digest;
+        let to = self.repository(name)?;
+        let put = |wanted: Wanted<'_>, written: &(Descriptor, Vec<u8>)| {
+            let (desc, bytes) = written;
+            let lacking = |named: &[Digest]| self.resend(written, named, &to, open);
+            to.put_manifest(wanted, desc.media_type.as_str(), bytes, &desc.digest, &lacking)
+                .map_err(|e| e.input(name.familiar()))
+        };
+        for blob in &sealed.blobs {
+            let key = (blob.digest, name.repository());
+            if let Some(error) = lock(&self.trouble).get(&key) {
+                return Err(error.clone().input(name.familiar()));
+            }
+            if blob.digest == target {
+                continue;
+            }
+            if let Some(child) = document(&blob.digest) {
+                put(Wanted::Digest(&child.0.digest), &child)?;
+            }
+        }
+        let root = document(&target)
+            .ok_or_else(|| Error::missing(format!("{target} was never written")))?;
+        let wanted = match name.tag() {
+            Some(tag) => Wanted::Tag(tag),
+            None => Wanted::Digest(&target),
+        };
+        put(wanted, &root)
+    }
+}
+
+impl Drop for RegistrySink {
+    /// Ends the sessions that nothing was sent to.
+    fn drop(&mut self) {
+        for ((_, name), session) in std::mem::take(&mut *lock(&self.begun)) {
+            if let Ok(to) = self.known(&name) {
+                to.forgo(&session);
+            }
+        }
     }
 }
 
@@ -398,24 +483,25 @@ impl Sink for RegistrySink {
         Ok(())
     }
 
-    fn finish(self: Box<Self>) -> Result<Vec<Refused>> {
+    fn settle(&self, open: &Reopen<'_>) -> Result<()> {
         let published = std::mem::take(&mut *lock(&self.published));
         self.recoded.save();
-        let mut refused = Vec::new();
         // What refers to an image is named after it.
         let (companions, images): (Vec<_>, Vec<_>) =
             published.into_iter().partition(|s| s.root.companion);
         for sealed in [images, companions] {
-            let named = lanes::each(&sealed, self.ctx.jobs, |one| self.name(one));
-            for (one, result) in sealed.into_iter().zip(named) {
-                match result {
-                    Ok(()) => {}
-                    Err(e) if e.kind() == Kind::Interrupted => return Err(e),
-                    Err(error) => refused.push(Refused { root: one.root, error }),
-                }
+            let named = lanes::each(&sealed, self.ctx.jobs, |one| self.name(one, open));
+            for refused in named {
+                lock(&self.refused).extend(refused?);
             }
         }
-        Ok(refused)
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<Vec<Refused>> {
+        // Nothing is left to do where it was settled.
+        self.settle(&|_| None)?;
+        Ok(std::mem::take(&mut *lock(&self.refused)))
     }
 }
 
