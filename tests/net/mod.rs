@@ -13,6 +13,7 @@ pub mod raw;
 pub mod registry;
 pub mod rules;
 pub mod run;
+pub mod serve;
 pub mod server;
 pub mod tunnel;
 pub mod wire;

@@ -14,6 +14,9 @@ use super::{free_port, have, skip};
 
 const BINARY: &str = "/usr/bin/docker-registry";
 
+/// Layers at foreign URLs are taken; without it 2.8.2 fails on them.
+const FOREIGN: &str = "validation: {manifests: {urls: {allow: [\"^https?://\"]}}}\n";
+
 /// The one user of every registry here.
 pub const USER: &str = "alice";
 /// Her password.
@@ -40,6 +43,22 @@ impl Registry {
     /// Plain http, no passwords; `None` when it is not installed.
     pub fn plain() -> Option<Self> {
         Self::start(None, |_| String::new())
+    }
+
+    /// Plain http, with nothing configured that need not be.
+    pub fn bare() -> Option<Self> {
+        Self::launch(None, "", false, |_| String::new())
+    }
+
+    /// Plain http over the storage of another; nothing can be written.
+    pub fn read_only_over(other: &Self) -> Option<Self> {
+        Self::launch(Some(other.root.clone()), FOREIGN, true, |_| String::new())
+    }
+
+    /// What it calls itself; empty when it is not installed.
+    pub fn version() -> String {
+        let done = Command::new(BINARY).arg("--version").output();
+        done.map_or(String::new(), |done| String::from_utf8_lossy(&done.stdout).into_owned())
     }
 
     /// Plain http over the storage of another.
@@ -83,6 +102,15 @@ impl Registry {
     }
 
     fn start(root: Option<PathBuf>, more: impl Fn(&Path) -> String) -> Option<Self> {
+        Self::launch(root, FOREIGN, false, more)
+    }
+
+    fn launch(
+        root: Option<PathBuf>,
+        validation: &str,
+        read_only: bool,
+        more: impl Fn(&Path) -> String,
+    ) -> Option<Self> {
         if !Self::installed() {
             return None;
         }
@@ -94,8 +122,8 @@ impl Registry {
             let port = free_port();
             let config = format!(
                 "version: 0.1\nlog: {{level: warn}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n  \
-                 delete: {{enabled: true}}\n  maintenance: {{uploadpurging: {{enabled: false}}}}\n\
-                 validation: {{manifests: {{urls: {{allow: [\"^https?://\"]}}}}}}\n\
+                 delete: {{enabled: true}}\n  maintenance: {{uploadpurging: {{enabled: false}}, \
+                 readonly: {{enabled: {read_only}}}}}\n{validation}\
                  http:\n  addr: 127.0.0.1:{port}\n  secret: fixed\n{more}",
                 root.display(),
             );
