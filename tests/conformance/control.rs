@@ -17,7 +17,7 @@ pub const DEFECTS: &[&str] = &[
     "referrers: a deleted referrer (sha256)",
     "referrers: 60 referrers of one subject",
     "referrers: of a bad digest",
-    // sha512 ends at the push: a blob is answered with, and kept under, its sha256; a mount of it leads to 404.
+    // sha512 ends at the push: a blob is answered with, and kept under, its sha256; a mount leads to 404.
     "blobs: GET (sha512)",
     "blobs: HEAD (sha512)",
     "mounts: from another repository (sha512)",
@@ -83,7 +83,8 @@ pub const DEFECTS: &[&str] = &[
     // Two PATCHes at once are both taken, or the second finds no upload (404).
     "offsets: two PATCHes at once (sha256)",
     "offsets: two PATCHes at once (sha512)",
-    // A range beyond the end, backwards or malformed drops the connection after the head; of nothing it is 206.
+    // A range beyond the end, backwards or malformed drops the connection after the head; of an empty
+    // blob it is 206.
     "ranges: 5000-10000 is 416 (sha256)",
     "ranges: 5000-10000 is 416 (sha512)",
     "ranges: 500-0 is 416 (sha256)",

@@ -119,7 +119,7 @@ fn misplaced(case: &Case) -> Result<Vec<Answer>, Miss> {
         ("PUT", case.at(&format!("blobs/{digest}"))),
         ("POST", case.at("manifests/latest")),
         ("PATCH", case.at("manifests/latest")),
-        ("PUT", case.at("blobs/uploads/")),
+        ("PATCH", case.at(&format!("blobs/{digest}"))),
     ];
     all.iter().map(|(method, path)| case.call(method, path).send()?.is(405)).collect()
 }
