@@ -10,16 +10,22 @@ use imgpack::descriptor::Descriptor;
 use imgpack::io::dir::Dir;
 use imgpack::io::scratch::Scratch;
 use imgpack::layout::Reading;
+use imgpack::reference::Reference;
+use imgpack::registry::settings::Settings;
 use imgpack::transport::discard::Discard;
+use imgpack::transport::registry::{Network, RegistrySource};
 use imgpack::transport::table::{Env, Place};
 use imgpack::transport::{Blob, Root, Sink, Source};
 use imgpack::{Context, Result};
 use serde_json::json;
 
 use crate::common::image::{Image, Oci, layer};
+use crate::net::mock::Mock;
+use crate::net::profiles::PLAIN;
 
 /// Kinds of place that can be written and read.
-pub const KINDS: [&str; 6] = ["archive", "docker-archive", "oci-archive", "oci", "dir", "store"];
+pub const KINDS: [&str; 7] =
+    ["archive", "docker-archive", "oci-archive", "oci", "dir", "store", "registry"];
 
 /// Whether a kind holds one image only.
 pub fn single(kind: &str) -> bool {
@@ -31,17 +37,48 @@ pub fn file(kind: &str) -> bool {
     kind.ends_with("archive")
 }
 
-/// A place of a kind below a directory.
+/// Whether a kind is spoken to over a network: what lies there cannot be reached otherwise, and what was
+/// sent stays until the other side collects what has no name.
+pub fn remote(kind: &str) -> bool {
+    kind == "registry"
+}
+
+/// A place of a kind below a directory, or a registry of its own.
 pub struct Spot {
     kind: &'static str,
     dir: PathBuf,
+    registry: Option<Mock>,
 }
 
 impl Spot {
     /// The place of this kind below `dir`, which is made.
     pub fn new(kind: &'static str, dir: &Path) -> Self {
         std::fs::create_dir_all(dir).expect("a directory");
-        Self { kind, dir: dir.to_path_buf() }
+        let registry = remote(kind).then(|| Mock::start(PLAIN));
+        Self { kind, dir: dir.to_path_buf(), registry }
+    }
+
+    /// The registry that it is.
+    pub fn registry(&self) -> Option<&Mock> {
+        self.registry.as_ref()
+    }
+
+    /// Roots under names that it can keep: those of a registry begin with its address, and none is absent.
+    pub fn named(&self, roots: &[Root]) -> Vec<Root> {
+        let mut roots = roots.to_vec();
+        if let Some(registry) = &self.registry {
+            let here = |path: &str| format!("{}/{path}", registry.address()).parse();
+            for root in &mut roots {
+                for name in &mut root.names {
+                    let tag = name.tag().unwrap_or("latest");
+                    *name = here(&format!("{}:{tag}", name.path())).expect("a name");
+                }
+                if root.names.is_empty() {
+                    root.names.push(here("fx/unnamed:1").expect("a name"));
+                }
+            }
+        }
+        roots
     }
 
     /// The file or directory it is.
@@ -54,6 +91,8 @@ impl Spot {
         let text = match self.kind {
             "archive" => path.display().to_string(),
             "store" => "store:".into(),
+            // Which repositories are meant is in the names of what is copied.
+            "registry" => "docker://any".into(),
             kind => format!("{kind}:{}", path.display()),
         };
         Place::parse(&text).expect("a place")
@@ -64,7 +103,7 @@ impl Spot {
             store: self.path(),
             temporary: self.dir.clone(),
             engines: imgpack::transport::daemon::Engines::default(),
-            network: imgpack::transport::registry::Network::default(),
+            network: network(),
             reading: Reading::default(),
             force: true,
             ctx: ctx.clone(),
@@ -73,6 +112,14 @@ impl Spot {
 
     /// Opened for reading.
     pub fn source(&self, ctx: &Context) -> Result<Box<dyn Source>> {
+        if let Some(registry) = &self.registry {
+            let at = |name| format!("{}/{name}", registry.address()).parse().expect("a name");
+            let names: Vec<Reference> = registry.names().into_iter().map(at).collect();
+            let registries = network().source(ctx)?;
+            let (source, unresolved) = RegistrySource::open(&registries, &names, true, ctx)?;
+            assert!(unresolved.is_empty(), "{unresolved:?}");
+            return Ok(Box::new(source));
+        }
         let scratch = || Ok(Arc::new(Scratch::create(Dir::open(&self.dir)?)?));
         self.place().source(&self.env(ctx), &scratch)
     }
@@ -82,9 +129,9 @@ impl Spot {
         self.place().sink(&self.env(ctx), None).expect("a sink")
     }
 
-    /// Everything below its directory: name and bytes.
+    /// Everything below its directory, and in its registry: name and bytes.
     pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
-        let mut all = BTreeMap::new();
+        let mut all = self.registry.as_ref().map(Mock::files).unwrap_or_default();
         for entry in walkdir::WalkDir::new(&self.dir) {
             let entry = entry.expect("an entry");
             if entry.file_type().is_file() {
@@ -94,6 +141,11 @@ impl Spot {
         }
         all
     }
+}
+
+/// Registries that speak plain http.
+fn network() -> Network {
+    Network::new(Settings { plain_http: true, ..Settings::default() }, None)
 }
 
 /// A context for tests: nothing is flushed.
@@ -106,7 +158,7 @@ pub fn transfer(from: &Spot, to: &Spot, policy: &Policy, ctx: &Context) -> Resul
     let source = from.source(ctx)?;
     let roots = source.roots();
     let roots = if single(to.kind) { &roots[..1] } else { roots };
-    copy(source.as_ref(), to.sink(ctx), roots, policy, ctx)
+    copy(source.as_ref(), to.sink(ctx), &to.named(roots), policy, ctx)
 }
 
 /// Reads every blob of a root, verified.

@@ -6,6 +6,7 @@
 //! distribution-spec 1.1.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -146,6 +147,43 @@ impl Mock {
     pub fn tags(&self, name: &str) -> Vec<String> {
         let repositories = self.state.repositories();
         repositories.get(name).map(|r| r.tags.keys().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Every name, `repository:tag`, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let repositories = self.state.repositories();
+        let tags = |(name, r): (&String, &Repository)| -> Vec<String> {
+            r.tags.keys().map(|tag| format!("{name}:{tag}")).collect()
+        };
+        repositories.iter().flat_map(tags).collect()
+    }
+
+    /// Everything it keeps, as files would be called: `repository/blobs/digest` and so on.
+    pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut all = BTreeMap::new();
+        for (name, repository) in self.state.repositories().iter() {
+            let mut add = |part: &str, key: &str, bytes: &[u8]| {
+                all.insert(PathBuf::from(format!("{name}/{part}/{key}")), bytes.to_vec());
+            };
+            repository.blobs.iter().for_each(|(digest, bytes)| add("blobs", digest, bytes));
+            repository.manifests.iter().for_each(|(digest, (_, b))| add("manifests", digest, b));
+            repository.tags.iter().for_each(|(tag, digest)| add("tags", tag, digest.as_bytes()));
+        }
+        all
+    }
+
+    /// Changes one byte of a blob wherever it is; whether it is anywhere.
+    pub fn damage(&self, digest: &str) -> bool {
+        let mut found = false;
+        for repository in self.state.repositories().values_mut() {
+            if let Some(bytes) = repository.blobs.get_mut(digest) {
+                let bytes = Arc::make_mut(bytes);
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+                found = true;
+            }
+        }
+        found
     }
 
     /// How many upload sessions are open.
