@@ -10,6 +10,13 @@ mod net;
 use std::time::{Duration, Instant};
 
 use common::{Ran, Sandbox};
+use imgpack::Context;
+use imgpack::copy::{Policy, copy};
+use imgpack::registry::Registries;
+use imgpack::registry::settings::Settings;
+use imgpack::transport::Source;
+use imgpack::transport::layout::{LayoutSink, Rules};
+use imgpack::transport::registry::RegistrySource;
 use net::image::{self, TAG, big, digest, weight};
 use net::issuer::{Issuer, Modes};
 use net::mock::Mock;
@@ -219,6 +226,27 @@ fn p12_reset_on_the_first_request() {
 fn p13_reset_twice_on_the_manifest() {
     let Some(row) = pull(vec![Rule::times(2, MANIFEST, Fault::Reset)]) else { return };
     row.struck(2);
+}
+
+/// Through the library, where the limit can be shorter than the minute that it is.
+#[test]
+fn p14_stands_still_in_the_middle_twice() {
+    let registry = Mock::start(PLAIN);
+    raw::push(&registry.address(), "x", big());
+    let proxy =
+        Proxy::start(&registry.address(), vec![Rule::times(2, BLOB, Fault::StallDown(FIFTY))]);
+    let (dir, ctx) = (tempfile::tempdir().unwrap(), Context::default());
+    let idle_timeout = Duration::from_millis(700);
+    let settings = Settings { plain_http: true, idle_timeout, ..Settings::default() };
+    let registries = Registries::new(settings, &ctx).unwrap();
+    let name = format!("{}/x:{TAG}", proxy.address()).parse().unwrap();
+    let (source, _) = RegistrySource::open(&registries, &[name], false, &ctx).unwrap();
+    let out = dir.path().join("out");
+    let sink = LayoutSink::create(&out, Rules::PLAIN, None, &ctx).unwrap();
+    copy(&source, Box::new(sink), source.roots(), &Policy::default(), &ctx).unwrap();
+    assert_eq!(image::check(&out), digest(big()));
+    assert_eq!(proxy.struck(), 2);
+    assert!(proxy.down() <= once(), "{} bytes came", proxy.down());
 }
 
 #[test]

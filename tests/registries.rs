@@ -1,5 +1,5 @@
-//! Real registries: docker-registry 2.8.2 plain, with TLS and a password, with Bearer tokens. skopeo and
-//! podman pull what imgpack pushes, and the reverse; digests are equal end to end.
+//! Real registries: docker-registry 2.8.2 plain, with TLS and a password or client certificates, with
+//! Bearer tokens. skopeo and podman pull what imgpack pushes, and the reverse; digests are equal end to end.
 //!
 //! docker's engine against the same registry is a matter of `scripts/engines`.
 
@@ -215,6 +215,48 @@ fn what_refers_to_a_platform_travels_and_what_refers_to_that() {
             }
         }
     }
+}
+
+#[test]
+fn a_registry_that_asks_for_certificates_gets_them_from_flags_and_from_certs_d() {
+    let Some(registry) = Registry::tls_for_clients() else { return };
+    let sandbox = Sandbox::new();
+    small().write(&sandbox.path("in"));
+    let host = format!("localhost:{}", registry.port());
+    let (cert, key) = registry.client();
+    let text = |path: &std::path::Path| path.to_str().expect("UTF-8").to_owned();
+    let (ca, cert, key) = (text(&registry.ca()), text(&cert), text(&key));
+    // Of the right form, and of an authority that the registry does not know.
+    let stranger = tempfile::tempdir().expect("a directory");
+    net::registry::certificate(stranger.path());
+    net::registry::client_certificate(stranger.path());
+    let strange = |name: &str| text(&stranger.path().join(name));
+    let (strange_cert, strange_key) = (strange("client.crt"), strange("client.key"));
+    let both_ways = |name: &str, flags: &[&str]| {
+        let at = format!("docker://{host}/{name}:{TAG}");
+        let pushed = run::run(&sandbox, &[&["copy", "oci:in", &at], flags].concat());
+        if pushed.code != 0 {
+            return pushed;
+        }
+        let back = format!("oci:{name}");
+        let pulled = run::run(&sandbox, &[&["copy", &at, &back], flags].concat());
+        if pulled.code == 0 {
+            assert_eq!(image::check(&sandbox.path(name)), digest(small()), "{name}");
+        }
+        pulled
+    };
+    let ca_only = ["--ca-cert", ca.as_str()];
+    let flags = ["--ca-cert", &ca, "--client-cert", &cert, "--client-key", &key];
+    let wrong = ["--ca-cert", &ca, "--client-cert", &strange_cert, "--client-key", &strange_key];
+    both_ways("none", &ca_only).code(5).says(&host);
+    both_ways("strange", &wrong).code(5).says(&host);
+    both_ways("flags", &flags).ok();
+    let home = sandbox.path(".config/containers/certs.d").join(&host);
+    std::fs::create_dir_all(&home).expect("a directory");
+    for (from, to) in [(&ca, "ca.crt"), (&cert, "client.cert"), (&key, "client.key")] {
+        std::fs::copy(from, home.join(to)).expect("a file");
+    }
+    both_ways("certs-d", &[]).ok();
 }
 
 #[test]

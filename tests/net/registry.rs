@@ -1,4 +1,5 @@
-//! Debian's docker-registry 2.8.2, started for a test: plain, TLS with passwords, Bearer tokens.
+//! Debian's docker-registry 2.8.2, started for a test: plain, TLS with passwords or client certificates,
+//! Bearer tokens.
 //!
 //! It knows no image. The process is ended by its number when the value is dropped, and its storage
 //! with it.
@@ -90,6 +91,21 @@ impl Registry {
         })
     }
 
+    /// TLS without passwords, for whoever shows [`Self::client`].
+    pub fn tls_for_clients() -> Option<Self> {
+        Self::start(None, |dir| {
+            certificate(dir);
+            client_certificate(dir);
+            let at = |name: &str| dir.join(name).display().to_string();
+            format!(
+                "  tls:\n    certificate: {}\n    key: {}\n    clientcas: [{}]\n",
+                at("chain.crt"),
+                at("srv.key"),
+                at("ca.crt"),
+            )
+        })
+    }
+
     /// Plain http; tokens of an issuer are asked for.
     pub fn bearer(issuer: &Issuer) -> Option<Self> {
         let (realm, bundle) = (issuer.realm(), issuer.certificate().display().to_string());
@@ -148,6 +164,11 @@ impl Registry {
     /// The certificate of the authority behind [`Self::tls`].
     pub fn ca(&self) -> PathBuf {
         self.dir.path().join("ca.crt")
+    }
+
+    /// A client's certificate and key, of the same authority.
+    pub fn client(&self) -> (PathBuf, PathBuf) {
+        (self.dir.path().join("client.crt"), self.dir.path().join("client.key"))
     }
 
     /// What it said.
@@ -226,6 +247,18 @@ pub fn certificate(dir: &Path) {
     }
     let read = |name: &str| std::fs::read_to_string(dir.join(name)).expect("a file");
     std::fs::write(dir.join("chain.crt"), read("srv.crt") + &read("ca.crt")).expect("a file");
+}
+
+/// `client.crt` with `client.key`, signed by `ca.crt`.
+pub fn client_certificate(dir: &Path) {
+    std::fs::write(dir.join("client-ext"), "extendedKeyUsage=clientAuth\n").expect("a file");
+    for args in [
+        "ecparam -genkey -name prime256v1 -noout -out client.key",
+        "req -new -key client.key -subj /CN=client -out client.csr",
+        "x509 -req -in client.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 825 -extfile client-ext -out client.crt",
+    ] {
+        openssl(dir, args);
+    }
 }
 
 /// `htpasswd` with the one user, bcrypt.
