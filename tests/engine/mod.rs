@@ -12,12 +12,15 @@ use imgpack::io::scratch::Scratch;
 use imgpack::layout::Reading;
 use imgpack::reference::Reference;
 use imgpack::registry::settings::Settings;
+use imgpack::transport::daemon::Engines;
 use imgpack::transport::discard::Discard;
 use imgpack::transport::registry::{Network, RegistrySource};
 use imgpack::transport::table::{Env, Place};
 use imgpack::transport::{Blob, Root, Sink, Source};
 use imgpack::{Context, Result};
 use serde_json::json;
+
+pub mod daemons;
 
 use crate::common::image::{Image, Oci, layer};
 use crate::net::mock::Mock;
@@ -48,6 +51,7 @@ pub struct Spot {
     kind: &'static str,
     dir: PathBuf,
     registry: Option<Mock>,
+    engines: Engines,
 }
 
 impl Spot {
@@ -55,7 +59,12 @@ impl Spot {
     pub fn new(kind: &'static str, dir: &Path) -> Self {
         std::fs::create_dir_all(dir).expect("a directory");
         let registry = remote(kind).then(|| Mock::start(PLAIN));
-        Self { kind, dir: dir.to_path_buf(), registry }
+        Self { kind, dir: dir.to_path_buf(), registry, engines: Engines::default() }
+    }
+
+    /// The images of an engine, with its scratch files below `dir`.
+    pub fn of_engine(kind: &'static str, dir: &Path, engines: &Engines) -> Self {
+        Self { engines: engines.clone(), ..Self::new(kind, dir) }
     }
 
     /// The registry that it is.
@@ -93,6 +102,8 @@ impl Spot {
             "store" => "store:".into(),
             // Which repositories are meant is in the names of what is copied.
             "registry" => "docker://any".into(),
+            // All images.
+            kind if daemons::ENGINES.contains(&kind) => format!("{kind}:"),
             kind => format!("{kind}:{}", path.display()),
         };
         Place::parse(&text).expect("a place")
@@ -102,7 +113,7 @@ impl Spot {
         Env {
             store: self.path(),
             temporary: self.dir.clone(),
-            engines: imgpack::transport::daemon::Engines::default(),
+            engines: self.engines.clone(),
             network: network(),
             reading: Reading::default(),
             force: true,
