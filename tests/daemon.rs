@@ -230,7 +230,7 @@ fn a_program_that_fails_is_quoted_in_one_line() {
         ("echo 'Error: cannot read it' >&2; exit 125", 1, "podman load: cannot read it"),
         ("cat >/dev/null; echo 'Error: no space left on device' >&2; exit 125", 7, "no space left"),
         ("head -c 1000 >/dev/null", 5, "podman load ended before the archive did"),
-        ("kill -9 $$", 1, "podman load: ended by signal 9"),
+        ("kill -9 $$", 5, "podman load: ended by signal 9"),
     ] {
         let ran = with_programs(&sandbox, &[("podman", script)], &load).code(code).says(words);
         assert_eq!(ran.stderr.matches("imgpack: ").count(), 1, "{}", ran.stderr);
@@ -264,10 +264,11 @@ fn containerd_is_asked_in_its_namespace_by_full_names_or_through_k3s() {
     let socket = sandbox.path("containerd.sock");
     let _listener = UnixListener::bind(&socket).unwrap();
     let address = socket.to_str().unwrap();
-    let script = format!("echo \"$@\" >{}; cat {given}", sandbox.text("words"));
+    let help = "case $* in *--help) echo '  --local  itself'; exit;; esac";
+    let script = format!("{help}; echo \"$@\" >{}; cat {given}", sandbox.text("words"));
     let flags = ["--containerd-address", address, "--containerd-namespace", "k8s.io"];
     let args = [&flags[..], &["ls", "containerd:nginx"]].concat();
-    let words = "--namespace k8s.io images export --skip-manifest-json --all-platforms - \
+    let words = "--namespace k8s.io images export --skip-manifest-json --local --all-platforms - \
                  docker.io/library/nginx:latest";
     for (program, before) in [("k3s", "ctr "), ("ctr", "")] {
         with_programs(&sandbox, &[(program, &script)], &args).ok();
@@ -276,4 +277,51 @@ fn containerd_is_asked_in_its_namespace_by_full_names_or_through_k3s() {
     }
     let args = ["--containerd-address", "/none", "ls", "containerd:"];
     with_programs(&sandbox, &[("ctr", "exit 1")], &args).code(5).says("no containerd at /none");
+}
+
+#[test]
+fn an_index_of_other_machines_is_asked_for_by_a_platform_of_its_own() {
+    let digest = |n: char| format!("sha256:{}", n.to_string().repeat(64));
+    let entry = |n: char, cpu: &str| {
+        json!({"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest(n),
+            "size": 2, "platform": {"os": "linux", "architecture": cpu}})
+    };
+    let kind = "application/vnd.oci.image.index.v1+json";
+    let index = json!({"schemaVersion": 2, "mediaType": kind,
+        "manifests": [entry('a', "s390x"), entry('b', "riscv64")]});
+    let (all, some) = (
+        "--all-platforms --platform linux/riscv64 --platform linux/s390x",
+        "--platform linux/riscv64",
+    );
+    for (refusal, there, wanted, warning) in [
+        ("no manifest found for platform", "ab", Some(all), ""),
+        ("content digest sha256:a", "b", Some(some), "lacks some platforms"),
+        ("content digest sha256:a", "", None, ""),
+    ] {
+        let sandbox = Sandbox::new();
+        let given = sandbox.write("given.tar", &large().1);
+        let socket = sandbox.path("containerd.sock");
+        let _listener = UnixListener::bind(&socket).unwrap();
+        let content: Vec<String> = there.chars().map(digest).collect();
+        let script = format!(
+            "case $* in\n*--help) ;;\n\
+             *'images ls name==docker.io/library/nginx:latest') echo 'docker.io/library/nginx:latest {kind} {} 2.0 B linux/s390x -' ;;\n\
+             *'content ls --quiet') echo '{}' ;;\n*'content get'*) echo '{index}' ;;\n\
+             *--platform*) echo \"$@\" >{}; cat {given} ;;\n\
+             *) echo 'ctr: {refusal}: not found' >&2; exit 1 ;;\nesac",
+            digest('c'),
+            content.join("\n"),
+            sandbox.text("words"),
+        );
+        let args = ["--containerd-address", socket.to_str().unwrap(), "ls", "containerd:nginx"];
+        let ran = with_programs(&sandbox, &[("ctr", &script)], &args);
+        let Some(wanted) = wanted else {
+            ran.code(4).says(refusal);
+            continue;
+        };
+        let ran = ran.ok();
+        assert!(ran.stderr.contains(warning), "{}", ran.stderr);
+        let asked = std::fs::read_to_string(sandbox.path("words")).unwrap();
+        assert!(asked.contains(&format!("--skip-manifest-json {wanted} - ")), "{asked}");
+    }
 }

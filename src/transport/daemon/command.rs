@@ -208,7 +208,12 @@ impl Running {
             (None, signal) => format!("ended by signal {}", signal.unwrap_or_default()),
         };
         let error = words::error(&said);
-        let error = if error.what().is_empty() { Error::new(error.kind(), how) } else { error };
+        let error = match (error.what().is_empty(), status.signal()) {
+            (false, _) => error,
+            (true, None) => Error::new(error.kind(), how),
+            // Somebody ended it, as an engine that is stopped ends a connection.
+            (true, Some(_)) => Error::new(Kind::Unreachable, how),
+        };
         Err(error.context(&self.title))
     }
 }
@@ -327,6 +332,7 @@ mod tests {
         assert_eq!(error.to_string(), "sh test: exit code 7");
         let error = shell("kill -9 $$").text(&ctx).unwrap_err();
         assert_eq!(error.to_string(), "sh test: ended by signal 9");
+        assert_eq!(error.kind(), Kind::Unreachable);
     }
 
     #[test]
