@@ -29,21 +29,54 @@ nothing_left() {
     ! pgrep -f 'podman (save|load)|ctr .*images (import|export)' || { ps ax; return 1; }
 }
 
-# stopped SIGNAL CODE ARG…: imgpack, sent SIGNAL in the middle, ends with CODE and leaves nothing.
-stopped() {
-    local signal=$1 wanted=$2 status=0 pid; shift 2
+# begun ARG…: starts imgpack and waits until it has moved 16 MiB, so that it is in the middle; its
+# number is $running.
+begun() {
+    local tries=0 moved=0
     "$IMGPACK" --store "$RIG/store" "$@" >"$RIG/said" 2>&1 &
-    pid=$!
-    sleep 0.5
-    kill "-$signal" "$pid" || { cat "$RIG/said"; echo "it had ended before"; return 1; }
-    wait "$pid" || status=$?
+    running=$!
+    until [ "$moved" -gt 16777216 ]; do
+        moved=$(sed -n 's/^wchar: //p' "/proc/$running/io" 2>/dev/null)
+        tries=$((tries + 1))
+        [ -n "$moved" ] && [ "$tries" -lt 3000 ] || { cat "$RIG/said"; echo "it never was in the middle"; return 1; }
+        sleep 0.01
+    done
+}
+
+# over CODE: waits for what was begun; it ended with CODE and left nothing.
+over() {
+    local status=0
+    wait "$running" || status=$?
     cat "$RIG/said"
-    [ "$status" = "$wanted" ] || { echo "exit code $status, not $wanted"; return 1; }
+    [ "$status" = "$1" ] || { echo "exit code $status, not $1"; return 1; }
     nothing_left
 }
 
+# stopped SIGNAL CODE ARG…: imgpack, sent SIGNAL in the middle, ends with CODE and leaves nothing.
+stopped() {
+    local signal=$1 wanted=$2; shift 2
+    begun "$@" || return 1
+    kill "-$signal" "$running" || return 1
+    over "$wanted"
+}
+
+# other_side_dies TEXT PID-COMMAND ARG…: what PID-COMMAND names is killed in the middle; imgpack says so in
+# one line with TEXT.
+other_side_dies() {
+    local text=$1 victim=$2 pid; shift 2
+    begun "$@" || return 1
+    pid=$($victim) || { echo "$victim: nothing to kill"; return 1; }
+    kill -KILL "$pid" || return 1
+    over 5 || return 1
+    grep -q "^imgpack: .*$text" "$RIG/said" || { echo "no line with: $text"; return 1; }
+    [ "$(grep -c '^imgpack: ' "$RIG/said")" = 1 ] || { echo "more than one line"; return 1; }
+}
+its_program() { pgrep -P "$running" 'podman|ctr'; }
+its_dockerd() { cat "$RIG/dying/started"; }
+
 python3 "$lib/layout.py" "$RIG/foreign" fx/foreign:1 s390x riscv64 # none of them this machine's
-python3 "$lib/layout.py" "$RIG/sparse" fx/sparse:1 amd64 s390x
+python3 "$lib/layout.py" "$RIG/sparse" fx/sparse:1 amd64 arm
+python3 "$lib/layout.py" "$RIG/part" fx/part:1 ppc64le mips64le
 cp -r "$RIG/foreign" "$RIG/unnamed"
 mv "$RIG/unnamed/unnamed.json" "$RIG/unnamed/index.json"
 
@@ -92,19 +125,20 @@ no_half_images() { ! { shown docker-daemon:; shown podman:; shown containerd:; }
 check "$label no half image is left in any engine" no_half_images
 
 check "$label containerd takes foreign platforms" at_engines copy "oci:$RIG/foreign" containerd:
-# ctr 1.7 and 2 import an index of which no platform is this machine's, and do not export it again.
-case $(ctr --version | grep -o '[0-9][0-9]*\.[0-9]' | head -n 1) in
-    1.7 | 2.*) check "$label containerd says that it gives no index of other machines" fails 4 'no manifest found for platform' at_engines ls containerd:fx/foreign:1 ;;
-    *) same "$label containerd has the index as it is" "$(shown "oci:$RIG/foreign" | cut -d ' ' -f 2)" "$(shown containerd:fx/foreign:1 | cut -d ' ' -f 2)" ;;
-esac
-one_platform_is_left() { # as after a pull for one platform
-    at_engines copy "oci:$RIG/sparse" containerd: || return 1
-    ctr_at ctr content rm "$(cat "$RIG/sparse/last")" || return 1
-    at_engines verify containerd:fx/sparse:1 >"$RIG/said" 2>&1 || { cat "$RIG/said"; return 1; }
+check "$label containerd takes an index with its own platform" at_engines copy "oci:$RIG/sparse" containerd:
+same "$label containerd has the index as it is" "$(shown "oci:$RIG/foreign" | cut -d ' ' -f 2)" "$(shown containerd:fx/foreign:1 | cut -d ' ' -f 2)"
+check "$label containerd gives an index of other machines whole" at_engines verify containerd:fx/foreign:1
+same "$label containerd gives indexes of this machine and of others at once" fx/foreign:1,fx/sparse:1 \
+    "$(shown containerd:fx/foreign:1,fx/sparse:1 | cut -d ' ' -f 3 | sort -u | paste -sd ,)"
+a_part_is_left() { # NAME PLATFORM: as after a pull for one platform
+    at_engines copy "oci:$RIG/$1" containerd: || return 1
+    ctr_at ctr content rm "$(cat "$RIG/$1/last")" || return 1
+    at_engines verify "containerd:fx/$1:1" >"$RIG/said" 2>&1 || { cat "$RIG/said"; return 1; }
     cat "$RIG/said"
-    grep -q 'lacks some platforms' "$RIG/said"
+    grep -q "lacks some platforms.*: $2\$" "$RIG/said"
 }
-check "$label containerd gives what is left of an index" one_platform_is_left
+check "$label containerd gives what is left of an index" a_part_is_left sparse linux/amd64
+check "$label containerd gives what is left of an index of other machines" a_part_is_left part linux/ppc64le
 check "$label containerd takes nothing without a name" fails 8 'has no name' at_engines copy "oci:$RIG/unnamed" containerd:
 check "$label podman takes an image without a name" at_engines copy "oci:$RIG/unnamed" podman:
 for engine in docker-daemon podman containerd; do
@@ -142,16 +176,45 @@ tls_works() {
 }
 if have openssl; then check "$label docker by TLS" tls_works; else skip "docker by TLS: no openssl"; fi
 
-engine_dies() { # the engine is killed in the middle: one line, exit code 5, nothing left
+dockerd_dies() { # while it takes an archive, then, started again, while it gives one
+    local host=unix://$RIG/dying/docker.sock
     start_dockerd dying || return 1
+    other_side_dies 'engine' its_dockerd --docker-host "$host" load -i "$source" --tag k:1 --into docker-daemon: || return 1
+    rm -f "$RIG/dying/pid" "$RIG/dying/docker.sock"
+    start_dockerd dying || return 1
+    [ -z "$(docker_at dying images -q)" ] || { docker_at dying images; return 1; }
     docker_at dying load -q -i "$source" || return 1
-    ("$IMGPACK" --docker-host "unix://$RIG/dying/docker.sock" ls "docker-daemon:$name:1"; echo "exit $?") >"$RIG/said" 2>&1 &
-    local pid=$!
-    sleep 0.6
-    kill -KILL "$(cat "$RIG/dying/started")"
-    wait "$pid"
-    cat "$RIG/said"
-    grep -q '^exit 5$' "$RIG/said" && [ "$(grep -c '^imgpack: ' "$RIG/said")" = 1 ] && nothing_left
+    other_side_dies "the engine's answer broke off" its_dockerd --docker-host "$host" ls "docker-daemon:$name:1"
 }
-[ -z "$real" ] || check "$label docker is killed while it gives an archive" engine_dies
+podman_dies() {
+    other_side_dies 'podman load: ended by signal 9' its_program load -i "$source" --tag k:1 --into podman: || return 1
+    ! podman image exists k:1 || { podman images; return 1; }
+    podman load -q -i "$source" || return 1
+    other_side_dies 'podman save: ended by signal 9' its_program ls "podman:$name:1"
+}
+if [ -n "$real" ]; then
+    check "$label dockerd is killed while it takes an archive, and while it gives one" dockerd_dies
+    check "$label podman is killed while it takes an archive, and while it gives one" podman_dies
+fi
+
+# loaded STORE: what the engine shows of its images.
+loaded() { docker_at "$1" images --no-trunc --format '{{.ID}} {{.Repository}}:{{.Tag}}' | sort; }
+
+# like_docker STORE FILE WANTED: imgpack makes docker hold what docker itself made of an archive.
+like_docker() {
+    empty_engines
+    at_docker "$1" load -i "$2" --into docker-daemon: || return 1
+    [ "$3" = "$(loaded "$1")" ] || { echo "docker load: $3"; echo "imgpack: $(loaded "$1")"; return 1; }
+}
+if [ -n "$fixtures" ]; then
+    archive fixtures "$fixtures/expected.json" | cut -d '|' -f 1 | grep '^docker-archive/.*\.tar$' >"$RIG/made-here"
+    while read -r file <&3; do
+        for store in $stores; do
+            empty_engines
+            # What docker itself does not load has nothing to be compared with.
+            docker_at "$store" load -q -i "$fixtures/$file" >"$RIG/said" 2>&1 || { say "docker itself ($store) does not load $file: $(tail -n 1 "$RIG/said")"; continue; }
+            check "$label load --into docker-daemon: ($store) as docker load: $file" like_docker "$store" "$fixtures/$file" "$(loaded "$store")"
+        done
+    done 3<"$RIG/made-here"
+fi
 empty_engines
