@@ -16,7 +16,7 @@ use imgpack::registry::Registries;
 use imgpack::registry::settings::Settings;
 use imgpack::transport::Source;
 use imgpack::transport::layout::{LayoutSink, Rules};
-use imgpack::transport::registry::RegistrySource;
+use imgpack::transport::registry::{Known, RegistrySource};
 use net::image::{self, TAG, big, digest, weight};
 use net::issuer::{Issuer, Modes};
 use net::mock::Mock;
@@ -240,7 +240,8 @@ fn p14_stands_still_in_the_middle_twice() {
     let settings = Settings { plain_http: true, idle_timeout, ..Settings::default() };
     let registries = Registries::new(settings, &ctx).unwrap();
     let name = format!("{}/x:{TAG}", proxy.address()).parse().unwrap();
-    let (source, _) = RegistrySource::open(&registries, &[name], false, &ctx).unwrap();
+    let (source, _) =
+        RegistrySource::open(&registries, &[name], false, Known::default(), &ctx).unwrap();
     let out = dir.path().join("out");
     let sink = LayoutSink::create(&out, Rules::PLAIN, None, &ctx).unwrap();
     copy(&source, Box::new(sink), source.roots(), &Policy::default(), &ctx).unwrap();

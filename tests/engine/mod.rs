@@ -14,7 +14,7 @@ use imgpack::reference::Reference;
 use imgpack::registry::settings::Settings;
 use imgpack::transport::daemon::Engines;
 use imgpack::transport::discard::Discard;
-use imgpack::transport::registry::{Network, RegistrySource};
+use imgpack::transport::registry::{Known, Network, RegistrySource};
 use imgpack::transport::table::{Env, Place};
 use imgpack::transport::{Blob, Root, Sink, Source};
 use imgpack::{Context, Result};
@@ -127,7 +127,8 @@ impl Spot {
             let at = |name| format!("{}/{name}", registry.address()).parse().expect("a name");
             let names: Vec<Reference> = registry.names().into_iter().map(at).collect();
             let registries = network().source(ctx)?;
-            let (source, unresolved) = RegistrySource::open(&registries, &names, true, ctx)?;
+            let (source, unresolved) =
+                RegistrySource::open(&registries, &names, true, Known::default(), ctx)?;
             assert!(unresolved.is_empty(), "{unresolved:?}");
             return Ok(Box::new(source));
         }
