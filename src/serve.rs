@@ -5,41 +5,61 @@
 //! request becomes an answer in plain functions; `http` alone knows sockets and is alone asynchronous.
 //! OCI distribution-spec.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::context::Context;
 
+pub mod access;
 pub mod answer;
 pub mod catalogue;
+pub mod certificates;
 pub mod handlers;
 pub mod holdings;
 pub mod http;
+pub mod log;
+pub mod metrics;
 pub mod names;
 pub mod outgoing;
 pub mod places;
 pub mod range;
 pub mod request;
 pub mod route;
+pub mod status;
 
 use catalogue::Catalogue;
 use names::Naming;
+use status::Status;
 
 /// What answers: the catalogue of all served places, and what may be done with it.
 pub struct Registry {
     catalogue: Catalogue,
     /// Set when something was not as it should be, so that places are looked at again at once.
     again: AtomicBool,
+    status: Arc<Status>,
 }
 
 impl Registry {
     /// A registry that holds nothing yet.
     pub fn new(naming: Naming, ctx: &Context) -> Self {
-        Self { catalogue: Catalogue::new(naming, ctx), again: AtomicBool::new(false) }
+        let status = Arc::<Status>::default();
+        let catalogue = Catalogue::new(naming, ctx, status.clone());
+        Self { catalogue, again: AtomicBool::new(false), status }
     }
 
     /// What it holds.
     pub fn catalogue(&self) -> &Catalogue {
         &self.catalogue
+    }
+
+    /// What the server says of itself.
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// The same, to be kept.
+    pub fn shared_status(&self) -> Arc<Status> {
+        self.status.clone()
     }
 
     /// Asks for the places to be looked at again soon.

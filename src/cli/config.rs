@@ -8,7 +8,7 @@ use imgpack::{Error, Kind, Result};
 use super::args::Cli;
 
 /// Flags that belong to one call and are never a default.
-const NO_DEFAULT: [&str; 21] = [
+const NO_DEFAULT: [&str; 22] = [
     "get_login",
     "output",
     "input",
@@ -30,6 +30,7 @@ const NO_DEFAULT: [&str; 21] = [
     "src",
     "dest",
     "yes",
+    "print_config",
 ];
 
 /// The command with all its defaults in place.

@@ -2,20 +2,34 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use imgpack::reference::{DEFAULT_DOMAIN, is_domain};
 use imgpack::serve::names::Naming;
 use imgpack::serve::places::{self, Places};
 use imgpack::serve::{Registry, http};
-use imgpack::transport::table::{Place, Scheme};
-use imgpack::{Error, Kind, Result};
+use imgpack::transport::table::{Env, Place, Scheme};
+use imgpack::{Context, Error, Kind, Result};
 
 use super::out;
 use super::run::Run;
+use super::signals::Signals;
+
+mod access_log;
+mod guard;
+mod guide;
+mod machine;
+
+use guard::{Guard, GuardFlags};
 
 /// Seconds between two looks at the places.
 const WATCH: u64 = 2;
+/// How often it is looked whether certificates run out.
+const RENEW: Duration = Duration::from_secs(12 * 3600);
+/// Whether anything here can be written to.
+const WRITABLE: bool = false;
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -36,6 +50,14 @@ pub(crate) struct ServeArgs {
     /// The registry that names without one belong to
     #[arg(long, value_name = "HOST", default_value = DEFAULT_DOMAIN)]
     default_namespace: String,
+    /// Show how an engine is configured to find this server, and exit
+    #[arg(long, value_name = "ENGINE")]
+    print_config: Option<guide::Engine>,
+    /// How requests are shown on standard error
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    access_log: access_log::Form,
+    #[command(flatten)]
+    guard: GuardFlags,
 }
 
 pub(crate) fn run(args: &ServeArgs, run: &Run) -> Result<u8> {
@@ -51,16 +73,71 @@ pub(crate) fn run(args: &ServeArgs, run: &Run) -> Result<u8> {
     if wanted.is_empty() {
         wanted.push(Place { scheme: Scheme::Store, path: Default::default(), image: None });
     }
+    let host = args.print_config.is_some().then(|| expected(args)).transpose()?;
+    let guard = match args.print_config {
+        Some(_) => None,
+        None => Some(Guard::new(&args.guard, run)?),
+    };
+    // A signal ends the taking of requests; those under way go on until `served` is set.
+    let served = Context { cancel: Arc::default(), ..ctx.clone() };
     let scratch = Scratches::new(run);
-    let places = Places::open(wanted, run.env().clone(), Box::new(move || scratch.make()))?;
-    let registry = Arc::new(Registry::new(Naming::new(&args.default_namespace), ctx));
+    let env = Env { ctx: served.clone(), ..run.env().clone() };
+    let places = Places::open(wanted, env, Box::new(move || scratch.make()))?;
+    let registry = Arc::new(Registry::new(Naming::new(&args.default_namespace), &served));
     places.publish(&registry);
-    let settings = http::Settings { listen: args.listen.clone(), ..http::Settings::default() };
+    let (Some(guard), None) = (guard, &host) else {
+        let (Some(engine), Some(host)) = (args.print_config, host) else { return Ok(0) };
+        let default = &args.default_namespace;
+        out::print(&guide::configuration(engine, &host, default, &args.guard, &registry))?;
+        return Ok(0);
+    };
+    registry.status().set_authority(guard.authority.as_deref());
+    let settings = http::Settings {
+        tls: guard.tls.clone(),
+        access: guard.access.clone(),
+        log: access_log::open(args.access_log),
+        ..http::Settings::new(args.listen.clone())?
+    };
+    let ready = |addresses: &[SocketAddr]| {
+        let guarded = guard.access.guards_writes();
+        for warning in guide::warnings(addresses, &args.guard, guarded, WRITABLE) {
+            ctx.warn(&warning);
+        }
+        guide::say(addresses, &args.guard, guard.fingerprint.as_deref(), &registry);
+    };
+    let hangup = Signals::hangup()?;
     std::thread::scope(|scope| {
         scope.spawn(|| places::watch(places, &registry, WATCH, ctx));
-        http::serve(&registry, &settings, ctx, |addresses| say(addresses, &registry))
+        scope.spawn(|| reload(&guard, &registry, &hangup, run));
+        let done = http::serve(&registry, &settings, ctx, ready);
+        served.cancel.store(true, Ordering::Relaxed);
+        // Nothing is left to watch when no address could be listened on.
+        ctx.cancel.store(true, Ordering::Relaxed);
+        done
     })?;
     Ok(0)
+}
+
+fn expected(args: &ServeArgs) -> Result<String> {
+    guide::expected(args.listen.first().map_or("", String::as_str))
+}
+
+/// Reads certificates, users and places again on SIGHUP; certificates also once in a while, since they
+/// run out.
+fn reload(guard: &Guard<'_>, registry: &Registry, hangup: &AtomicBool, run: &Run) {
+    const STEP: Duration = Duration::from_millis(200);
+    let mut since = Instant::now();
+    while run.ctx().check().is_ok() {
+        std::thread::sleep(STEP);
+        let asked = hangup.swap(false, Ordering::Relaxed);
+        if asked || since.elapsed() > RENEW {
+            since = Instant::now();
+            guard.reload(run);
+        }
+        if asked {
+            registry.look_again();
+        }
+    }
 }
 
 /// Makes scratch directories without the run that they belong to.
@@ -75,12 +152,4 @@ impl Scratches {
         let dir = imgpack::io::dir::Dir::open(&self.0)?;
         Ok(Arc::new(imgpack::io::scratch::Scratch::create(dir)?))
     }
-}
-
-fn say(addresses: &[SocketAddr], registry: &Registry) {
-    let repositories = registry.catalogue().repositories();
-    for address in addresses {
-        out::error_line(&format!("imgpack: listening on http://{address}"));
-    }
-    out::error_line(&format!("imgpack: serving {} repositories", repositories.len()));
 }

@@ -1,10 +1,11 @@
-//! Ctrl-C and SIGTERM: the first asks the run to stop and clean up, the second ends it.
+//! Ctrl-C and SIGTERM: the first asks the run to stop and clean up, the second ends it. SIGHUP asks a
+//! server to read its files again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use imgpack::{Error, Kind, Result};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 
 /// Which signal came.
@@ -35,6 +36,18 @@ impl Signals {
         };
         register().map_err(|e| Error::new(Kind::Other, format!("cannot handle signals: {e}")))?;
         Ok(Self { cancel, term })
+    }
+
+    /// A flag that SIGHUP sets from now on; before, it ends the process.
+    ///
+    /// # Errors
+    /// As [`Signals::listen`].
+    pub(crate) fn hangup() -> Result<Arc<AtomicBool>> {
+        let asked = Arc::new(AtomicBool::new(false));
+        match flag::register(SIGHUP, asked.clone()) {
+            Ok(_) => Ok(asked),
+            Err(e) => Err(Error::new(Kind::Other, format!("cannot handle signals: {e}"))),
+        }
     }
 
     /// The exit code of the signal that came, if one did.

@@ -229,9 +229,13 @@ impl Dir {
     /// # Errors
     /// `Io`.
     pub fn create_file(&self, name: &str) -> Result<File> {
+        self.create_as(name, 0o666)
+    }
+
+    fn create_as(&self, name: &str, mode: u32) -> Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let fd = self
-            .at(name, flags, Mode::from_raw_mode(0o666))
+            .at(name, flags, Mode::from_raw_mode(mode))
             .map_err(|e| os(&self.join(name), "creating", e))?;
         Ok(File::from(fd))
     }
@@ -254,11 +258,23 @@ impl Dir {
     /// # Errors
     /// `Io`; the old file is then still there.
     pub fn replace(&self, name: &str, bytes: &[u8], sync: bool) -> Result<()> {
+        self.replace_as(name, bytes, sync, 0o666)
+    }
+
+    /// [`Dir::replace`] for a secret: only its owner may read it.
+    ///
+    /// # Errors
+    /// As [`Dir::replace`].
+    pub fn replace_private(&self, name: &str, bytes: &[u8], sync: bool) -> Result<()> {
+        self.replace_as(name, bytes, sync, 0o600)
+    }
+
+    fn replace_as(&self, name: &str, bytes: &[u8], sync: bool, mode: u32) -> Result<()> {
         let temporary = format!(".imgpack-{name}.part");
         let path = self.join(name);
         let _ = self.remove_file(&temporary);
         let result = (|| {
-            let mut file = self.create_file(&temporary)?;
+            let mut file = self.create_as(&temporary, mode)?;
             file.write_all(bytes).map_err(|e| Error::io(&path, "writing", &e))?;
             if sync {
                 sync_file(&file, &path)?;

@@ -16,6 +16,7 @@ use crate::registry::address;
 use crate::registry::settings::Settings;
 
 pub use connector::TlsConnector;
+pub(crate) use files::{Pair, certificates, pair};
 
 /// The TLS configuration for a host, `host` or `host:port`. Whoever is listed as insecure may show any
 /// certificate.

@@ -4,6 +4,7 @@
 //! and replaced whole, while answers that are under way keep the old one.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use crate::serve::holdings::{Holdings, Repository};
 use crate::serve::names::{Name, Naming};
 use crate::serve::outgoing::{Outgoing, Watch};
 use crate::serve::route::Wanted;
+use crate::serve::status::Status;
 use crate::transport::{Blob, Source};
 
 /// Bytes of documents that are kept in memory.
@@ -60,6 +62,7 @@ pub struct Catalogue {
     naming: Naming,
     parts: RwLock<Vec<Arc<Part>>>,
     documents: RwLock<Documents>,
+    status: Arc<Status>,
     ctx: Context,
 }
 
@@ -70,10 +73,10 @@ struct Documents {
 }
 
 impl Catalogue {
-    /// An empty one.
-    pub fn new(naming: Naming, ctx: &Context) -> Self {
+    /// An empty one; hits and misses of its cache are counted in `status`.
+    pub fn new(naming: Naming, ctx: &Context, status: Arc<Status>) -> Self {
         let (parts, documents) = (RwLock::default(), RwLock::default());
-        Self { naming, parts, documents, ctx: ctx.clone() }
+        Self { naming, parts, documents, status, ctx: ctx.clone() }
     }
 
     /// How names are read.
@@ -197,8 +200,10 @@ impl Found<'_> {
     /// `Missing`, `Corrupt`, `Io`.
     pub fn document(&self, stored: &Stored) -> Result<Bytes> {
         if let Some(bytes) = self.catalogue.cached(&stored.desc.digest) {
+            self.catalogue.status.metrics.hits.fetch_add(1, Relaxed);
             return Ok(bytes);
         }
+        self.catalogue.status.metrics.misses.fetch_add(1, Relaxed);
         let blob = Blob::new(&*stored.part.source, stored.desc.clone(), &self.catalogue.ctx);
         let bytes = Bytes::from(blob.bytes(MAX_DOCUMENT)?);
         self.catalogue.keep(stored.desc.digest, &bytes);

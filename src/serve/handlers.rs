@@ -16,6 +16,7 @@ use crate::serve::route::{Route, Stray};
 mod blobs;
 mod lists;
 mod manifests;
+mod status;
 
 /// Says which registry an answer is about, to containerd.
 const NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
@@ -33,15 +34,23 @@ pub fn answer(registry: &Registry, request: &Request, body: &mut dyn Read) -> An
         (Route::Referrers(name, digest), true) => lists::referrers(registry, request, name, digest),
         (Route::Manifest(name, wanted), true) => manifests::get(registry, request, name, wanted),
         (Route::Blob(name, digest), true) => blobs::get(registry, request, name, digest),
-        (Route::Health, true) => Answer::bytes("text/plain; charset=utf-8", "ok\n"),
-        (Route::Ready, true) => Answer::bytes("text/plain; charset=utf-8", "ok\n"),
-        (Route::Metrics | Route::Authority | Route::Page(_), true) => {
+        (Route::Health, true) => status::health(),
+        (Route::Ready, true) => status::ready(registry),
+        (Route::Metrics, true) => status::metrics(registry),
+        (Route::Authority, true) => status::authority(registry),
+        // Without passwords there are no tokens, and with them `http` makes them.
+        (Route::Page(_) | Route::Token, true) => {
             Fault::new(Code::Unknown, "nothing is here").status(StatusCode::NOT_FOUND).into()
         }
         _ => written(registry, request, body),
     };
     match request.route {
-        Route::Health | Route::Ready | Route::Metrics | Route::Authority | Route::Page(_) => answer,
+        Route::Health
+        | Route::Ready
+        | Route::Metrics
+        | Route::Authority
+        | Route::Page(_)
+        | Route::Token => answer,
         _ => answer.with(API_VERSION, "registry/2.0"),
     }
 }

@@ -1,37 +1,44 @@
 //! Sockets: connections in, answers out. The only asynchronous part of imgpack.
 //!
 //! It knows no image. HTTP/1.1 and, over TLS, HTTP/2 come from hyper; this file says how much of
-//! everything a stranger may use: connections, bytes of headers, seconds without progress.
+//! everything a stranger may use: connections, bytes of headers, seconds without progress. `tls` shakes
+//! hands, `framing` and `progress` watch a connection, `exchange` answers a request.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use http::{Request as Parts, Response, StatusCode, header};
+use http::Request as Parts;
 use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
-use crate::serve::answer::{Answer, Code, Fault};
-use crate::serve::request::Request;
-use crate::serve::route::{self, Route};
-use crate::serve::{Registry, handlers};
+use crate::serve::Registry;
+use crate::serve::access::{Access, Peer, Rules};
+use crate::serve::log::{self, Log};
+use crate::serve::metrics::Gauge;
 
 mod body;
+mod exchange;
+mod framing;
 mod progress;
+pub mod tls;
 
-use body::{Reply, Upload};
+use exchange::{Connection, exchange};
 use progress::Progress;
+use tls::Tls;
 
 /// How strangers are received.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// Addresses to listen on: `127.0.0.1:5000`; port 0 takes any that is free.
     pub listen: Vec<String>,
@@ -39,24 +46,41 @@ pub struct Settings {
     pub connections: usize,
     /// Most bytes of headers.
     pub headers: usize,
-    /// How long headers may take to arrive.
+    /// How long headers may take to arrive, and TLS to be agreed on.
     pub header_timeout: Duration,
     /// How long a connection may stand still.
     pub idle_timeout: Duration,
     /// How long answers under way are given when the server is to stop.
     pub drain: Duration,
+    /// TLS; plain HTTP without.
+    pub tls: Option<Arc<Tls>>,
+    /// Who may do what.
+    pub access: Arc<Access>,
+    /// Passwords that are checked at once.
+    pub checks: Arc<Semaphore>,
+    /// Who hears of requests.
+    pub log: Arc<dyn Log>,
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            listen: vec!["127.0.0.1:5000".into()],
+impl Settings {
+    /// Plain HTTP for everybody, with limits that fit.
+    ///
+    /// # Errors
+    /// Those of [`Access::new`].
+    pub fn new(listen: Vec<String>) -> Result<Self> {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Self {
+            listen,
             connections: 1024,
             headers: 16 << 10,
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             drain: Duration::from_secs(30),
-        }
+            tls: None,
+            access: Arc::new(Access::new(Rules::default(), None)?),
+            checks: Arc::new(Semaphore::new(processors)),
+            log: Arc::new(log::Silent),
+        })
     }
 }
 
@@ -94,6 +118,7 @@ async fn run(
     let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
     let open = Arc::new(Semaphore::new(settings.connections));
     let graceful = Arc::new(GracefulShutdown::new());
+    let settings = Arc::new(settings.clone());
     let mut accepting = Vec::new();
     for listener in listeners {
         let (registry, settings) = (registry.clone(), settings.clone());
@@ -104,6 +129,7 @@ async fn run(
     while ctx.check().is_ok() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    registry.status().drain();
     for task in &accepting {
         task.abort();
     }
@@ -123,14 +149,14 @@ fn refused(address: &str, error: &std::io::Error) -> Error {
 async fn accept(
     listener: TcpListener,
     registry: Arc<Registry>,
-    settings: Settings,
+    settings: Arc<Settings>,
     open: Arc<Semaphore>,
     graceful: Arc<GracefulShutdown>,
 ) {
     loop {
         let Ok(permit) = open.clone().acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, remote) = match listener.accept().await {
+            Ok(accepted) => accepted,
             // No more files: wait for some to be closed instead of spinning.
             Err(_) => {
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -140,105 +166,73 @@ async fn accept(
         let (registry, settings) = (registry.clone(), settings.clone());
         let watcher = graceful.watcher();
         tokio::spawn(async move {
-            connection(stream, registry, &settings, watcher).await;
+            registry.status().metrics.accepted.fetch_add(1, Relaxed);
+            let status = registry.shared_status();
+            let _counted = Gauge::new(&status.metrics.connections);
+            connection(stream, remote, registry, settings, watcher).await;
             drop(permit);
         });
     }
 }
 
+/// One connection, from its first byte to its last.
 async fn connection(
     stream: TcpStream,
+    remote: SocketAddr,
     registry: Arc<Registry>,
-    settings: &Settings,
-    watcher: hyper_util::server::graceful::Watcher,
+    settings: Arc<Settings>,
+    watcher: Watcher,
 ) {
     let _ = stream.set_nodelay(true);
-    let (stream, progress) = Progress::new(stream);
-    let limit = settings.headers;
-    let service = service_fn(move |request: Parts<Incoming>| {
-        let registry = registry.clone();
-        async move { Ok::<_, Infallible>(exchange(registry, request, limit).await) }
-    });
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(settings.header_timeout)
-        .max_buf_size(limit.max(8 << 10) * 4);
-    let serving = builder.serve_connection(TokioIo::new(stream), service);
-    // Whatever ends a connection is between it and its client.
-    let serving = watcher.watch(serving.into_owned());
-    let stalled = progress.stalled(settings.idle_timeout);
-    tokio::select! {
-        _ = serving => {}
-        () = stalled => {}
-    }
+    let address = remote.ip().to_canonical();
+    let mut peer = Peer { address, certified: false, encrypted: false };
+    let Some(tls) = settings.tls.clone() else {
+        return requests(stream, remote, peer, false, registry, settings, watcher).await;
+    };
+    let shaken = tokio::time::timeout(settings.header_timeout, tls.accept(stream)).await;
+    // Who cannot agree on TLS with us has been told so.
+    let Ok(Ok(stream)) = shaken else { return };
+    let session = stream.get_ref().1;
+    (peer.encrypted, peer.certified) = (true, session.peer_certificates().is_some());
+    let http2 = session.alpn_protocol() == Some(b"h2");
+    requests(stream, remote, peer, http2, registry, settings, watcher).await;
 }
 
-/// One request.
-async fn exchange(
+/// The requests of a connection.
+async fn requests(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    remote: SocketAddr,
+    peer: Peer,
+    http2: bool,
     registry: Arc<Registry>,
-    request: Parts<Incoming>,
-    limit: usize,
-) -> Response<Reply> {
-    let (parts, incoming) = request.into_parts();
-    let head = parts.method == http::Method::HEAD;
-    let size: usize = parts.headers.iter().map(|(k, v)| k.as_str().len() + v.len() + 4).sum();
-    if size > limit {
-        let fault = Fault::new(Code::SizeInvalid, format!("more than {limit} bytes of headers"));
-        return reply(fault.status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE).into(), head);
-    }
-    let route = match route::read(parts.uri.path()) {
-        Ok(route) => route,
-        Err(stray) => return reply(handlers::stray(stray), head),
-    };
-    let request = Request {
-        method: parts.method,
-        route,
-        query: parts.uri.query().map(str::to_owned),
-        headers: parts.headers,
-    };
-    if is_light(&registry, &request) {
-        return reply(handlers::answer(&registry, &request, &mut std::io::empty()), head);
-    }
-    let mut upload = Upload::new(incoming, tokio::runtime::Handle::current());
-    let answered = tokio::task::spawn_blocking(move || {
-        let answer = handlers::answer(&registry, &request, &mut upload);
-        (answer, upload)
+    settings: Arc<Settings>,
+    watcher: Watcher,
+) {
+    let (stream, activity) = Progress::new(stream, !http2, registry.shared_status());
+    let (headers, head, idle) = (settings.headers, settings.header_timeout, settings.idle_timeout);
+    let shared = Connection { registry, settings, activity: activity.clone(), remote, peer };
+    let shared = Arc::new(shared);
+    let service = service_fn(move |request: Parts<Incoming>| {
+        let shared = shared.clone();
+        async move { Ok::<_, Infallible>(exchange(shared, request).await) }
     });
-    match answered.await {
-        Ok((answer, upload)) => {
-            upload.drain();
-            reply(answer, head)
+    let stream = TokioIo::new(stream);
+    // Whatever ends a connection is between it and its client.
+    let serving = async {
+        if http2 {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            let most = u32::try_from(headers).unwrap_or(u32::MAX);
+            builder.timer(TokioTimer::new()).max_header_list_size(most).max_concurrent_streams(64);
+            let _ = watcher.watch(builder.serve_connection(stream, service)).await;
+        } else {
+            // How long heads may take is looked after by `stalled`: hyper counts idle time as well.
+            let mut builder = http1::Builder::new();
+            builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(headers * 4);
+            let _ = watcher.watch(builder.serve_connection(stream, service)).await;
         }
-        // It panicked: this request is lost, the server is not.
-        Err(_) => reply(Fault::new(Code::Unknown, "the request failed").into(), head),
+    };
+    tokio::select! {
+        () = serving => {}
+        () = activity.stalled(head, idle) => {}
     }
-}
-
-/// Whether a request is answered from memory, so that no thread need be woken for it.
-fn is_light(registry: &Registry, request: &Request) -> bool {
-    match &request.route {
-        Route::Base | Route::Health => true,
-        Route::Tags(_) | Route::Referrers(..) => request.is_read(),
-        Route::Blob(..) => request.is_head(),
-        Route::Manifest(name, wanted) if request.is_read() => {
-            let found = registry.catalogue().find(name, request.ns().as_deref());
-            let stored = found.as_ref().and_then(|found| found.manifest(wanted));
-            stored.is_none_or(|s| registry.catalogue().cached(&s.descriptor().digest).is_some())
-        }
-        _ => false,
-    }
-}
-
-fn reply(answer: Answer, head: bool) -> Response<Reply> {
-    let length = answer.body.len();
-    let mut response = Response::new(Reply::new(answer.body, head));
-    *response.status_mut() = answer.status;
-    *response.headers_mut() = answer.headers;
-    if response.status() != StatusCode::NOT_MODIFIED && response.status() != StatusCode::NO_CONTENT
-    {
-        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
-    }
-    response
 }

@@ -35,6 +35,8 @@ pub enum Route {
     Metrics,
     /// `/ca.crt`: the certificate to trust.
     Authority,
+    /// `/token`: a token for a password, or for none.
+    Token,
     /// A page for people; its path, decoded, with the slash it begins with.
     Page(String),
 }
@@ -78,6 +80,7 @@ pub fn read(path: &str) -> Result<Route, Stray> {
             "/readyz" => Route::Ready,
             "/metrics" => Route::Metrics,
             "/ca.crt" => Route::Authority,
+            "/token" => Route::Token,
             page if page.starts_with('/') => Route::Page(page.to_owned()),
             _ => return Err(Stray::Path),
         });

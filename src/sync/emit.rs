@@ -15,6 +15,7 @@ use crate::reference::Reference;
 pub mod containerd;
 pub mod docker;
 pub mod k3s;
+pub mod kaniko;
 pub mod kustomize;
 pub mod podman;
 
@@ -40,6 +41,8 @@ pub enum Form {
     Docker,
     /// `registries.yaml` of k3s and RKE2.
     K3s,
+    /// Flags of Kaniko's executor.
+    Kaniko,
     /// A kustomize component that rewrites images.
     Kustomize,
 }
@@ -53,10 +56,11 @@ impl FromStr for Form {
             "podman" => Self::Podman,
             "docker" => Self::Docker,
             "k3s" | "rke2" => Self::K3s,
+            "kaniko" => Self::Kaniko,
             "kustomize" => Self::Kustomize,
             other => {
                 let other = crate::text::escape(other);
-                let want = "want containerd, podman, docker, k3s or kustomize";
+                let want = "want containerd, podman, docker, k3s, kaniko or kustomize";
                 return Err(Error::new(Kind::Usage, format!("unknown form {other:?}: {want}")));
             }
         })
@@ -75,15 +79,31 @@ pub struct Emitted {
     pub warnings: Vec<String>,
 }
 
+/// How nodes reach the new registries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// They speak no TLS.
+    pub plain_http: bool,
+    /// The file, on the node, of the authority to trust; for one that nodes do not trust already.
+    pub authority: Option<String>,
+    /// They ask for a name and a password.
+    pub login: bool,
+}
+
+impl Reach {
+    /// `http://` or `https://`.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.plain_http { "http://" } else { "https://" }
+    }
+}
+
 /// Makes the files of one form. `plain_http` says that the destination speaks no TLS.
 pub fn files(form: Form, moved: &[Moved], plain_http: bool) -> Emitted {
-    let mirrors = Mirrors::of(moved);
+    let reach = Reach { plain_http, ..Reach::default() };
     let mut emitted = match form {
-        Form::Containerd => containerd::files(&mirrors, plain_http),
-        Form::Podman => podman::files(&mirrors, plain_http),
-        Form::Docker => docker::files(&mirrors, moved, plain_http),
-        Form::K3s => k3s::files(&mirrors, plain_http),
+        Form::Docker => docker::files(&Mirrors::of(moved), moved, &reach),
         Form::Kustomize => kustomize::files(moved),
+        _ => of_mirrors(form, &Mirrors::of(moved), &reach),
     };
     if form != Form::Kustomize && form != Form::Docker {
         // A mirror is asked for the tag that was asked of the registry.
@@ -95,6 +115,31 @@ pub fn files(form: Form, moved: &[Moved], plain_http: bool) -> Emitted {
     }
     emitted.files.sort();
     emitted
+}
+
+/// Makes the files of one form for whole registries: what each is called, and the `host` or `host/path`
+/// beneath which all its repositories are found. The name [`ANY`] stands for every registry there is.
+pub fn whole(form: Form, ways: &[(String, String)], reach: &Reach) -> Emitted {
+    let mut mirrors = Mirrors::default();
+    for (host, stem) in ways {
+        let beneath = Way::Beneath(BTreeSet::from([stem.clone()]));
+        mirrors.0.insert(host.clone(), beneath);
+    }
+    of_mirrors(form, &mirrors, reach)
+}
+
+/// Every registry that has no entry of its own, for the forms that can say so: containerd and k3s.
+pub const ANY: &str = "*";
+
+fn of_mirrors(form: Form, mirrors: &Mirrors, reach: &Reach) -> Emitted {
+    match form {
+        Form::Containerd => containerd::files(mirrors, reach),
+        Form::Podman => podman::files(mirrors, reach),
+        Form::Docker => docker::files(mirrors, &[], reach),
+        Form::K3s => k3s::files(mirrors, reach),
+        Form::Kaniko => kaniko::files(mirrors, reach),
+        Form::Kustomize => kustomize::files(&[]),
+    }
 }
 
 /// Makes the files of one form and writes them beneath `dir`.
@@ -134,6 +179,19 @@ pub(crate) enum Way {
 pub(crate) struct Mirrors(pub BTreeMap<String, Way>);
 
 impl Mirrors {
+    /// The new registries.
+    fn hosts(&self) -> BTreeSet<String> {
+        let mut hosts = BTreeSet::new();
+        for way in self.0.values() {
+            let stems: Vec<&String> = match way {
+                Way::Beneath(stems) => stems.iter().collect(),
+                Way::Each(each) => each.values().flatten().collect(),
+            };
+            hosts.extend(stems.into_iter().map(|stem| split(stem).0.to_owned()));
+        }
+        hosts
+    }
+
     fn of(moved: &[Moved]) -> Self {
         let mut repositories: BTreeMap<&str, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
         for m in moved.iter().filter(|m| m.from.repository() != m.to.repository()) {
@@ -152,18 +210,13 @@ impl Mirrors {
     }
 }
 
-/// `http://` or `https://`.
-pub(crate) fn scheme(plain_http: bool) -> &'static str {
-    if plain_http { "http://" } else { "https://" }
-}
-
 /// A host and what follows it.
 pub(crate) fn split(repository: &str) -> (&str, &str) {
     repository.split_once('/').unwrap_or((repository, ""))
 }
 
 /// The first lines of every file that has comments.
-pub(crate) const HEAD: &str = "# Written by imgpack sync.\n";
+pub(crate) const HEAD: &str = "# Written by imgpack.\n";
 
 #[cfg(test)]
 pub(crate) mod tests {

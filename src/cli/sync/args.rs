@@ -152,7 +152,7 @@ pub(crate) struct Course {
     /// Write every reference with its digest to FILE
     #[arg(long, value_name = "FILE")]
     pub(crate) lock_out: Option<PathBuf>,
-    /// Write what nodes need into DIR: containerd, podman, docker, k3s or kustomize
+    /// Write what nodes need into DIR: containerd, podman, docker, k3s, kaniko or kustomize
     #[arg(long, value_names = ["FORM", "DIR"], num_args = 2)]
     pub(crate) emit: Vec<String>,
     /// Recode layers: gzip, zstd or none, with an optional level (gzip:9)

@@ -34,17 +34,17 @@ pub(super) struct Given {
     /// Certificates to trust beside the machine's, each with the file it is from.
     pub(super) authorities: Vec<(PathBuf, CertificateDer<'static>)>,
     /// What to show when asked.
-    pub(super) client: Option<Client>,
+    pub(super) client: Option<Pair>,
 }
 
-/// A client certificate with its key.
-pub(super) struct Client {
+/// A certificate with its key.
+pub(crate) struct Pair {
     /// The file of the certificate.
     pub(super) path: PathBuf,
     /// It, then who signed it.
-    pub(super) chain: Vec<CertificateDer<'static>>,
+    pub(crate) chain: Vec<CertificateDer<'static>>,
     /// Its key.
-    pub(super) key: PrivateKeyDer<'static>,
+    pub(crate) key: PrivateKeyDer<'static>,
 }
 
 /// A file that does not hold what it should.
@@ -105,7 +105,7 @@ pub(super) fn of_host(settings: &Settings, host: &str) -> Result<Given> {
         given.authority(path)?;
     }
     if let Some((cert, key)) = &settings.client_cert {
-        given.client = Some(client(cert, key)?);
+        given.client = Some(pair(cert, key)?);
     }
     Ok(given)
 }
@@ -141,7 +141,7 @@ impl Given {
                         return Err(Error::malformed(what).input(path.display().to_string()));
                     }
                     if self.client.is_none() {
-                        self.client = Some(client(&path, &key)?);
+                        self.client = Some(pair(&path, &key)?);
                     }
                 }
                 Some("key") if !path.with_extension("cert").is_file() => {
@@ -198,17 +198,24 @@ fn strings(value: &toml::Value) -> Vec<&str> {
     }
 }
 
-fn client(cert: &Path, key: &Path) -> Result<Client> {
+/// What lies in two files.
+///
+/// # Errors
+/// `Io`, `Missing`, `Malformed`.
+pub(crate) fn pair(cert: &Path, key: &Path) -> Result<Pair> {
     let chain = certificates(cert)?;
     let bytes = read(key)?;
     let key = PrivateKeyDer::from_pem_slice(&bytes)
         .or_else(|_| PrivateKeyDer::try_from(bytes))
         .map_err(|_| bad(key, "a private key that can be read without a password"))?;
-    Ok(Client { path: cert.to_path_buf(), chain, key })
+    Ok(Pair { path: cert.to_path_buf(), chain, key })
 }
 
 /// Every certificate of a file: PEM, or one in DER.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+///
+/// # Errors
+/// `Io`, `Missing`, `Malformed`.
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let bytes = read(path)?;
     // Only DER begins with the tag of a sequence; it is no printable text.
     if bytes.starts_with(&[0x30, 0x82]) {

@@ -3,11 +3,14 @@
 //! It knows no route.
 
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
+use http::{HeaderValue, Method, Uri};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::runtime::Handle;
@@ -15,15 +18,54 @@ use tokio::task::JoinHandle;
 
 use crate::error::Error;
 use crate::serve::answer;
+use crate::serve::log::{Entry, Log};
 use crate::serve::outgoing::Outgoing;
 
-/// The body of an answer.
-pub(super) enum Reply {
+/// The body of an answer, and who is told once it is out.
+pub(super) struct Reply {
+    content: Content,
+    account: Account,
+}
+
+enum Content {
     Bytes(Option<Bytes>),
     Blob(Blob),
 }
 
-pub(super) struct Blob {
+/// What is told of one request when it is dropped: its answer is out, or was given up.
+pub(super) struct Account {
+    pub(super) log: Arc<dyn Log>,
+    pub(super) remote: SocketAddr,
+    pub(super) user: Option<String>,
+    pub(super) method: Method,
+    pub(super) target: Uri,
+    pub(super) status: u16,
+    /// Bytes of the body that were handed on.
+    pub(super) bytes: u64,
+    pub(super) began: Instant,
+    pub(super) agent: Option<HeaderValue>,
+    pub(super) id: HeaderValue,
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        let target = self.target.path_and_query().map_or(self.target.path(), |t| t.as_str());
+        let agent = self.agent.as_ref().map(|agent| String::from_utf8_lossy(agent.as_bytes()));
+        self.log.entry(&Entry {
+            remote: self.remote,
+            user: self.user.as_deref(),
+            method: self.method.as_str(),
+            target,
+            status: self.status,
+            bytes: self.bytes,
+            elapsed: self.began.elapsed(),
+            agent: agent.as_deref(),
+            id: self.id.to_str().unwrap_or_default(),
+        });
+    }
+}
+
+struct Blob {
     /// Bytes that hyper has not been given.
     left: u64,
     outgoing: Option<Outgoing>,
@@ -31,16 +73,17 @@ pub(super) struct Blob {
 }
 
 impl Reply {
-    pub(super) fn new(body: answer::Body, head: bool) -> Self {
-        match body {
-            _ if head => Self::Bytes(None),
-            answer::Body::Bytes(bytes) => Self::Bytes(Some(bytes).filter(|b| !b.is_empty())),
-            answer::Body::Length(_) => Self::Bytes(None),
+    pub(super) fn new(body: answer::Body, head: bool, account: Account) -> Self {
+        let content = match body {
+            _ if head => Content::Bytes(None),
+            answer::Body::Bytes(bytes) => Content::Bytes(Some(bytes).filter(|b| !b.is_empty())),
+            answer::Body::Length(_) => Content::Bytes(None),
             answer::Body::Blob(outgoing) => {
                 let left = outgoing.len();
-                Self::Blob(Blob { left, outgoing: Some(outgoing), reading: None })
+                Content::Blob(Blob { left, outgoing: Some(outgoing), reading: None })
             }
-        }
+        };
+        Self { content, account }
     }
 }
 
@@ -80,23 +123,28 @@ impl Body for Reply {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        match self.get_mut() {
-            Self::Bytes(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Blob(blob) => blob.poll(cx),
+        let reply = self.get_mut();
+        let polled = match &mut reply.content {
+            Content::Bytes(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            Content::Blob(blob) => blob.poll(cx),
+        };
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            reply.account.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Bytes(bytes) => bytes.is_none(),
-            Self::Blob(blob) => blob.left == 0,
+        match &self.content {
+            Content::Bytes(bytes) => bytes.is_none(),
+            Content::Blob(blob) => blob.left == 0,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(match self {
-            Self::Bytes(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
-            Self::Blob(blob) => blob.left,
+        SizeHint::with_exact(match &self.content {
+            Content::Bytes(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
+            Content::Blob(blob) => blob.left,
         })
     }
 }

@@ -3,10 +3,10 @@
 //! containerd `docs/hosts.md`. A directory is named `host_port_` rather than `host:port`; containerd
 //! looks for both, and not every file system takes a colon.
 
-use super::{Emitted, HEAD, Mirrors, Way, scheme, split};
+use super::{ANY, Emitted, HEAD, Mirrors, Reach, Way, split};
 
 /// The files for `config_path`.
-pub(super) fn files(mirrors: &Mirrors, plain_http: bool) -> Emitted {
+pub(super) fn files(mirrors: &Mirrors, reach: &Reach) -> Emitted {
     let mut emitted = Emitted::default();
     for (host, way) in &mirrors.0 {
         let stems = match way {
@@ -25,10 +25,13 @@ pub(super) fn files(mirrors: &Mirrors, plain_http: bool) -> Emitted {
         let mut text =
             format!("{HEAD}# Copy it to certs.d below the config_path of the registry.\n");
         let server = if host == "docker.io" { "registry-1.docker.io" } else { host };
-        text.push_str(&format!("server = \"https://{server}\"\n"));
+        // Without a server, containerd falls back to the registry that was named.
+        if host != ANY {
+            text.push_str(&format!("server = \"https://{server}\"\n"));
+        }
         for stem in stems {
             let (to, path) = split(stem);
-            let http = scheme(plain_http);
+            let http = reach.scheme();
             if path.is_empty() {
                 text.push_str(&format!("\n[host.\"{http}{to}\"]\n"));
             } else {
@@ -36,14 +39,27 @@ pub(super) fn files(mirrors: &Mirrors, plain_http: bool) -> Emitted {
                 text.push_str("  override_path = true\n");
             }
             text.push_str("  capabilities = [\"pull\", \"resolve\"]\n");
+            if let Some(authority) = &reach.authority {
+                text.push_str(&format!("  ca = \"{authority}\"\n"));
+            }
+            if reach.login {
+                let quoted = text.lines().rev().find(|l| l.starts_with("[host.")).unwrap_or("");
+                let table = quoted.trim_end_matches(']').to_owned();
+                text.push_str(&format!("{table}.header]\n"));
+                text.push_str("  # What `printf user:password | base64` says.\n");
+                text.push_str("  authorization = \"Basic dXNlcjpwYXNzd29yZA==\"\n");
+            }
         }
         emitted.files.push((format!("certs.d/{}/hosts.toml", directory(host)), text));
     }
     emitted
 }
 
-/// `host_port_` for `host:port`.
+/// `host_port_` for `host:port`, and containerd's own word for all that have no directory.
 fn directory(host: &str) -> String {
+    if host == ANY {
+        return "_default".to_owned();
+    }
     match host.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => format!("{name}_{port}_"),
         _ => host.to_owned(),
@@ -64,7 +80,7 @@ mod tests {
                 (
                     "certs.d/docker.io/hosts.toml".to_owned(),
                     "\
-# Written by imgpack sync.
+# Written by imgpack.
 # Copy it to certs.d below the config_path of the registry.
 server = \"https://registry-1.docker.io\"
 
@@ -76,7 +92,7 @@ server = \"https://registry-1.docker.io\"
                 (
                     "certs.d/quay.io/hosts.toml".to_owned(),
                     "\
-# Written by imgpack sync.
+# Written by imgpack.
 # Copy it to certs.d below the config_path of the registry.
 server = \"https://quay.io\"
 

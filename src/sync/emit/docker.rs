@@ -2,14 +2,12 @@
 //!
 //! dockerd mirrors the hub alone, and beneath no path; everything else is the script's.
 
-use std::collections::BTreeSet;
-
 use serde_json::{Value, json};
 
-use super::{Emitted, HEAD, Mirrors, Moved, Way, scheme, split};
+use super::{Emitted, HEAD, Mirrors, Moved, Reach, Way, split};
 
 /// `daemon.json` and `pull-and-tag.sh`.
-pub(super) fn files(mirrors: &Mirrors, moved: &[Moved], plain_http: bool) -> Emitted {
+pub(super) fn files(mirrors: &Mirrors, moved: &[Moved], reach: &Reach) -> Emitted {
     let roots: Vec<&String> = match mirrors.0.get("docker.io") {
         Some(Way::Beneath(stems)) => stems.iter().filter(|s| split(s).1.is_empty()).collect(),
         _ => Vec::new(),
@@ -17,11 +15,12 @@ pub(super) fn files(mirrors: &Mirrors, moved: &[Moved], plain_http: bool) -> Emi
     let mut daemon = serde_json::Map::new();
     if !roots.is_empty() {
         let urls: Vec<String> =
-            roots.iter().map(|root| format!("{}{root}", scheme(plain_http))).collect();
+            roots.iter().map(|root| format!("{}{root}", reach.scheme())).collect();
         daemon.insert("registry-mirrors".into(), json!(urls));
     }
-    if plain_http {
-        let hosts: BTreeSet<&str> = moved.iter().map(|m| m.to.domain()).collect();
+    if reach.plain_http {
+        let mut hosts = mirrors.hosts();
+        hosts.extend(moved.iter().map(|m| m.to.domain().to_owned()));
         daemon.insert("insecure-registries".into(), json!(hosts));
     }
     let mut text = serde_json::to_string_pretty(&Value::Object(daemon)).unwrap_or_default();
@@ -42,7 +41,10 @@ pub(super) fn files(mirrors: &Mirrors, moved: &[Moved], plain_http: bool) -> Emi
             script.push_str(&format!("docker tag {to} {from}\n"));
         }
     }
-    let files = vec![("daemon.json".into(), text), ("pull-and-tag.sh".into(), script)];
+    let mut files = vec![("daemon.json".into(), text)];
+    if !moved.is_empty() {
+        files.push(("pull-and-tag.sh".into(), script));
+    }
     Emitted { files, warnings: Vec::new() }
 }
 
@@ -63,7 +65,7 @@ mod tests {
             emitted.files[1].1,
             "\
 #!/bin/sh
-# Written by imgpack sync.
+# Written by imgpack.
 set -e
 docker pull r.local:5000/quay/a/b:1
 docker tag r.local:5000/quay/a/b:1 quay.io/a/b:1

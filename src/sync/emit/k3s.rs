@@ -3,10 +3,10 @@
 //! Documentation of k3s, "Private Registry Configuration". Patterns of one registry never fit the
 //! same path, since the order in which they are tried is not promised.
 
-use super::{Emitted, HEAD, Mirrors, Way, scheme, split};
+use super::{Emitted, HEAD, Mirrors, Reach, Way, split};
 
 /// `registries.yaml`.
-pub(super) fn files(mirrors: &Mirrors, plain_http: bool) -> Emitted {
+pub(super) fn files(mirrors: &Mirrors, reach: &Reach) -> Emitted {
     let mut emitted = Emitted::default();
     let mut text =
         format!("{HEAD}# Copy it to /etc/rancher/k3s or /etc/rancher/rke2 and restart.\n");
@@ -44,7 +44,7 @@ pub(super) fn files(mirrors: &Mirrors, plain_http: bool) -> Emitted {
         }
         text.push_str(&format!("  {}:\n    endpoint:\n", quoted(host)));
         for endpoint in endpoints {
-            let url = format!("{}{endpoint}", scheme(plain_http));
+            let url = format!("{}{endpoint}", reach.scheme());
             text.push_str(&format!("      - {}\n", quoted(&url)));
         }
         if !rewrites.is_empty() {
@@ -56,6 +56,20 @@ pub(super) fn files(mirrors: &Mirrors, plain_http: bool) -> Emitted {
     }
     if mirrors.0.is_empty() {
         text.push_str("  {}\n");
+    }
+    if reach.authority.is_some() || reach.login {
+        text.push_str("configs:\n");
+        for host in mirrors.hosts() {
+            text.push_str(&format!("  {}:\n", quoted(&host)));
+            if let Some(authority) = &reach.authority {
+                text.push_str(&format!("    tls:\n      ca_file: {}\n", quoted(authority)));
+            }
+            if reach.login {
+                text.push_str(
+                    "    auth:\n      username: \"user\"\n      password: \"password\"\n",
+                );
+            }
+        }
     }
     emitted.files.push(("registries.yaml".into(), text));
     emitted
@@ -77,7 +91,7 @@ mod tests {
         assert_eq!(
             emitted.files[0].1,
             "\
-# Written by imgpack sync.
+# Written by imgpack.
 # Copy it to /etc/rancher/k3s or /etc/rancher/rke2 and restart.
 mirrors:
   \"docker.io\":

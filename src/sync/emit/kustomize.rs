@@ -69,7 +69,7 @@ mod tests {
         assert_eq!(
             emitted.files[0].1,
             "\
-# Written by imgpack sync.
+# Written by imgpack.
 # Name its directory under components: of a kustomization.
 apiVersion: kustomize.config.k8s.io/v1alpha1
 kind: Component

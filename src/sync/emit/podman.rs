@@ -3,16 +3,26 @@
 //! containers-registries.conf(5), version 2. A prefix may be a registry or a repository, so every
 //! change of path can be said.
 
-use super::{Emitted, HEAD, Mirrors, Way};
+use super::{Emitted, HEAD, Mirrors, Reach, Way};
 
 /// `registries.conf.d/imgpack.conf`.
-pub(super) fn files(mirrors: &Mirrors, plain_http: bool) -> Emitted {
+pub(super) fn files(mirrors: &Mirrors, reach: &Reach) -> Emitted {
     let mut text = format!("{HEAD}# Copy it to /etc/containers/registries.conf.d.\n");
+    for host in mirrors.hosts() {
+        if reach.authority.is_some() {
+            text.push_str(&format!(
+                "# The authority goes to /etc/containers/certs.d/{host}/ca.crt.\n"
+            ));
+        }
+        if reach.login {
+            text.push_str(&format!("# First: podman login {host}\n"));
+        }
+    }
     let mut add = |prefix: &str, mirrors: &std::collections::BTreeSet<String>| {
         text.push_str(&format!("\n[[registry]]\nprefix = \"{prefix}\"\nlocation = \"{prefix}\"\n"));
         for mirror in mirrors {
             text.push_str(&format!("[[registry.mirror]]\nlocation = \"{mirror}\"\n"));
-            if plain_http {
+            if reach.plain_http {
                 text.push_str("insecure = true\n");
             }
         }
@@ -41,7 +51,7 @@ mod tests {
         assert_eq!(
             emitted.files[0].1,
             "\
-# Written by imgpack sync.
+# Written by imgpack.
 # Copy it to /etc/containers/registries.conf.d.
 
 [[registry]]

@@ -1,0 +1,128 @@
+//! The access log: a line on standard error for each request.
+
+use std::io::IsTerminal;
+
+use clap::ValueEnum;
+use imgpack::serve::log::{Entry, Log, Silent};
+use imgpack::text::{escape, escape_long};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::cli::out;
+
+/// How requests are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    /// As text on a terminal, not at all elsewhere
+    Auto,
+    /// A line of words
+    Text,
+    /// A JSON object on a line
+    Json,
+    /// Not at all
+    None,
+}
+
+/// Who listens.
+pub(crate) fn open(form: Form) -> std::sync::Arc<dyn Log> {
+    match form {
+        Form::Text => std::sync::Arc::new(Text),
+        Form::Json => std::sync::Arc::new(Json),
+        Form::Auto if std::io::stderr().is_terminal() => std::sync::Arc::new(Text),
+        Form::Auto | Form::None => std::sync::Arc::new(Silent),
+    }
+}
+
+fn now() -> String {
+    // Whole milliseconds, so that lines stand beneath one another.
+    let now = OffsetDateTime::now_utc();
+    let now = now.replace_millisecond(now.millisecond()).unwrap_or(now);
+    now.format(&Rfc3339).unwrap_or_default()
+}
+
+fn millis(entry: &Entry<'_>) -> f64 {
+    (entry.elapsed.as_micros() as f64 / 100.0).round() / 10.0
+}
+
+struct Text;
+
+impl Log for Text {
+    fn entry(&self, entry: &Entry<'_>) {
+        out::error_line(&text(entry, &now()));
+    }
+}
+
+fn text(entry: &Entry<'_>, now: &str) -> String {
+    // A name that holds a blank must not look like two words.
+    let word = |text: &str| escape(text).replace(' ', "\\x20");
+    format!(
+        "{now} {} {} {} {} {} {} {}ms \"{}\" {}",
+        entry.remote,
+        entry.user.filter(|user| !user.is_empty()).map_or("-".into(), word),
+        word(entry.method),
+        escape_long(entry.target),
+        entry.status,
+        entry.bytes,
+        millis(entry),
+        escape(entry.agent.unwrap_or("-")).replace('"', "\\x22"),
+        word(entry.id),
+    )
+}
+
+struct Json;
+
+impl Log for Json {
+    fn entry(&self, entry: &Entry<'_>) {
+        out::error_line(&json(entry, &now()));
+    }
+}
+
+fn json(entry: &Entry<'_>, now: &str) -> String {
+    serde_json::json!({
+        "time": now,
+        "remote": entry.remote.to_string(),
+        "user": entry.user.map(escape),
+        "method": escape(entry.method),
+        "path": escape_long(entry.target),
+        "status": entry.status,
+        "bytes": entry.bytes,
+        "ms": millis(entry),
+        "agent": entry.agent.map(escape),
+        "id": escape(entry.id),
+    })
+    .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn entry() -> Entry<'static> {
+        Entry {
+            remote: "192.0.2.1:4711".parse().unwrap(),
+            user: Some("al b"),
+            method: "GET",
+            target: "/v2/a/manifests/1",
+            status: 200,
+            bytes: 12,
+            elapsed: Duration::from_micros(1_260),
+            agent: Some("x\"\x1b[2J\ny"),
+            id: "abc",
+        }
+    }
+
+    #[test]
+    fn a_line_is_one_line_whatever_a_client_calls_itself() {
+        assert_eq!(
+            text(&entry(), "T"),
+            "T 192.0.2.1:4711 al\\x20b GET /v2/a/manifests/1 200 12 1.3ms \
+             \"x\\x22\\x1b[2J\\x0ay\" abc"
+        );
+        let line = json(&entry(), "T");
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((value["status"].as_u64(), value["ms"].as_f64()), (Some(200), Some(1.3)));
+        assert!(!line.contains(['\n', '\x1b']), "{line}");
+    }
+}

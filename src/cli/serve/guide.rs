@@ -1,0 +1,184 @@
+//! How clients find a server: the configuration of engines for it, and what is said at its start.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use clap::ValueEnum;
+use imgpack::reference::DEFAULT_DOMAIN;
+use imgpack::serve::Registry;
+use imgpack::sync::emit::{self, Reach};
+use imgpack::{Error, Kind, Result};
+
+use super::guard::GuardFlags;
+use super::machine;
+use crate::cli::out;
+
+/// Whose configuration is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)] // their names are all there is to say
+pub(crate) enum Engine {
+    Containerd,
+    Docker,
+    Podman,
+    K3s,
+    Kaniko,
+}
+
+impl Engine {
+    fn form(self) -> emit::Form {
+        match self {
+            Self::Containerd => emit::Form::Containerd,
+            Self::Docker => emit::Form::Docker,
+            Self::Podman => emit::Form::Podman,
+            Self::K3s => emit::Form::K3s,
+            Self::Kaniko => emit::Form::Kaniko,
+        }
+    }
+
+    /// Where it looks for the authority of a server called `host`.
+    fn authority(self, host: &str) -> String {
+        match self {
+            Self::Containerd => "/etc/containerd/certs.d/imgpack-ca.crt".into(),
+            Self::Docker => format!("/etc/docker/certs.d/{host}/ca.crt"),
+            Self::Podman => format!("/etc/containers/certs.d/{host}/ca.crt"),
+            Self::K3s => "/etc/rancher/k3s/imgpack-ca.crt".into(),
+            Self::Kaniko => "/kaniko/ssl/certs/imgpack-ca.crt".into(),
+        }
+    }
+}
+
+/// The name under which others find what listens on `address`.
+pub(super) fn reached(address: SocketAddr) -> String {
+    let shown = |ip: IpAddr| SocketAddr::new(ip, address.port()).to_string();
+    match address.ip() {
+        // docker and containerd speak plain http to it without being told.
+        ip if ip.is_loopback() => format!("localhost:{}", address.port()),
+        ip if ip.is_unspecified() => match machine::addresses().first() {
+            Some(first) => shown(*first),
+            None => format!("localhost:{}", address.port()),
+        },
+        ip => shown(ip),
+    }
+}
+
+/// The name under which others will find what is to listen on `listen`.
+///
+/// # Errors
+/// `Usage` when it has no port yet.
+pub(super) fn expected(listen: &str) -> Result<String> {
+    let bad = |what: &str| Error::new(Kind::Usage, format!("--listen: {what}")).input(listen);
+    let (host, port) = listen.rsplit_once(':').ok_or_else(|| bad("want HOST:PORT"))?;
+    let port: u16 = port.parse().map_err(|_| bad("want HOST:PORT"))?;
+    if port == 0 {
+        return Err(bad("a configuration needs a port"));
+    }
+    match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(ip) => Ok(reached(SocketAddr::new(ip, port))),
+        Err(_) => Ok(listen.to_owned()),
+    }
+}
+
+/// The configuration of one engine, as files with their names.
+pub(super) fn configuration(
+    engine: Engine,
+    host: &str,
+    default: &str,
+    flags: &GuardFlags,
+    registry: &Registry,
+) -> String {
+    let reach = Reach {
+        plain_http: !flags.encrypts(),
+        authority: flags.is_own().then(|| engine.authority(host)),
+        login: flags.asks(),
+    };
+    let ways = ways(engine, host, default, registry);
+    let mut text = String::new();
+    if let Some(path) = &reach.authority {
+        text.push_str(&format!("# First: curl -k -o {path} https://{host}/ca.crt\n"));
+    }
+    if reach.login && engine == Engine::Docker {
+        text.push_str(&format!("# First: docker login {host}\n"));
+    }
+    for (path, content) in emit::whole(engine.form(), &ways, &reach).files {
+        text.push_str(&format!("# {path}\n{content}"));
+    }
+    text
+}
+
+/// Which registries are found here, and beneath what.
+fn ways(engine: Engine, host: &str, default: &str, registry: &Registry) -> Vec<(String, String)> {
+    let here = |domain: &str| match domain == default {
+        true => host.to_owned(),
+        false => format!("{host}/{}", domain.replace(':', "_")),
+    };
+    match engine {
+        // They say which registry they mean, so that one entry will do for all.
+        Engine::Containerd => vec![(emit::ANY.into(), host.to_owned())],
+        Engine::K3s => [emit::ANY, DEFAULT_DOMAIN].map(|d| (d.into(), host.to_owned())).into(),
+        Engine::Docker => vec![(DEFAULT_DOMAIN.into(), here(DEFAULT_DOMAIN))],
+        Engine::Podman | Engine::Kaniko => {
+            let names = registry.catalogue().repositories();
+            let mut domains: BTreeSet<&str> = names.iter().map(|name| name.domain()).collect();
+            if domains.is_empty() {
+                domains.insert(DEFAULT_DOMAIN);
+            }
+            domains.into_iter().map(|domain| (domain.to_owned(), here(domain))).collect()
+        }
+    }
+}
+
+/// What is said at the start.
+pub(super) fn say(
+    addresses: &[SocketAddr],
+    flags: &GuardFlags,
+    fingerprint: Option<&str>,
+    registry: &Registry,
+) {
+    let scheme = if flags.encrypts() { "https" } else { "http" };
+    for address in addresses {
+        out::error_line(&format!("imgpack: listening on {scheme}://{address}"));
+    }
+    let catalogue = registry.catalogue();
+    let repositories = catalogue.repositories();
+    out::error_line(&format!("imgpack: serving {} repositories", repositories.len()));
+    let Some(host) = addresses.first().map(|address| reached(*address)) else { return };
+    if let (true, Some(fingerprint)) = (flags.is_own(), fingerprint) {
+        out::error_line(&format!("  trust    https://{host}/ca.crt, SHA-256 {fingerprint}"));
+    }
+    let first = repositories.iter().find_map(|name| {
+        let shown = catalogue.naming().shown(name);
+        let tag = catalogue.find(&shown, None)?.tags().into_iter().next()?;
+        Some(format!("{host}/{shown}:{tag}"))
+    });
+    if let Some(first) = first {
+        out::error_line(&format!("  docker   docker pull {first}"));
+        let tls = if flags.encrypts() { "" } else { " --tls-verify=false" };
+        out::error_line(&format!("  podman   podman pull{tls} {first}"));
+    }
+    out::error_line(
+        "  nodes    the same command with --print-config containerd|docker|podman|k3s|kaniko",
+    );
+}
+
+/// What is dangerous about it; one line each.
+pub(super) fn warnings(
+    addresses: &[SocketAddr],
+    flags: &GuardFlags,
+    guards_writes: bool,
+    writable: bool,
+) -> Vec<String> {
+    let open: Vec<&SocketAddr> = addresses.iter().filter(|a| !a.ip().is_loopback()).collect();
+    let Some(address) = open.first() else { return Vec::new() };
+    let mut found = Vec::new();
+    if writable && !guards_writes {
+        found.push(format!("whoever reaches {address} may write: see --htpasswd"));
+    } else if !flags.asks() && !guards_writes && !flags.encrypts() {
+        found.push(format!(
+            "whoever reaches {address} may read, and nothing is encrypted: see --tls and --htpasswd"
+        ));
+    }
+    if guards_writes && !flags.encrypts() {
+        found.push(format!("passwords travel to {address} unencrypted: see --tls"));
+    }
+    found
+}

@@ -1,0 +1,285 @@
+//! Who may: passwords of an htpasswd file, tokens for those who showed one, reads for everybody.
+//!
+//! It knows no socket. Whether a request is let in is decided from its head, before any body is read.
+//! bcrypt is slow on purpose, so a password that was right is remembered for a while, as a keyed hash
+//! of the header that carried it. RFC 7617; Docker's token specification.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use http::{StatusCode, header};
+use ring::hmac;
+use ring::rand::{SecureRandom, SystemRandom};
+use serde_json::json;
+
+use crate::error::{Error, Kind, Result};
+use crate::serve::answer::{Answer, Code, Fault};
+use crate::serve::request::Request;
+use crate::serve::route::Route;
+
+pub mod htpasswd;
+mod offer;
+mod token;
+
+use htpasswd::Users;
+pub use offer::Offer;
+
+/// How long a password that was right need not be checked again.
+const KNOWN: Duration = Duration::from_secs(300);
+/// Most passwords that are remembered at once.
+const MAX_KNOWN: usize = 4096;
+/// How many wrong passwords one address may show in [`WINDOW`].
+const MAX_FAILURES: u32 = 20;
+/// The time over which failures are counted.
+const WINDOW: Duration = Duration::from_secs(60);
+/// Most addresses whose failures are counted at once.
+const MAX_STRANGERS: usize = 4096;
+
+/// What one may do without a password.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// Reads are for everybody.
+    pub anonymous_pull: bool,
+    /// Who shows a certificate needs no password, and there are such certificates.
+    pub certificates: bool,
+}
+
+/// Who may do what; shared by all connections.
+pub struct Access {
+    rules: Rules,
+    users: RwLock<Option<Arc<Users>>>,
+    key: hmac::Key,
+    began: Instant,
+    known: Mutex<HashMap<[u8; 32], (Instant, String)>>,
+    failures: Mutex<HashMap<IpAddr, (Instant, u32)>>,
+}
+
+/// Who asks: where from, and whether with a certificate.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// The address.
+    pub address: IpAddr,
+    /// Whether a client certificate was shown and is good.
+    pub certified: bool,
+    /// Whether the connection is encrypted.
+    pub encrypted: bool,
+}
+
+/// What is to be done with a request.
+pub enum Look {
+    /// It is let in, as this user when one is known.
+    Open(Option<String>),
+    /// A password is to be checked first, which takes a while: [`Access::check`].
+    Check(Offer),
+    /// It is refused.
+    Refuse(Answer),
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Access {
+    /// Without `users`, everybody may do everything that certificates do not guard.
+    ///
+    /// # Errors
+    /// `Other` when the system gives no random bytes.
+    pub fn new(rules: Rules, users: Option<Users>) -> Result<Self> {
+        let mut secret = [0; 32];
+        let random = SystemRandom::new().fill(&mut secret);
+        random.map_err(|_| Error::new(Kind::Other, "the system gives no random bytes"))?;
+        Ok(Self {
+            rules,
+            users: RwLock::new(users.map(Arc::new)),
+            key: hmac::Key::new(hmac::HMAC_SHA256, &secret),
+            began: Instant::now(),
+            known: Mutex::default(),
+            failures: Mutex::default(),
+        })
+    }
+
+    /// Takes another list of users from now on; forgets who was known.
+    pub fn replace(&self, users: Option<Users>) {
+        *self.users.write().unwrap_or_else(PoisonError::into_inner) = users.map(Arc::new);
+        lock(&self.known).clear();
+    }
+
+    /// Whether anybody is asked for anything before something is changed.
+    pub fn guards_writes(&self) -> bool {
+        self.rules.certificates || self.users().is_some()
+    }
+
+    /// Whether reads are guarded too.
+    pub fn guards_reads(&self) -> bool {
+        self.guards_writes() && !self.rules.anonymous_pull
+    }
+
+    fn users(&self) -> Option<Arc<Users>> {
+        self.users.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Looks at a request; never slow.
+    pub fn look(&self, request: &Request, peer: Peer) -> Look {
+        if is_open(&request.route) {
+            return Look::Open(None);
+        }
+        if peer.certified {
+            return Look::Open(Some("certificate".into()));
+        }
+        let Some(users) = self.users() else {
+            let fine = !self.rules.certificates || (self.rules.anonymous_pull && request.is_read());
+            let fault = || Fault::new(Code::Denied, "a client certificate is needed here");
+            return if fine { Look::Open(None) } else { Look::Refuse(fault().into()) };
+        };
+        let Some(value) = request.headers.get(header::AUTHORIZATION) else {
+            return self.without(request, peer);
+        };
+        match offer::read(value.as_bytes()) {
+            Some(offer::Shown::Token(token)) => match self.user_of(&token, &users) {
+                Some(Some(user)) => Look::Open(Some(user)),
+                Some(None) => self.without(request, peer),
+                None => Look::Refuse(self.challenge(request, peer, "the token is no longer good")),
+            },
+            Some(offer::Shown::Password(offer)) => match self.known(&offer) {
+                Some(user) => Look::Open(Some(user)),
+                None if self.is_suspect(peer.address) => Look::Refuse(too_many()),
+                None => Look::Check(offer),
+            },
+            None => Look::Refuse(self.challenge(request, peer, "the authorization is not valid")),
+        }
+    }
+
+    /// A request that shows nothing, or a token of nobody's.
+    fn without(&self, request: &Request, peer: Peer) -> Look {
+        // The base tells clients how to log in; they take what they learn there for all they do. Who
+        // has no password fetches a token of nobody's there.
+        let shown = request.headers.contains_key(header::AUTHORIZATION);
+        let open = match request.route {
+            Route::Token => true,
+            Route::Base => shown,
+            _ => request.is_read(),
+        };
+        if self.rules.anonymous_pull && open {
+            return Look::Open(None);
+        }
+        Look::Refuse(self.challenge(request, peer, "a name and a password are needed"))
+    }
+
+    /// Checks a password, at the pace of bcrypt; a name that is unknown costs as much.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn check(&self, offer: &Offer, request: &Request, peer: Peer) -> Result<String, Answer> {
+        let right = self.users().is_some_and(|users| users.verify(&offer.user, &offer.password));
+        if right {
+            let mut known = lock(&self.known);
+            if known.len() >= MAX_KNOWN {
+                known.clear();
+            }
+            known.insert(self.tag(offer), (Instant::now(), offer.user.clone()));
+            return Ok(offer.user.clone());
+        }
+        let mut failures = lock(&self.failures);
+        if failures.len() >= MAX_STRANGERS {
+            failures.clear();
+        }
+        let count = failures.entry(network(peer.address)).or_insert((Instant::now(), 0));
+        if count.0.elapsed() > WINDOW {
+            *count = (Instant::now(), 0);
+        }
+        count.1 += 1;
+        drop(failures);
+        Err(self.challenge(request, peer, "the name or the password is wrong"))
+    }
+
+    /// A token for a user, or for nobody, as a JSON answer.
+    pub fn token(&self, user: Option<&str>) -> Answer {
+        let token = token::make(&self.key, user, self.began.elapsed());
+        let life = token::LIFE.as_secs();
+        Answer::json(&json!({"token": token, "access_token": token, "expires_in": life}))
+            .with(header::CACHE_CONTROL, "no-store")
+    }
+
+    fn user_of(&self, token: &str, users: &Users) -> Option<Option<String>> {
+        let user = token::read(&self.key, token, self.began.elapsed())?;
+        // Who was taken out of the file since is nobody.
+        user.as_ref().is_none_or(|user| users.has(user)).then_some(user)
+    }
+
+    /// What is remembered of an offer.
+    fn tag(&self, offer: &Offer) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&self.key);
+        context.update(&(offer.user.len() as u64).to_le_bytes());
+        context.update(offer.user.as_bytes());
+        context.update(offer.password.as_bytes());
+        let mut tag = [0; 32];
+        tag.copy_from_slice(context.sign().as_ref());
+        tag
+    }
+
+    fn known(&self, offer: &Offer) -> Option<String> {
+        let tag = self.tag(offer);
+        let mut known = lock(&self.known);
+        let (since, user) = known.get(&tag)?;
+        if since.elapsed() < KNOWN {
+            return Some(user.clone());
+        }
+        known.remove(&tag);
+        None
+    }
+
+    /// Whether an address showed too many wrong passwords lately.
+    fn is_suspect(&self, address: IpAddr) -> bool {
+        let failures = lock(&self.failures);
+        failures
+            .get(&network(address))
+            .is_some_and(|(since, count)| since.elapsed() < WINDOW && *count >= MAX_FAILURES)
+    }
+
+    /// 401, with how to do better. Clients of the API do not show a password to a registry that lets
+    /// them read without one; a token they fetch by themselves, with a password when they have one.
+    fn challenge(&self, request: &Request, peer: Peer, why: &str) -> Answer {
+        let answer = Answer::from(Fault::new(Code::Unauthorized, why));
+        let tokens = self.rules.anonymous_pull && request.route != Route::Token;
+        let api = !matches!(request.route, Route::Page(_) | Route::Metrics);
+        let realm = match request.header(header::HOST).filter(|host| is_host(host)) {
+            Some(host) if tokens && api => {
+                let scheme = if peer.encrypted { "https" } else { "http" };
+                format!("Bearer realm=\"{scheme}://{host}/token\",service=\"imgpack\"")
+            }
+            _ => "Basic realm=\"imgpack\", charset=\"UTF-8\"".to_owned(),
+        };
+        answer.with(header::WWW_AUTHENTICATE, &realm)
+    }
+}
+
+/// Whether a route is for everybody: probes, and the certificate that one needs to come back.
+fn is_open(route: &Route) -> bool {
+    matches!(route, Route::Health | Route::Ready | Route::Authority)
+}
+
+/// Whether a `Host` can stand in a header of ours.
+fn is_host(host: &str) -> bool {
+    host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b)) && !host.is_empty()
+}
+
+/// Who is counted as one: an address, or what one customer has of IPv6.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_none() => {
+            IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into())
+        }
+        other => other,
+    }
+}
+
+fn too_many() -> Answer {
+    let fault = Fault::new(Code::TooManyRequests, "too many wrong passwords from this address");
+    Answer::from(fault.status(StatusCode::TOO_MANY_REQUESTS))
+        .with(header::RETRY_AFTER, &WINDOW.as_secs().to_string())
+}
+
+#[cfg(test)]
+mod tests;

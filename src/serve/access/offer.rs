@@ -1,0 +1,33 @@
+//! What an `Authorization` header shows.
+//!
+//! It decides nothing. RFC 7617, RFC 6750.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+/// A name and a password.
+pub struct Offer {
+    pub(super) user: String,
+    pub(super) password: String,
+}
+
+/// What a header may show.
+pub(super) enum Shown {
+    Password(Offer),
+    Token(String),
+}
+
+/// Reads the value of a header; nothing when it makes no sense.
+pub(super) fn read(value: &[u8]) -> Option<Shown> {
+    let (scheme, rest) = std::str::from_utf8(value).ok()?.split_once(' ')?;
+    let rest = rest.trim();
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return Some(Shown::Token(rest.to_owned()));
+    }
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let text = String::from_utf8(STANDARD.decode(rest).ok()?).ok()?;
+    let (user, password) = text.split_once(':')?;
+    Some(Shown::Password(Offer { user: user.to_owned(), password: password.to_owned() }))
+}

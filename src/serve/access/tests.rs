@@ -1,0 +1,145 @@
+//! Who is let in, as a table.
+
+use http::{HeaderMap, Method};
+
+use super::*;
+use base64::Engine as _;
+
+fn request(method: Method, path: &str, authorization: Option<&str>) -> Request {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::HOST, "r.local:5000".parse().unwrap());
+    if let Some(value) = authorization {
+        headers.insert(header::AUTHORIZATION, value.parse().unwrap());
+    }
+    let route = crate::serve::route::read(path).unwrap();
+    Request { method, route, query: None, headers }
+}
+
+fn basic(user: &str, password: &str) -> String {
+    let text = format!("{user}:{password}");
+    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(text))
+}
+
+fn users() -> Users {
+    Users::parse(&format!("al:{}\n", bcrypt::hash("s3cret", 4).unwrap())).unwrap()
+}
+
+const PEER: Peer =
+    Peer { address: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), certified: false, encrypted: false };
+
+/// The user (`-` for nobody) or the status.
+fn outcome(access: &Access, request: &Request, peer: Peer) -> String {
+    match access.look(request, peer) {
+        Look::Open(user) => user.unwrap_or_else(|| "-".into()),
+        Look::Refuse(answer) => answer.status.as_u16().to_string(),
+        Look::Check(offer) => match access.check(&offer, request, peer) {
+            Ok(user) => user,
+            Err(answer) => answer.status.as_u16().to_string(),
+        },
+    }
+}
+
+#[test]
+fn who_is_let_in() {
+    let (good, bad) = (basic("al", "s3cret"), basic("al", "wrong"));
+    let (get, put) = (Method::GET, Method::PUT);
+    let tag = "/v2/a/manifests/1";
+    let closed = Rules::default();
+    let open = Rules { anonymous_pull: true, ..closed };
+    for (rules, method, path, shown, want) in [
+        (closed, &get, "/v2/", None, "401"),
+        (closed, &get, tag, None, "401"),
+        (closed, &get, "/", None, "401"),
+        (closed, &get, "/metrics", None, "401"),
+        (closed, &get, "/healthz", None, "-"),
+        (closed, &get, "/readyz", None, "-"),
+        (closed, &get, "/ca.crt", None, "-"),
+        (closed, &get, tag, Some(&good), "al"),
+        (closed, &put, tag, Some(&good), "al"),
+        (closed, &get, tag, Some(&bad), "401"),
+        (closed, &get, tag, Some(&basic("bo", "s3cret")), "401"),
+        (closed, &get, tag, Some(&"Basic !".to_owned()), "401"),
+        (closed, &get, tag, Some(&"Digest x".to_owned()), "401"),
+        (closed, &get, tag, Some(&"Bearer x.y.z".to_owned()), "401"),
+        (open, &get, tag, None, "-"),
+        (open, &get, "/", None, "-"),
+        (open, &get, "/token", None, "-"),
+        (open, &get, "/v2/", None, "401"),
+        (open, &put, tag, None, "401"),
+        (open, &Method::DELETE, tag, None, "401"),
+        (open, &put, tag, Some(&good), "al"),
+        (open, &get, tag, Some(&bad), "401"),
+    ] {
+        let access = Access::new(rules, Some(users())).unwrap();
+        let request = request(method.clone(), path, shown.map(String::as_str));
+        assert_eq!(outcome(&access, &request, PEER), want, "{rules:?} {method} {path} {shown:?}");
+    }
+}
+
+#[test]
+fn a_token_is_its_bearer_s_and_lets_nobody_write() {
+    let rules = Rules { anonymous_pull: true, ..Rules::default() };
+    let access = Access::new(rules, Some(users())).unwrap();
+    let token = |user: Option<&str>| format!("Bearer {}", text(&access.token(user), "token"));
+    let (nobody, al) = (token(None), token(Some("al")));
+    let put = |shown: &str| request(Method::PUT, "/v2/a/manifests/1", Some(shown));
+    let base = |shown: &str| request(Method::GET, "/v2/", Some(shown));
+    assert_eq!(outcome(&access, &base(&nobody), PEER), "-");
+    assert_eq!(outcome(&access, &put(&nobody), PEER), "401");
+    assert_eq!(outcome(&access, &put(&al), PEER), "al");
+    let mut forged = al.clone();
+    forged.replace_range(7..8, "9");
+    assert_eq!(outcome(&access, &put(&forged), PEER), "401");
+    let late = token::LIFE + Duration::from_secs(1);
+    assert_eq!(token::read(&access.key, &al[7..], late), None);
+    let other = Access::new(rules, Some(users())).unwrap();
+    assert_eq!(outcome(&other, &put(&al), PEER), "401", "another process's");
+    let challenge = other.challenge(&put(&al), PEER, "x");
+    assert_eq!(
+        challenge.headers[header::WWW_AUTHENTICATE],
+        "Bearer realm=\"http://r.local:5000/token\",service=\"imgpack\""
+    );
+}
+
+fn text(answer: &Answer, key: &str) -> String {
+    let crate::serve::answer::Body::Bytes(bytes) = &answer.body else { panic!("no bytes") };
+    let value: serde_json::Value = serde_json::from_slice(bytes).unwrap();
+    value[key].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_right_password_is_remembered_and_too_many_wrong_ones_are_refused() {
+    let access = Access::new(Rules::default(), Some(users())).unwrap();
+    let get =
+        |user: &str, password: &str| request(Method::GET, "/v2/", Some(&basic(user, password)));
+    assert_eq!(outcome(&access, &get("al", "s3cret"), PEER), "al");
+    assert!(matches!(access.look(&get("al", "s3cret"), PEER), Look::Open(_)), "not checked again");
+    for _ in 0..MAX_FAILURES {
+        assert_eq!(outcome(&access, &get("al", "guess"), PEER), "401");
+    }
+    assert_eq!(outcome(&access, &get("al", "guess"), PEER), "429");
+    assert_eq!(outcome(&access, &get("al", "s3cret"), PEER), "al", "who is known is not shut out");
+    let elsewhere = Peer { address: "192.0.2.7".parse().unwrap(), ..PEER };
+    assert_eq!(outcome(&access, &get("al", "guess"), elsewhere), "401");
+    access.replace(Some(Users::parse(&format!("bo:{}\n", bcrypt::hash("x", 4).unwrap())).unwrap()));
+    assert_eq!(outcome(&access, &get("al", "s3cret"), elsewhere), "401", "she was taken out");
+}
+
+#[test]
+fn a_certificate_is_as_good_as_a_password() {
+    let rules = Rules { anonymous_pull: true, certificates: true };
+    let access = Access::new(rules, None).unwrap();
+    let put = request(Method::PUT, "/v2/a/manifests/1", None);
+    let certified = Peer { certified: true, ..PEER };
+    assert_eq!(outcome(&access, &put, certified), "certificate");
+    assert_eq!(outcome(&access, &put, PEER), "403");
+    assert_eq!(outcome(&access, &request(Method::GET, "/v2/", None), PEER), "-");
+}
+
+#[test]
+fn addresses_of_one_customer_count_as_one() {
+    let of = |text: &str| network(text.parse().unwrap());
+    assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
+    assert_ne!(of("2001:db8:0:1::1"), of("2001:db8::1"));
+    assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+}

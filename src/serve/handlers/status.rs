@@ -1,0 +1,44 @@
+//! Probes, counts, and the certificate to trust.
+
+use http::{StatusCode, header};
+
+use crate::serve::Registry;
+use crate::serve::answer::{Answer, Code, Fault};
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// `/healthz`: the process answers.
+pub(super) fn health() -> Answer {
+    Answer::bytes(TEXT, "ok\n").with(header::CACHE_CONTROL, "no-store")
+}
+
+/// `/readyz`: there is something to read, and nobody asked to stop.
+pub(super) fn ready(registry: &Registry) -> Answer {
+    let why = if registry.status().is_draining() {
+        Some("stopping\n")
+    } else if registry.catalogue().parts().is_empty() {
+        Some("no place can be read\n")
+    } else {
+        None
+    };
+    let mut answer = Answer::bytes(TEXT, why.unwrap_or("ok\n"));
+    if why.is_some() {
+        answer.status = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    answer.with(header::CACHE_CONTROL, "no-store")
+}
+
+/// `/metrics`.
+pub(super) fn metrics(registry: &Registry) -> Answer {
+    let repositories = registry.catalogue().repositories().len();
+    let text = registry.status().metrics.text(repositories);
+    Answer::bytes("text/plain; version=0.0.4; charset=utf-8", text)
+}
+
+/// `/ca.crt`: the certificate of the authority, when it is one of our own.
+pub(super) fn authority(registry: &Registry) -> Answer {
+    match registry.status().authority() {
+        Some(pem) => Answer::bytes("application/x-x509-ca-cert", pem),
+        None => Fault::new(Code::Unknown, "nothing is here").status(StatusCode::NOT_FOUND).into(),
+    }
+}

@@ -1,0 +1,211 @@
+//! One request: looked at, let in, answered, noted.
+//!
+//! It knows no socket. Nothing of a body is read before it is known whether its sender may write.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use hyper::body::Incoming;
+
+use super::Settings;
+use super::body::{Account, Reply, Upload};
+use super::progress::Activity;
+use crate::serve::access::{Look, Peer};
+use crate::serve::answer::{Answer, Code, Fault};
+use crate::serve::metrics::{Gauge, Operation};
+use crate::serve::request::Request;
+use crate::serve::route::{self, Route};
+use crate::serve::{Registry, handlers};
+
+/// What a request is known by in logs.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Longest one that is taken over from a client.
+const MAX_ID: usize = 128;
+/// What we are called.
+const SERVER: HeaderValue =
+    HeaderValue::from_static(concat!("imgpack/", env!("CARGO_PKG_VERSION")));
+
+/// What all requests of one connection share.
+pub(super) struct Connection {
+    pub(super) registry: Arc<Registry>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) activity: Arc<Activity>,
+    pub(super) remote: SocketAddr,
+    pub(super) peer: Peer,
+}
+
+/// Answers one request.
+pub(super) async fn exchange(
+    connection: Arc<Connection>,
+    request: http::Request<Incoming>,
+) -> Response<Reply> {
+    let began = Instant::now();
+    let (parts, incoming) = request.into_parts();
+    let route = route::read(parts.uri.path());
+    let operation = Operation::of(&parts.method, route.as_ref().ok());
+    let mut account = Account {
+        log: connection.settings.log.clone(),
+        remote: connection.remote,
+        user: None,
+        method: parts.method.clone(),
+        target: parts.uri.clone(),
+        status: 0,
+        bytes: 0,
+        began,
+        agent: parts.headers.get(header::USER_AGENT).cloned(),
+        id: id(&parts),
+    };
+    let head = parts.method == http::Method::HEAD;
+    let http1 = parts.version <= http::Version::HTTP_11;
+    let working = connection.activity.work();
+    let refused = refused(&connection, &parts);
+    let close = refused.is_some();
+    let answer = match (refused, route) {
+        (Some(answer), _) => answer,
+        (None, Err(stray)) => handlers::stray(stray),
+        (None, Ok(route)) => {
+            let request = Request {
+                method: parts.method,
+                route,
+                query: parts.uri.query().map(str::to_owned),
+                headers: parts.headers,
+            };
+            answer(&connection, request, incoming, &mut account).await
+        }
+    };
+    drop(working);
+    account.status = answer.status.as_u16();
+    let status = connection.registry.status();
+    status.metrics.answered(operation, answer.status, began.elapsed());
+    let mut response = reply(answer, head, account);
+    if close && http1 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// What is refused whoever asks for whatever.
+fn refused(connection: &Connection, parts: &Parts) -> Option<Answer> {
+    if connection.activity.is_ambiguous() {
+        let what = "a request has either a length or chunks, not both";
+        return Some(Fault::new(Code::Unsupported, what).status(StatusCode::BAD_REQUEST).into());
+    }
+    let limit = connection.settings.headers;
+    let size: usize = parts.headers.iter().map(|(k, v)| k.as_str().len() + v.len() + 4).sum();
+    (size > limit).then(|| {
+        let fault = Fault::new(Code::SizeInvalid, format!("more than {limit} bytes of headers"));
+        fault.status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE).into()
+    })
+}
+
+/// Lets a request in, and has it answered.
+async fn answer(
+    connection: &Connection,
+    request: Request,
+    incoming: Incoming,
+    account: &mut Account,
+) -> Answer {
+    let (settings, peer) = (&connection.settings, connection.peer);
+    let request = match settings.access.look(&request, peer) {
+        Look::Refuse(answer) => return answer,
+        Look::Open(user) => {
+            account.user = user;
+            request
+        }
+        Look::Check(offer) => {
+            let access = settings.access.clone();
+            // As many at once as there are processors: checking a password is meant to be hard.
+            let Ok(_turn) = settings.checks.acquire().await else { return lost() };
+            let checked = tokio::task::spawn_blocking(move || {
+                let checked = access.check(&offer, &request, peer);
+                (request, checked)
+            });
+            match checked.await {
+                Ok((request, Ok(user))) => {
+                    account.user = Some(user);
+                    request
+                }
+                Ok((_, Err(answer))) => {
+                    connection.registry.status().metrics.denied.fetch_add(1, Relaxed);
+                    return answer;
+                }
+                Err(_) => return lost(),
+            }
+        }
+    };
+    if request.route == Route::Token && request.is_read() && settings.access.guards_writes() {
+        return settings.access.token(account.user.as_deref());
+    }
+    let registry = connection.registry.clone();
+    if is_light(&registry, &request) {
+        return handlers::answer(&registry, &request, &mut std::io::empty());
+    }
+    let mut upload = Upload::new(incoming, tokio::runtime::Handle::current());
+    let answered = tokio::task::spawn_blocking(move || {
+        let uploads = &registry.status().metrics.uploads;
+        let uploading = matches!(request.route, Route::Uploads(_) | Route::Upload(..));
+        let _counted = (uploading && !request.is_read()).then(|| Gauge::new(uploads));
+        let answer = handlers::answer(&registry, &request, &mut upload);
+        (answer, upload)
+    });
+    match answered.await {
+        Ok((answer, upload)) => {
+            upload.drain();
+            answer
+        }
+        Err(_) => lost(),
+    }
+}
+
+/// A thread panicked: this request is lost, the server is not.
+fn lost() -> Answer {
+    Fault::new(Code::Unknown, "the request failed").into()
+}
+
+/// Whether a request is answered from memory, so that no thread need be woken for it.
+fn is_light(registry: &Registry, request: &Request) -> bool {
+    match &request.route {
+        Route::Base | Route::Health | Route::Ready | Route::Authority => true,
+        Route::Tags(_) | Route::Referrers(..) => request.is_read(),
+        Route::Blob(..) => request.is_head(),
+        Route::Manifest(name, wanted) if request.is_read() => {
+            let found = registry.catalogue().find(name, request.ns().as_deref());
+            let stored = found.as_ref().and_then(|found| found.manifest(wanted));
+            stored.is_none_or(|s| registry.catalogue().cached(&s.descriptor().digest).is_some())
+        }
+        _ => false,
+    }
+}
+
+/// The client's own id of a request, or a new one.
+fn id(parts: &Parts) -> HeaderValue {
+    let plain = |value: &&HeaderValue| {
+        let bytes = value.as_bytes();
+        (1..=MAX_ID).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
+    };
+    let given = parts.headers.get(REQUEST_ID).filter(plain).cloned();
+    given.unwrap_or_else(|| {
+        let made = format!("{:016x}", fastrand::u64(..));
+        HeaderValue::from_str(&made).unwrap_or(HeaderValue::from_static("-"))
+    })
+}
+
+fn reply(answer: Answer, head: bool, account: Account) -> Response<Reply> {
+    let length = answer.body.len();
+    let id = account.id.clone();
+    let mut response = Response::new(Reply::new(answer.body, head, account));
+    *response.status_mut() = answer.status;
+    *response.headers_mut() = answer.headers;
+    let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, id);
+    headers.insert(header::SERVER, SERVER);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if answer.status != StatusCode::NOT_MODIFIED && answer.status != StatusCode::NO_CONTENT {
+        headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    response
+}

@@ -1,0 +1,43 @@
+//! The access log: one entry for each request, told to whoever listens.
+//!
+//! It writes nothing and knows no clock but how long an answer took. What comes from a client is as it
+//! came; who shows it escapes it (`text`).
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// One request and its answer, told once the answer is out or was given up.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// Who asked.
+    pub remote: SocketAddr,
+    /// As whom.
+    pub user: Option<&'a str>,
+    /// The method.
+    pub method: &'a str,
+    /// Path and query, encoded as they came.
+    pub target: &'a str,
+    /// The status.
+    pub status: u16,
+    /// Bytes of the body that were sent.
+    pub bytes: u64,
+    /// From the head of the request to the last byte.
+    pub elapsed: Duration,
+    /// What the client calls itself.
+    pub agent: Option<&'a str>,
+    /// The `X-Request-Id` of the answer.
+    pub id: &'a str,
+}
+
+/// Listens to requests, from any thread.
+pub trait Log: Send + Sync {
+    /// Takes note of one.
+    fn entry(&self, entry: &Entry<'_>);
+}
+
+/// Listens to nothing.
+pub struct Silent;
+
+impl Log for Silent {
+    fn entry(&self, _: &Entry<'_>) {}
+}

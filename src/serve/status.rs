@@ -1,0 +1,42 @@
+//! What a server says of itself: its counts, whether it is stopping, the authority of its certificate.
+//!
+//! It knows no socket.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock};
+
+use bytes::Bytes;
+
+use crate::serve::metrics::Metrics;
+
+/// What a server says of itself; shared by all connections.
+#[derive(Default)]
+pub struct Status {
+    /// Its counts.
+    pub metrics: Metrics,
+    draining: AtomicBool,
+    authority: RwLock<Option<Bytes>>,
+}
+
+impl Status {
+    /// Says that no new work is taken.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was said.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Sets the certificate, in PEM, that clients are to trust.
+    pub fn set_authority(&self, pem: Option<&str>) {
+        let pem = pem.map(|pem| Bytes::copy_from_slice(pem.as_bytes()));
+        *self.authority.write().unwrap_or_else(PoisonError::into_inner) = pem;
+    }
+
+    /// That certificate.
+    pub fn authority(&self) -> Option<Bytes> {
+        self.authority.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
