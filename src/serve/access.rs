@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use http::{StatusCode, header};
+use http::{HeaderName, StatusCode, header};
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::json;
@@ -251,7 +251,9 @@ impl Access {
             }
             _ => "Basic realm=\"imgpack\", charset=\"UTF-8\"".to_owned(),
         };
-        answer.with(header::WWW_AUTHENTICATE, &realm)
+        answer
+            .with(header::WWW_AUTHENTICATE, &realm)
+            .with(HeaderName::from_static("docker-distribution-api-version"), "registry/2.0")
     }
 }
 

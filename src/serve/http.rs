@@ -236,3 +236,6 @@ async fn requests(
         () = activity.stalled(head, idle) => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

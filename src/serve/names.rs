@@ -104,6 +104,11 @@ impl Naming {
         all.iter().find(plain).or(all.first()).cloned()
     }
 
+    /// Whether a repository belongs to the registry that names without one mean.
+    pub fn is_default(&self, name: &Name) -> bool {
+        name.domain() == self.default
+    }
+
     /// How a repository is called in the path of a request.
     pub fn shown(&self, name: &Name) -> String {
         if name.domain() == self.default {

@@ -262,7 +262,7 @@ pub fn client_certificate(dir: &Path) {
 }
 
 /// `htpasswd` with the one user, bcrypt.
-fn passwords(dir: &Path) {
+pub fn passwords(dir: &Path) {
     let by_tool = ["htpasswd", "-nbBC", "5", USER, PASSWORD];
     let script = format!(
         "import crypt;print('{USER}:'+crypt.crypt('{PASSWORD}',crypt.mksalt(crypt.METHOD_BLOWFISH,rounds=1<<5)))"

@@ -4,19 +4,23 @@
 //! its number when the value is dropped.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 use crate::common::Sandbox;
 
-/// What comes before the address, on a line of its own.
-const SAYS: &str = "listening on http://";
+/// What comes before the address, on a line of its own; `http` or `https`.
+const SAYS: &str = "listening on http";
+
+/// Longest wait for anything here.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A running server.
 pub struct Imgpack {
     child: Child,
     address: String,
+    said: Arc<Mutex<Vec<String>>>,
     /// Where it keeps what is pushed.
     pub sandbox: Sandbox,
 }
@@ -34,7 +38,8 @@ impl Imgpack {
         Self::start(sandbox, places)
     }
 
-    fn start(sandbox: Sandbox, more: &[&str]) -> Self {
+    /// A server with these flags and places.
+    pub fn start(sandbox: Sandbox, more: &[&str]) -> Self {
         let args = [&["serve", "--listen", "127.0.0.1:0"], more].concat();
         let mut command = sandbox.command(&args);
         let mut child = command
@@ -44,29 +49,70 @@ impl Imgpack {
             .unwrap_or_else(|e| panic!("imgpack {args:?}: {e}"));
         let stderr = child.stderr.take().expect("a pipe");
         let (tell, told) = mpsc::channel();
+        let all = Arc::new(Mutex::new(Vec::new()));
+        let said = all.clone();
         // Read to its end, so that the server never waits for a reader of its log.
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                all.lock().expect("a lock").push(line.clone());
                 let _ = tell.send(line);
             }
         });
-        let mut said = Vec::new();
         while let Ok(line) = told.recv_timeout(Duration::from_secs(30)) {
             if let Some((_, rest)) = line.split_once(SAYS) {
+                let rest = rest.trim_start_matches('s').trim_start_matches("://");
                 let address = rest.split(|c: char| c == '/' || c.is_whitespace()).next();
                 let address = address.unwrap_or_default().to_owned();
-                return Self { child, address, sandbox };
+                return Self { child, address, said, sandbox };
             }
-            said.push(line);
         }
         let _ = child.kill();
         let _ = child.wait();
-        panic!("imgpack {args:?} does not listen: {}", said.join("\n"));
+        let said = said.lock().expect("a lock").join("\n");
+        panic!("imgpack {args:?} does not listen: {said}");
     }
 
     /// `127.0.0.1:port`.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Its port.
+    pub fn port(&self) -> &str {
+        self.address.rsplit(':').next().unwrap_or_default()
+    }
+
+    /// What it said on standard error so far.
+    pub fn said(&self) -> String {
+        self.said.lock().expect("a lock").join("\n")
+    }
+
+    /// Waits until it said something that contains `text`.
+    #[track_caller]
+    pub fn says(&self, text: &str) {
+        let end = Instant::now() + LIMIT;
+        while !self.said().contains(text) {
+            assert!(Instant::now() < end, "{text:?} is not in\n{}", self.said());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Sends it a signal: `TERM`, `HUP`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status();
+        assert!(sent.expect("kill").success());
+    }
+
+    /// Waits for its end, and gives its exit code.
+    pub fn end(&mut self) -> Option<i32> {
+        let end = Instant::now() + LIMIT;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status.code();
+            }
+            assert!(Instant::now() < end, "it goes on: {}", self.said());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Its process number.

@@ -145,7 +145,10 @@ pub(super) fn say(
     if let (true, Some(fingerprint)) = (flags.is_own(), fingerprint) {
         out::error_line(&format!("  trust    https://{host}/ca.crt, SHA-256 {fingerprint}"));
     }
-    let first = repositories.iter().find_map(|name| {
+    // A name that reads well, when there is one.
+    let (plain, other): (Vec<_>, Vec<_>) =
+        repositories.iter().partition(|name| catalogue.naming().is_default(name));
+    let first = plain.into_iter().chain(other).find_map(|name| {
         let shown = catalogue.naming().shown(name);
         let tag = catalogue.find(&shown, None)?.tags().into_iter().next()?;
         Some(format!("{host}/{shown}:{tag}"))

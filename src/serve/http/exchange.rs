@@ -44,7 +44,14 @@ pub(super) async fn exchange(
     request: http::Request<Incoming>,
 ) -> Response<Reply> {
     let began = Instant::now();
-    let (parts, incoming) = request.into_parts();
+    let (mut parts, incoming) = request.into_parts();
+    // HTTP/2 names the host in another place.
+    if parts.version == http::Version::HTTP_2
+        && let Some(host) = parts.uri.authority()
+        && let Ok(host) = HeaderValue::from_str(host.as_str())
+    {
+        parts.headers.insert(header::HOST, host);
+    }
     let route = route::read(parts.uri.path());
     let operation = Operation::of(&parts.method, route.as_ref().ok());
     let mut account = Account {
@@ -92,6 +99,12 @@ pub(super) async fn exchange(
 fn refused(connection: &Connection, parts: &Parts) -> Option<Answer> {
     if connection.activity.is_ambiguous() {
         let what = "a request has either a length or chunks, not both";
+        return Some(Fault::new(Code::Unsupported, what).status(StatusCode::BAD_REQUEST).into());
+    }
+    // Whom a request is for must be clear to everything it comes through.
+    let hosts = parts.headers.get_all(header::HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && parts.version == http::Version::HTTP_11) {
+        let what = "a request names one host";
         return Some(Fault::new(Code::Unsupported, what).status(StatusCode::BAD_REQUEST).into());
     }
     let limit = connection.settings.headers;
