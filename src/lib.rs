@@ -32,6 +32,7 @@ pub mod serve;
 pub mod sync;
 pub mod text;
 pub mod transport;
+pub mod units;
 pub mod verify;
 
 pub use context::Context;

@@ -21,6 +21,7 @@ pub mod log;
 pub mod metrics;
 pub mod names;
 pub mod outgoing;
+pub mod page;
 pub mod places;
 pub mod range;
 pub mod request;

@@ -12,6 +12,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("error", 0),
     ("progress", 0),
     ("text", 0),
+    ("units", 0),
     // 1 words: no I/O
     ("digest", 1),
     ("encoding", 1),

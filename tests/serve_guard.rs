@@ -72,7 +72,8 @@ fn a_certificate_of_our_own_is_trusted_once_and_lasts() {
     assert_eq!(status(&["-k", "-o", &ca, &at("localhost", "/ca.crt")]), "200");
     let print = fingerprint(Path::new(&ca));
     server.says(&print);
-    for (host, more) in [("localhost", &[][..]), ("127.0.0.1", &[]), ("reg.test", &["--tls-max", "1.2"])]
+    for (host, more) in
+        [("localhost", &[][..]), ("127.0.0.1", &[]), ("reg.test", &["--tls-max", "1.2"])]
     {
         let resolve = format!("{host}:{}:127.0.0.1", server.port());
         let url = at(host, "/v2/library/app/manifests/1");
@@ -91,7 +92,10 @@ fn a_certificate_of_our_own_is_trusted_once_and_lasts() {
     let old = std::fs::read(server.sandbox.path("state/server.crt")).expect("a file");
     let names = ["--tls", "self-signed=other.test", "--state-dir", &state];
     for (flags, same) in [(&flags, true), (&names, false)] {
-        let again = Imgpack::start(Sandbox::new(), &[&flags[..], &[&server.sandbox.text("images")]].concat());
+        let again = Imgpack::start(
+            Sandbox::new(),
+            &[&flags[..], &[&server.sandbox.text("images")]].concat(),
+        );
         let url = format!("https://localhost:{}/v2/", again.port());
         assert_eq!(status(&["--cacert", &ca, &url]), "200");
         let now = std::fs::read(server.sandbox.path("state/server.crt")).expect("a file");
@@ -111,8 +115,7 @@ fn passwords_and_certificates_are_read_again_and_connections_stay() {
     passwords(&tls);
     let at = |name: &str| tls.join(name).display().to_string();
     let (chain, key, users) = (at("chain.crt"), at("srv.key"), at("htpasswd"));
-    let server =
-        serve(sandbox, &["--tls-cert", &chain, "--tls-key", &key, "--htpasswd", &users]);
+    let server = serve(sandbox, &["--tls-cert", &chain, "--tls-key", &key, "--htpasswd", &users]);
     let url = format!("https://localhost:{}/v2/", server.port());
     let good = format!("{USER}:{PASSWORD}");
     let ask = |ca: &str, user: &str| status(&["--cacert", ca, "-u", user, &url]);
@@ -214,8 +217,7 @@ fn a_client_certificate_is_asked_for() {
     }
     let at = |name: &str| tls.join(name).display().to_string();
     let (ca, chain, key) = (at("ca.crt"), at("chain.crt"), at("srv.key"));
-    let server =
-        serve(sandbox, &["--tls-cert", &chain, "--tls-key", &key, "--client-ca", &ca]);
+    let server = serve(sandbox, &["--tls-cert", &chain, "--tls-key", &key, "--client-ca", &ca]);
     let url = format!("https://localhost:{}/v2/", server.port());
     let show = |name: &str| {
         let (cert, key) = (at(&format!("{name}.crt")), at(&format!("{name}.key")));
@@ -230,14 +232,16 @@ fn a_client_certificate_is_asked_for() {
 fn a_pull_that_runs_is_finished_before_the_end() {
     let sandbox = Sandbox::new();
     // Larger than what the sockets of both sides hold.
-    let layer: Vec<u8> = (0..64_u32 << 18).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let layer: Vec<u8> =
+        (0..64_u32 << 18).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     let mut oci = Oci::new();
     let digest = format!("sha256:{}", hex(&layer));
     let config = oci.blob("application/vnd.oci.image.config.v1+json", b"{}");
     let blob = oci.blob("application/vnd.example.data", &layer);
     let manifest = serde_json::json!({"schemaVersion": 2, "config": config, "layers": [blob],
         "mediaType": "application/vnd.oci.image.manifest.v1+json"});
-    let desc = oci.blob("application/vnd.oci.image.manifest.v1+json", manifest.to_string().as_bytes());
+    let desc =
+        oci.blob("application/vnd.oci.image.manifest.v1+json", manifest.to_string().as_bytes());
     oci.name(&desc, Some("docker.io/library/big:1"));
     oci.write(&sandbox.path("images"));
     let mut server = serve(sandbox, &[]);
@@ -315,8 +319,12 @@ fn engines_are_told_how_to_find_it() {
     assert_eq!(k3s["mirrors"]["*"]["endpoint"][0], "https://192.0.2.1:5000");
     assert!(k3s["configs"]["192.0.2.1:5000"]["tls"]["ca_file"].is_string());
     let podman: toml::Table = show("podman", &[]).parse().expect("TOML");
-    let locations: Vec<&str> = podman["registry"].as_array().expect("a list").iter()
-        .filter_map(|r| r["mirror"][0]["location"].as_str()).collect();
+    let locations: Vec<&str> = podman["registry"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|r| r["mirror"][0]["location"].as_str())
+        .collect();
     assert_eq!(locations, ["192.0.2.1:5000", "192.0.2.1:5000/quay.io"]);
     let docker = show("docker", &[]);
     let json: String = docker.lines().filter(|line| !line.starts_with('#')).collect();

@@ -1,42 +1,18 @@
 //! Numbers in words: sizes, ages, rates and short ids, as docker prints them.
 //!
-//! It must not know the clock: callers pass the time. The rules for sizes and ages are those of the
-//! `docker/go-units` package (`HumanSizeWithPrecision`, `HumanDuration`), those of ids and cut texts of
-//! docker's list commands.
+//! It must not know the clock: callers pass the time. The rules for sizes (`imgpack::units`) and ages are
+//! those of the `docker/go-units` package (`HumanDuration`), those of ids and cut texts of docker's list
+//! commands.
 
 use std::time::Duration;
+
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-const UNITS: [&str; 9] = ["B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"];
+pub(crate) use imgpack::units::size;
 
 /// Seconds from 1970 to the first day of year 1, which Go programs write for "no time".
 const ZERO_TIME: i64 = -62_135_596_800;
-
-/// A size in bytes with three significant digits and SI units: `12.3MB`.
-pub(crate) fn size(bytes: u64) -> String {
-    scaled(bytes as f64)
-}
-
-fn scaled(mut value: f64) -> String {
-    let mut unit = 0;
-    // go-units compares before it rounds and so prints 999 900 bytes as "1e+03kB"; from 999.5 on we take
-    // the next unit instead.
-    while (value >= 1000.0 || (unit > 0 && value >= 999.5)) && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    let digits = match value {
-        v if v < 10.0 => format!("{v:.2}"),
-        v if v < 100.0 => format!("{v:.1}"),
-        v => format!("{v:.0}"),
-    };
-    let digits = match digits.contains('.') {
-        true => digits.trim_end_matches('0').trim_end_matches('.'),
-        false => &digits,
-    };
-    format!("{digits}{}", UNITS[unit])
-}
 
 /// How long a time is, in docker's words: `Less than a second`, `About an hour`, `3 months`.
 pub(crate) fn duration(time: Duration) -> String {
@@ -95,29 +71,6 @@ pub(crate) fn ellipsis(text: &str, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_have_three_significant_digits_in_si_units() {
-        for (bytes, shown) in [
-            (0, "0B"),
-            (1, "1B"),
-            (999, "999B"),
-            (1000, "1kB"),
-            (7800, "7.8kB"),
-            (12_345, "12.3kB"),
-            (4_261_550, "4.26MB"),
-            (9_999, "10kB"),
-            (99_960, "100kB"),
-            (999_499, "999kB"),
-            (999_900, "1MB"),
-            (123_456_789, "123MB"),
-            (100_000_000, "100MB"),
-            (1_500_000_000, "1.5GB"),
-            (u64::MAX, "18.4EB"),
-        ] {
-            assert_eq!(size(bytes), shown, "{bytes}");
-        }
-    }
 
     #[test]
     fn durations_use_the_words_of_docker() {

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::serve::Registry;
 use crate::serve::answer::{Answer, Code, Fault};
+use crate::serve::page;
 use crate::serve::request::Request;
 use crate::serve::route::{Route, Stray};
 
@@ -38,8 +39,9 @@ pub fn answer(registry: &Registry, request: &Request, body: &mut dyn Read) -> An
         (Route::Ready, true) => status::ready(registry),
         (Route::Metrics, true) => status::metrics(registry),
         (Route::Authority, true) => status::authority(registry),
+        (Route::Page(path), true) => page::answer(registry, request, path),
         // Without passwords there are no tokens, and with them `http` makes them.
-        (Route::Page(_) | Route::Token, true) => {
+        (Route::Token, true) => {
             Fault::new(Code::Unknown, "nothing is here").status(StatusCode::NOT_FOUND).into()
         }
         _ => written(registry, request, body),
@@ -51,7 +53,10 @@ pub fn answer(registry: &Registry, request: &Request, body: &mut dyn Read) -> An
         | Route::Authority
         | Route::Page(_)
         | Route::Token => answer,
-        _ => answer.with(API_VERSION, "registry/2.0"),
+        // A browser must not take for a page what comes from an archive.
+        _ => {
+            answer.with(API_VERSION, "registry/2.0").with(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
+        }
     }
 }
 

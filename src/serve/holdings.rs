@@ -45,14 +45,20 @@ pub struct Repository {
 /// A manifest or an index of a repository.
 #[derive(Clone, Debug)]
 pub struct Manifest {
-    /// Its media type, as it was recorded.
+    /// Its media type, as the document and what names it agree on: never a word of strangers.
     pub media_type: MediaType,
     /// Bytes.
     pub size: u64,
+    /// Manifests and indexes it lists.
+    pub documents: Box<[Digest]>,
+    /// Configs and layers it names, each once.
+    pub blobs: Box<[Digest]>,
 }
 
 /// A document, read once.
 pub struct Parsed {
+    /// What it is.
+    pub media_type: MediaType,
     /// Manifests and indexes it lists.
     pub documents: Vec<Descriptor>,
     /// Configs and layers it names.
@@ -81,7 +87,7 @@ impl Parsed {
                 (Vec::new(), config.into_iter().chain(layers).collect())
             }
         };
-        Ok(Self { documents, blobs, referrer })
+        Ok(Self { media_type: document.media_type, documents, blobs, referrer })
     }
 }
 
@@ -106,7 +112,10 @@ fn referrer(desc: &Descriptor, bytes: &[u8], document: &Document) -> Result<Desc
 impl Repository {
     /// Adds a manifest, and what it refers to.
     pub fn add(&mut self, desc: &Descriptor, parsed: Option<&Parsed>) {
-        let manifest = Manifest { media_type: desc.media_type.clone(), size: desc.size };
+        let media_type = parsed.map_or(&desc.media_type, |parsed| &parsed.media_type).clone();
+        let documents = digests(parsed.map(|parsed| &parsed.documents));
+        let blobs = digests(parsed.map(|parsed| &parsed.blobs));
+        let manifest = Manifest { media_type, size: desc.size, documents, blobs };
         self.manifests.insert(desc.digest, manifest);
         let Some((subject, listed)) = parsed.and_then(|parsed| parsed.referrer.as_ref()) else {
             return;
@@ -131,6 +140,14 @@ impl Repository {
         let manifest = self.manifests.get(digest)?;
         Some(Descriptor::new(manifest.media_type.clone(), *digest, manifest.size))
     }
+}
+
+/// Digests, each once.
+fn digests(list: Option<&Vec<Descriptor>>) -> Box<[Digest]> {
+    let mut all: Vec<Digest> = list.into_iter().flatten().map(|desc| desc.digest).collect();
+    all.sort();
+    all.dedup();
+    all.into()
 }
 
 /// Reads everything a place holds. Images without any name go into `unnamed`.

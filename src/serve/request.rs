@@ -17,6 +17,8 @@ pub struct Request {
     pub query: Option<String>,
     /// The headers.
     pub headers: HeaderMap,
+    /// Whether it came over TLS.
+    pub secure: bool,
 }
 
 impl Request {

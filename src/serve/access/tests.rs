@@ -12,7 +12,7 @@ fn request(method: Method, path: &str, authorization: Option<&str>) -> Request {
         headers.insert(header::AUTHORIZATION, value.parse().unwrap());
     }
     let route = crate::serve::route::read(path).unwrap();
-    Request { method, route, query: None, headers }
+    Request { method, route, query: None, headers, secure: false }
 }
 
 fn basic(user: &str, password: &str) -> String {

@@ -75,11 +75,19 @@ pub(super) async fn exchange(
         (Some(answer), _) => answer,
         (None, Err(stray)) => handlers::stray(stray),
         (None, Ok(route)) => {
+            let mut headers = parts.headers;
+            // HTTP/2 names the host in the URI.
+            if let Some(authority) = parts.uri.authority()
+                && let Ok(host) = authority.as_str().parse()
+            {
+                headers.insert(header::HOST, host);
+            }
             let request = Request {
                 method: parts.method,
                 route,
                 query: parts.uri.query().map(str::to_owned),
-                headers: parts.headers,
+                headers,
+                secure: connection.peer.encrypted,
             };
             answer(&connection, request, incoming, &mut account).await
         }

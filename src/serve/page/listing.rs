@@ -1,0 +1,165 @@
+//! Which images there are, what each weighs and what they share: counted from memory.
+//!
+//! It reads no document and writes no markup. An image of the list is a tag, or a manifest that neither
+//! a tag nor another document names.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use crate::digest::Digest;
+use crate::layout::sidecar_of;
+use crate::serve::catalogue::Catalogue;
+use crate::serve::holdings::{Holdings, Repository};
+use crate::serve::names::{Name, Naming};
+
+/// An image of the list.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    /// Its repository.
+    pub name: Name,
+    /// Its tag, if it has one.
+    pub tag: Option<String>,
+    /// Its manifest or index.
+    pub digest: Digest,
+}
+
+impl Entry {
+    /// `:1.27` or `@sha256:…`.
+    pub(super) fn suffix(&self) -> String {
+        match &self.tag {
+            Some(tag) => format!(":{tag}"),
+            None => format!("@{}", self.digest),
+        }
+    }
+
+    /// What it is called in requests: `nginx:1.27`.
+    pub(super) fn reference(&self, naming: &Naming) -> String {
+        naming.shown(&self.name) + &self.suffix()
+    }
+}
+
+/// Every image whose name or digest contains all of these words, by name. Sidecars (`sha256-….sig`)
+/// are shown with what they are about.
+pub(super) fn entries(catalogue: &Catalogue, words: &[String]) -> Vec<Entry> {
+    let mut all: BTreeMap<(Name, Option<String>, Option<Digest>), Digest> = BTreeMap::new();
+    for part in catalogue.parts() {
+        part.holdings(|holdings| {
+            for (name, repository) in &holdings.repositories {
+                for (tag, digest) in &repository.tags {
+                    if sidecar_of(tag).is_none() {
+                        all.entry((name.clone(), Some(tag.clone()), None)).or_insert(*digest);
+                    }
+                }
+                for digest in nameless(repository) {
+                    all.insert((name.clone(), None, Some(digest)), digest);
+                }
+            }
+        });
+    }
+    let entry = |((name, tag, _), digest)| Entry { name, tag, digest };
+    all.into_iter().map(entry).filter(|entry| matches(entry, words)).collect()
+}
+
+fn matches(entry: &Entry, words: &[String]) -> bool {
+    if words.is_empty() {
+        return true;
+    }
+    let tag = entry.tag.as_deref().unwrap_or_default();
+    let text = format!("{}:{tag}@{}", entry.name, entry.digest).to_lowercase();
+    words.iter().all(|word| text.contains(word.as_str()))
+}
+
+/// Manifests that are neither tagged, nor listed by an index, nor about another.
+fn nameless(repository: &Repository) -> Vec<Digest> {
+    let mut named: HashSet<&Digest> = repository.tags.values().collect();
+    named.extend(repository.manifests.values().flat_map(|m| m.documents.iter()));
+    named.extend(repository.referrers.values().flatten().map(|listed| &listed.digest));
+    repository.manifests.keys().filter(|digest| !named.contains(digest)).copied().collect()
+}
+
+/// Tags of a repository that are sidecars of a digest: signatures, attestations, SBOMs of cosign.
+pub(super) fn sidecars(catalogue: &Catalogue, name: &Name, of: &Digest) -> Vec<(String, Digest)> {
+    let mut found = BTreeMap::new();
+    for part in catalogue.parts() {
+        part.holdings(|holdings| {
+            let tags = holdings.repositories.get(name).into_iter().flat_map(|r| &r.tags);
+            for (tag, digest) in tags.filter(|(tag, _)| sidecar_of(tag) == Some(*of)) {
+                found.entry(tag.clone()).or_insert(*digest);
+            }
+        });
+    }
+    found.into_iter().collect()
+}
+
+/// Documents and blobs with their bytes, each once.
+#[derive(Default)]
+pub(super) struct Weight(HashMap<Digest, u64>);
+
+impl Weight {
+    /// What lies beneath a manifest of a repository, itself among it.
+    pub(super) fn of(catalogue: &Catalogue, name: &Name, digest: &Digest) -> Self {
+        let mut weight = Self::default();
+        for part in catalogue.parts() {
+            if part.holdings(|holdings| weight.add(holdings, name, digest)) {
+                break;
+            }
+        }
+        weight
+    }
+
+    fn add(&mut self, holdings: &Holdings, name: &Name, digest: &Digest) -> bool {
+        let Some(repository) = holdings.repositories.get(name) else { return false };
+        let mut open = vec![*digest];
+        while let Some(digest) = open.pop() {
+            // An index may list what did not come along.
+            let Some(manifest) = repository.manifests.get(&digest) else { continue };
+            if self.0.insert(digest, manifest.size).is_none() {
+                open.extend(manifest.documents.iter());
+                let size = |blob: &Digest| Some((*blob, *holdings.blobs.get(blob)?));
+                self.0.extend(manifest.blobs.iter().filter_map(size));
+            }
+        }
+        !self.0.is_empty()
+    }
+
+    /// Takes in what another holds.
+    pub(super) fn join(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// Bytes, each thing once.
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.values().fold(0, |sum, size| sum.saturating_add(*size))
+    }
+
+    /// Bytes of those that more than one image uses.
+    pub(super) fn shared(&self, uses: &HashMap<Digest, usize>) -> u64 {
+        let shared = |digest: &Digest| uses.get(digest).is_some_and(|uses| *uses > 1);
+        let sizes = self.0.iter().filter(|(digest, _)| shared(digest)).map(|(_, size)| size);
+        sizes.fold(0, |sum, size| sum.saturating_add(*size))
+    }
+
+    /// The digests.
+    pub(super) fn digests(&self) -> impl Iterator<Item = Digest> + '_ {
+        self.0.keys().copied()
+    }
+}
+
+/// How many images use each of these blobs. An image is a manifest: one for each platform, whatever
+/// it is called.
+pub(super) fn uses(catalogue: &Catalogue, wanted: &HashSet<Digest>) -> HashMap<Digest, usize> {
+    let (mut counts, mut seen) = (HashMap::new(), HashSet::new());
+    for part in catalogue.parts() {
+        part.holdings(|holdings| {
+            let manifests = holdings.repositories.values().flat_map(|r| &r.manifests);
+            for (digest, manifest) in manifests {
+                if manifest.blobs.is_empty() || !seen.insert(*digest) {
+                    continue;
+                }
+                for blob in manifest.blobs.iter().filter(|blob| wanted.contains(blob)) {
+                    *counts.entry(*blob).or_default() += 1;
+                }
+            }
+        });
+    }
+    counts
+}

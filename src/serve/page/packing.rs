@@ -1,0 +1,95 @@
+//! The packing list: what is here, on paper, to be ticked off at the far side.
+//!
+//! It must not know today's date: the browser prints it at the foot.
+
+use super::html::Html;
+use super::listing::{self, Weight};
+use super::shell::{self, Slice, count, name};
+use super::view::{self, View};
+use super::{Asked, link};
+use crate::serve::Registry;
+use crate::serve::answer::Answer;
+use crate::units;
+
+/// Images of one page; some twenty sheets.
+const PAGE: usize = 1_000;
+
+/// The packing list of all images, or of those that are searched for.
+pub(super) fn answer(registry: &Registry, asked: &Asked) -> Answer {
+    let catalogue = registry.catalogue();
+    let naming = catalogue.naming();
+    let all = listing::entries(catalogue, &asked.words);
+    let (slice, entries) = Slice::cut(&all, asked.page, PAGE);
+    let (mut whole, mut alone) = (Weight::default(), 0_u64);
+    for entry in &all {
+        let weight = Weight::of(catalogue, &entry.name, &entry.digest);
+        alone = alone.saturating_add(weight.bytes());
+        whole.join(weight);
+    }
+    shell::page(asked, "Packing list", |h| {
+        h.element("div", &[("class", "head")], |h| {
+            h.leaf("h1", &[], "Packing list");
+            h.element("p", &[("class", "quiet")], |h| {
+                h.text(format!("{} · ", asked.site.host));
+                if !asked.query.is_empty() {
+                    h.text(format!("images with {} · ", asked.query));
+                }
+                totals(h, all.len(), whole.bytes(), alone);
+                if !slice.is_whole() {
+                    h.text(format!(" · {}", slice.words()));
+                }
+            });
+            h.leaf("button", &[("type", "button"), ("class", "print js")], "Print");
+        });
+        slice.links(h, "/packing-list", &asked.query);
+        h.element("table", &[("class", "packing")], |h| {
+            h.element("thead", &[], |h| {
+                h.element("tr", &[], |h| {
+                    for (class, text) in
+                        [("n", "#"), ("", "Image and digest"), ("", "Platforms"), ("n", "Size")]
+                    {
+                        h.leaf("th", &[("scope", "col"), ("class", class)], text);
+                    }
+                    h.element("th", &[("scope", "col"), ("class", "tick")], |h| {
+                        h.leaf("span", &[("class", "away")], "Found");
+                    });
+                });
+            });
+            h.element("tbody", &[], |h| {
+                for (at, entry) in entries.iter().enumerate() {
+                    let found = view::repository(catalogue, &entry.name);
+                    let view = found.as_ref().map(|found| View::read(found, &entry.digest));
+                    let weight = Weight::of(catalogue, &entry.name, &entry.digest);
+                    h.element("tr", &[], |h| {
+                        let number = slice.first() + at + 1;
+                        h.leaf("td", &[("class", "n")], number.to_string());
+                        h.element("th", &[("scope", "row")], |h| {
+                            let at = link(&entry.reference(naming));
+                            h.element("a", &[("href", &at)], |h| name(h, entry));
+                            h.leaf("code", &[("class", "digest")], entry.digest.to_string());
+                        });
+                        h.element("td", &[], |h| match &view {
+                            Some(Ok(Some(view))) => shell::platforms(h, &view.platforms()),
+                            _ => h.leaf("span", &[("class", "bad")], "cannot be read"),
+                        });
+                        h.leaf("td", &[("class", "n")], units::size(weight.bytes()));
+                        h.element("td", &[("class", "tick")], |h| {
+                            h.leaf("span", &[("aria-hidden", "true")], "");
+                        });
+                    });
+                }
+            });
+        });
+        h.element("p", &[("class", "total")], |h| totals(h, all.len(), whole.bytes(), alone));
+        slice.links(h, "/packing-list", &asked.query);
+    })
+}
+
+/// How much it is, and how much it would be had nothing been shared.
+fn totals(h: &mut Html, images: usize, bytes: u64, alone: u64) {
+    h.text(format!("{}, ", count(images, "image", "images")));
+    h.leaf("b", &[], units::size(bytes));
+    if alone > bytes {
+        h.text(format!(" with what they share counted once, {} without", units::size(alone)));
+    }
+}
