@@ -11,9 +11,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::context::Context;
 
 pub mod access;
+pub mod adopt;
 pub mod answer;
 pub mod catalogue;
 pub mod certificates;
+pub mod deletions;
 pub mod handlers;
 pub mod holdings;
 pub mod http;
@@ -27,14 +29,19 @@ pub mod range;
 pub mod request;
 pub mod route;
 pub mod status;
+pub mod uploads;
+pub mod writable;
 
 use catalogue::Catalogue;
 use names::Naming;
 use status::Status;
+use writable::Writable;
 
 /// What answers: the catalogue of all served places, and what may be done with it.
 pub struct Registry {
     catalogue: Catalogue,
+    /// Where what is pushed goes; nothing when it is read only.
+    writable: Option<Writable>,
     /// Set when something was not as it should be, so that places are looked at again at once.
     again: AtomicBool,
     status: Arc<Status>,
@@ -43,9 +50,24 @@ pub struct Registry {
 impl Registry {
     /// A registry that holds nothing yet.
     pub fn new(naming: Naming, ctx: &Context) -> Self {
+        // What is answered when the run ends is still answered to its end.
+        let ctx = Context { cancel: Arc::default(), ..ctx.clone() };
         let status = Arc::<Status>::default();
-        let catalogue = Catalogue::new(naming, ctx, status.clone());
-        Self { catalogue, again: AtomicBool::new(false), status }
+        let catalogue = Catalogue::new(naming, &ctx, status.clone());
+        Self { catalogue, writable: None, again: AtomicBool::new(false), status }
+    }
+
+    /// The same, with a store that is written to; its images come before those of other places.
+    #[must_use]
+    pub fn with_writable(mut self, writable: Writable) -> Self {
+        self.catalogue.replace(vec![writable.part()]);
+        self.writable = Some(writable);
+        self
+    }
+
+    /// Where what is pushed goes.
+    pub fn writable(&self) -> Option<&Writable> {
+        self.writable.as_ref()
     }
 
     /// What it holds.

@@ -1,6 +1,7 @@
 //! `serve`: a registry over what is there.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use clap::Args;
 use imgpack::reference::{DEFAULT_DOMAIN, is_domain};
 use imgpack::serve::names::Naming;
 use imgpack::serve::places::{self, Places};
+use imgpack::serve::writable::{self, Validate, Writable};
 use imgpack::serve::{Registry, http};
 use imgpack::transport::table::{Env, Place, Scheme};
 use imgpack::{Context, Error, Kind, Result};
@@ -28,8 +30,6 @@ use guard::{Guard, GuardFlags};
 const WATCH: u64 = 2;
 /// How often it is looked whether certificates run out.
 const RENEW: Duration = Duration::from_secs(12 * 3600);
-/// Whether anything here can be written to.
-const WRITABLE: bool = false;
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -37,11 +37,12 @@ Examples:
   imgpack serve /media/usb                      what lies there, to this machine
   imgpack serve --listen 0.0.0.0:5000 ngx.tar   to the network
   imgpack serve                                 the local store
+  imgpack serve --writable /srv/images          a registry to push to
 
 Nothing is unpacked or copied: layers are sent from where they lie. An image of docker.io is pulled
 as localhost:5000/library/nginx, one of quay.io as localhost:5000/quay.io/coreos/etcd.")]
 pub(crate) struct ServeArgs {
-    /// Layouts, archives, folders of these; the store when none is named
+    /// Layouts, archives, folders of these; the store when none is named and nothing is writable
     #[arg(value_name = "PLACE")]
     places: Vec<String>,
     /// Listen here; port 0 takes any that is free
@@ -50,6 +51,18 @@ pub(crate) struct ServeArgs {
     /// The registry that names without one belong to
     #[arg(long, value_name = "HOST", default_value = DEFAULT_DOMAIN)]
     default_namespace: String,
+    /// Take pushes, and keep them in this store; its images come before those of the places
+    #[arg(long, value_name = "DIR")]
+    writable: Option<PathBuf>,
+    /// Let clients delete tags, manifests and blobs
+    #[arg(long, requires = "writable")]
+    delete: bool,
+    /// What a pushed manifest must have with it
+    #[arg(long, value_enum, default_value = "index-sparse", requires = "writable")]
+    validate: Validation,
+    /// Seconds that a blob nothing refers to is kept
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600, requires = "writable")]
+    grace: u64,
     /// Show how an engine is configured to find this server, and exit
     #[arg(long, value_name = "ENGINE")]
     print_config: Option<guide::Engine>,
@@ -58,6 +71,16 @@ pub(crate) struct ServeArgs {
     access_log: access_log::Form,
     #[command(flatten)]
     guard: GuardFlags,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Validation {
+    /// Everything it names
+    Strict,
+    /// Config and layers; an index may list what is absent
+    IndexSparse,
+    /// Nothing
+    None,
 }
 
 pub(crate) fn run(args: &ServeArgs, run: &Run) -> Result<u8> {
@@ -70,7 +93,7 @@ pub(crate) fn run(args: &ServeArgs, run: &Run) -> Result<u8> {
     for place in &args.places {
         wanted.push(Place::parse(place)?);
     }
-    if wanted.is_empty() {
+    if wanted.is_empty() && args.writable.is_none() {
         wanted.push(Place { scheme: Scheme::Store, path: Default::default(), image: None });
     }
     let host = args.print_config.is_some().then(|| expected(args)).transpose()?;
@@ -83,7 +106,11 @@ pub(crate) fn run(args: &ServeArgs, run: &Run) -> Result<u8> {
     let scratch = Scratches::new(run);
     let env = Env { ctx: served.clone(), ..run.env().clone() };
     let places = Places::open(wanted, env, Box::new(move || scratch.make()))?;
-    let registry = Arc::new(Registry::new(Naming::new(&args.default_namespace), &served));
+    let mut registry = Registry::new(Naming::new(&args.default_namespace), &served);
+    if let Some(path) = &args.writable {
+        registry = registry.with_writable(Writable::open(path, args.rules(), &served)?);
+    }
+    let registry = Arc::new(registry);
     places.publish(&registry);
     let (Some(guard), None) = (guard, &host) else {
         let (Some(engine), Some(host)) = (args.print_config, host) else { return Ok(0) };
@@ -100,7 +127,7 @@ pub(crate) fn run(args: &ServeArgs, run: &Run) -> Result<u8> {
     };
     let ready = |addresses: &[SocketAddr]| {
         let guarded = guard.access.guards_writes();
-        for warning in guide::warnings(addresses, &args.guard, guarded, WRITABLE) {
+        for warning in guide::warnings(addresses, &args.guard, guarded, args.writable.is_some()) {
             ctx.warn(&warning);
         }
         guide::say(addresses, &args.guard, guard.fingerprint.as_deref(), &registry);
@@ -109,6 +136,9 @@ pub(crate) fn run(args: &ServeArgs, run: &Run) -> Result<u8> {
     std::thread::scope(|scope| {
         scope.spawn(|| places::watch(places, &registry, WATCH, ctx));
         scope.spawn(|| reload(&guard, &registry, &hangup, run));
+        if let Some(writable) = registry.writable() {
+            scope.spawn(|| writable.tend(ctx));
+        }
         let done = http::serve(&registry, &settings, ctx, ready);
         served.cancel.store(true, Ordering::Relaxed);
         // Nothing is left to watch when no address could be listened on.
@@ -137,6 +167,17 @@ fn reload(guard: &Guard<'_>, registry: &Registry, hangup: &AtomicBool, run: &Run
         if asked {
             registry.look_again();
         }
+    }
+}
+
+impl ServeArgs {
+    fn rules(&self) -> writable::Settings {
+        let validate = match self.validate {
+            Validation::Strict => Validate::Strict,
+            Validation::IndexSparse => Validate::IndexSparse,
+            Validation::None => Validate::None,
+        };
+        writable::Settings { delete: self.delete, validate, grace: Duration::from_secs(self.grace) }
     }
 }
 

@@ -24,17 +24,30 @@ use crate::transport::{Blob, Source};
 /// Bytes of documents that are kept in memory.
 const MAX_CACHE: usize = 32 << 20;
 
+/// Knows the blobs of a place that is written to: they are looked up where they lie.
+pub trait Shelf: Send + Sync {
+    /// Bytes of a blob that a repository may read.
+    fn blob(&self, name: &Name, digest: &Digest) -> Option<u64>;
+}
+
 /// One served place.
 pub struct Part {
     source: Box<dyn Source>,
     holdings: RwLock<Holdings>,
     watch: Arc<Watch>,
+    shelf: Option<Arc<dyn Shelf>>,
 }
 
 impl Part {
     /// A place and what it holds.
     pub fn new(source: Box<dyn Source>, holdings: Holdings) -> Self {
-        Self { source, holdings: RwLock::new(holdings), watch: Arc::default() }
+        Self { source, holdings: RwLock::new(holdings), watch: Arc::default(), shelf: None }
+    }
+
+    /// A place that is written to: its blobs are known to `shelf`, and belong to every repository.
+    pub fn written(source: Box<dyn Source>, holdings: Holdings, shelf: Arc<dyn Shelf>) -> Self {
+        let (holdings, watch) = (RwLock::new(holdings), Arc::new(Watch::written()));
+        Self { source, holdings, watch, shelf: Some(shelf) }
     }
 
     /// How it is called in messages.
@@ -109,11 +122,21 @@ impl Catalogue {
         for name in self.naming.candidates(path, ns) {
             let has = |part: &Arc<Part>| part.repository(&name, |_| ()).is_some();
             if parts.iter().any(has) {
-                let parts = parts.into_iter().filter(has).collect();
+                let parts = parts.into_iter().filter(|p| has(p) || p.shelf.is_some()).collect();
                 return Some(Found { catalogue: self, name, parts });
             }
         }
         None
+    }
+
+    /// The same for blobs, which a place that is written to gives to repositories without manifests too.
+    pub fn find_for_blobs(&self, path: &str, ns: Option<&str>) -> Option<Found<'_>> {
+        self.find(path, ns).or_else(|| {
+            let name = self.naming.target(path, ns)?;
+            let parts: Vec<_> =
+                self.parts().into_iter().filter(|part| part.shelf.is_some()).collect();
+            (!parts.is_empty()).then_some(Found { catalogue: self, name, parts })
+        })
     }
 
     /// A document that was read lately.
@@ -173,10 +196,16 @@ impl Found<'_> {
     /// A config, a layer or another blob of it. Documents are blobs too, and may be asked for as such.
     pub fn blob(&self, digest: &Digest) -> Option<Stored> {
         self.parts.iter().find_map(|part| {
-            let size = part.holdings(|holdings| {
-                let manifest = || holdings.repositories.get(&self.name)?.manifests.get(digest);
-                holdings.blobs.get(digest).copied().or_else(|| Some(manifest()?.size))
-            })?;
+            let listed = || {
+                part.holdings(|holdings| {
+                    let manifest = || holdings.repositories.get(&self.name)?.manifests.get(digest);
+                    holdings.blobs.get(digest).copied().or_else(|| Some(manifest()?.size))
+                })
+            };
+            let size = match &part.shelf {
+                Some(shelf) => shelf.blob(&self.name, digest),
+                None => listed(),
+            }?;
             let desc = Descriptor::new("application/octet-stream", *digest, size);
             Some(Stored { part: part.clone(), desc })
         })

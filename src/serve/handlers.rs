@@ -6,18 +6,23 @@ use std::io::Read;
 
 use http::header::{self, HeaderName};
 use http::{Method, StatusCode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 
 use crate::serve::Registry;
 use crate::serve::answer::{Answer, Code, Fault};
+use crate::serve::names::Name;
 use crate::serve::page;
 use crate::serve::request::Request;
 use crate::serve::route::{Route, Stray};
 
 mod blobs;
+mod delete;
 mod lists;
 mod manifests;
+mod put;
 mod status;
+mod uploads;
 
 /// Says which registry an answer is about, to containerd.
 const NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
@@ -61,18 +66,62 @@ pub fn answer(registry: &Registry, request: &Request, body: &mut dyn Read) -> An
 }
 
 /// What would change something.
-fn written(_registry: &Registry, request: &Request, _body: &mut dyn Read) -> Answer {
-    let changes =
-        matches!(request.method, Method::PUT | Method::POST | Method::PATCH | Method::DELETE);
-    match request.route {
-        Route::Manifest(..) | Route::Blob(..) | Route::Uploads(_) | Route::Upload(..)
-            if changes =>
-        {
-            let fault = Fault::new(Code::Unsupported, "this registry is read only");
-            Answer::from(fault).with(header::ALLOW, "GET, HEAD")
-        }
-        _ => Answer::not_allowed(&[Method::GET, Method::HEAD]),
-    }
+fn written(registry: &Registry, request: &Request, body: &mut dyn Read) -> Answer {
+    let (route, method) = (&request.route, &request.method);
+    let Some(writable) = registry.writable() else {
+        return match route {
+            Route::Manifest(..) | Route::Blob(..) | Route::Uploads(_) | Route::Upload(..)
+                if [Method::PUT, Method::POST, Method::PATCH, Method::DELETE].contains(method) =>
+            {
+                let fault = Fault::new(Code::Unsupported, "this registry is read only");
+                Answer::from(fault).with(header::ALLOW, "GET, HEAD")
+            }
+            _ => Answer::not_allowed(&[Method::GET, Method::HEAD]),
+        };
+    };
+    let to = |path: &str| {
+        let target = registry.catalogue().naming().target(path, request.ns().as_deref());
+        // Only a name that is read back as it was written can be kept in an index.
+        let kept = |name: &Name| name.as_str().parse().is_ok_and(|read| Name::of(&read) == *name);
+        let fault = || Fault::new(Code::NameInvalid, "no repository can be called so");
+        target.filter(kept).ok_or_else(fault)
+    };
+    let mut answer = || -> Result<Answer, Fault> {
+        Ok(match (route, method) {
+            (Route::Uploads(path), &Method::POST) => {
+                uploads::begin(registry, writable, request, &to(path)?, path, body)
+            }
+            (Route::Upload(path, id), _) => {
+                uploads::session(writable, request, &to(path)?, path, id, body)
+            }
+            (Route::Manifest(path, wanted), &Method::PUT) => {
+                put::manifest(registry, writable, request, &to(path)?, (path, wanted), body)
+            }
+            (Route::Manifest(path, wanted), &Method::DELETE) => {
+                delete::manifest(registry, writable, request, &to(path)?, (path, wanted))
+            }
+            (Route::Blob(path, digest), &Method::DELETE) => {
+                delete::blob(writable, &to(path)?, digest)
+            }
+            (Route::Uploads(_), _) => Answer::not_allowed(&[Method::POST]),
+            (Route::Manifest(..), _) => {
+                Answer::not_allowed(&[Method::GET, Method::HEAD, Method::PUT, Method::DELETE])
+            }
+            (Route::Blob(..), _) => {
+                Answer::not_allowed(&[Method::GET, Method::HEAD, Method::DELETE])
+            }
+            _ => Answer::not_allowed(&[Method::GET, Method::HEAD]),
+        })
+    };
+    answer().unwrap_or_else(Answer::from)
+}
+
+/// Where something is now: relative, so that it is right behind any proxy, and in the registry that the
+/// client named.
+fn location(answer: Answer, request: &Request, path: &str) -> Answer {
+    let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let ns = request.ns().map(|ns| format!("?ns={}", encoded(&ns))).unwrap_or_default();
+    answer.with(header::LOCATION, &format!("{path}{ns}"))
 }
 
 /// The answer to a path that asks for nothing.

@@ -35,9 +35,16 @@ pub struct Watch {
     files: Mutex<HashMap<File, Stamp>>,
     /// Where blobs lay that were hashed on their way out, and were right.
     proved: Mutex<HashMap<Digest, (File, Stamp, u64)>>,
+    /// Files come and go, and are named by their digests; one that is taken away is sent to its end.
+    written: bool,
 }
 
 impl Watch {
+    /// For a place that is written to.
+    pub fn written() -> Self {
+        Self { written: true, ..Self::default() }
+    }
+
     /// A blob, or `length` bytes of it from `start` on.
     ///
     /// # Errors
@@ -49,9 +56,9 @@ impl Watch {
         start: u64,
         length: u64,
     ) -> Result<Outgoing> {
-        let (file, stamp) = stamp(&extent)?;
-        let known = *lock(&self.files).entry(file).or_insert(stamp);
-        if known != stamp {
+        let (file, stamp) = stamp(&extent, self.written)?;
+        let known = || *lock(&self.files).entry(file).or_insert(stamp);
+        if !self.written && known() != stamp {
             return Err(changed(&extent));
         }
         let whole = start == 0 && length == extent.size;
@@ -63,7 +70,8 @@ impl Watch {
             watch: self.clone(),
             here,
         });
-        Ok(Outgoing { extent, stamp, at: start, left: length, proof, buffer: Bytes::new() })
+        let (at, left, written) = (start, length, self.written);
+        Ok(Outgoing { extent, stamp, written, at, left, proof, buffer: Bytes::new() })
     }
 }
 
@@ -71,12 +79,13 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn stamp(extent: &Extent) -> Result<(File, Stamp)> {
+fn stamp(extent: &Extent, written: bool) -> Result<(File, Stamp)> {
     let meta = extent.file.metadata().map_err(|e| Error::io(&extent.path, "looking at", &e))?;
     let stamp = Stamp {
         size: meta.size(),
         modified: (meta.mtime(), meta.mtime_nsec()),
-        changed: (meta.ctime(), meta.ctime_nsec()),
+        // Losing its name changes this time, and nothing else.
+        changed: if written { (0, 0) } else { (meta.ctime(), meta.ctime_nsec()) },
     };
     Ok(((meta.dev(), meta.ino()), stamp))
 }
@@ -96,6 +105,7 @@ struct Proof {
 pub struct Outgoing {
     extent: Extent,
     stamp: Stamp,
+    written: bool,
     /// The next byte within the blob.
     at: u64,
     left: u64,
@@ -132,7 +142,7 @@ impl Outgoing {
         let unreadable = |e: &std::io::Error| Error::unreadable(&self.extent.path, e);
         let at = self.extent.offset + self.at;
         self.extent.file.read_exact_at(&mut piece, at).map_err(|e| unreadable(&e))?;
-        if stamp(&self.extent)?.1 != self.stamp {
+        if stamp(&self.extent, self.written)?.1 != self.stamp {
             return Err(changed(&self.extent));
         }
         self.at += want as u64;

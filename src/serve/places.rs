@@ -53,8 +53,9 @@ impl Places {
 
     /// Puts what is there into the catalogue.
     pub fn publish(&self, registry: &Registry) {
+        let first = registry.writable().map(|writable| writable.part());
         let parts = self.places.iter().filter_map(|served| served.part.clone());
-        registry.catalogue().replace(parts.collect());
+        registry.catalogue().replace(first.into_iter().chain(parts).collect());
     }
 
     /// Reads places again that changed since. True when one did.

@@ -202,6 +202,26 @@ pub struct LayoutSink {
     _made: Option<Made>,
 }
 
+/// Opens a directory for appending, made when absent.
+///
+/// # Errors
+/// `Conflict` when it holds something that is no layout, `Io`.
+pub fn appendable(path: &Path) -> Result<Dir> {
+    let root = Dir::create(path)?;
+    if root.stat("index.json")?.is_none() && root.stat("oci-layout")?.is_none() {
+        // A run that was killed before it wrote a table left these.
+        let ours = |n: &Vec<u8>| {
+            n == b"blobs" || n.starts_with(b".imgpack-") || n == super::store::PROOFS.as_bytes()
+        };
+        if !root.names()?.iter().all(ours) {
+            let what = "directory is not empty and no OCI layout";
+            let error = Error::new(crate::error::Kind::Conflict, what);
+            return Err(error.input(path.display().to_string()));
+        }
+    }
+    Ok(root)
+}
+
 /// A directory made by us; removed again while it is empty.
 struct Made(PathBuf);
 
@@ -222,18 +242,7 @@ impl LayoutSink {
     /// `Conflict` when the directory holds something else, `Io`.
     pub fn create(path: &Path, rules: Rules, label: Option<String>, ctx: &Context) -> Result<Self> {
         let made = (!path.exists()).then(|| Made(path.to_path_buf()));
-        let root = Arc::new(Dir::create(path)?);
-        if root.stat("index.json")?.is_none() && root.stat("oci-layout")?.is_none() {
-            // A run that was killed before it wrote a table left these.
-            let ours = |n: &Vec<u8>| {
-                n == b"blobs" || n.starts_with(b".imgpack-") || n == super::store::PROOFS.as_bytes()
-            };
-            if !root.names()?.iter().all(ours) {
-                let shown = path.display().to_string();
-                let what = "directory is not empty and no OCI layout";
-                return Err(Error::new(crate::error::Kind::Conflict, what).input(shown));
-            }
-        }
+        let root = Arc::new(appendable(path)?);
         // Makes `blobs`, whose lock says "blobs are being added": shared here, exclusive in prune.
         let lock = root.sub_create("blobs")?.lock(false, ctx.wait)?;
         let staging = Staging::new(root.clone(), ctx.sync)?;

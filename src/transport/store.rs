@@ -25,6 +25,9 @@ use crate::transport::layout::{LayoutSink, LayoutSource, Rules};
 use crate::transport::{Origin, Root};
 
 pub(crate) const PROOFS: &str = "diff-ids";
+/// Where a registry that serves the store keeps what is being uploaded. Whoever holds its lock keeps
+/// [`Store::prune`] away: what a registry was given may have no manifest yet.
+pub const UPLOADS: &str = ".imgpack-uploads";
 const MAX_PROOFS: u64 = 64 << 20;
 
 /// A store on disk.
@@ -145,12 +148,13 @@ impl Store {
         if root.stat("blobs")?.is_none() {
             return Ok(Vec::new());
         }
+        let _served = match root.stat(UPLOADS)? {
+            Some(_) => Some(root.sub(UPLOADS)?.lock(true, self.ctx.wait)?),
+            None => None,
+        };
         let _lock = root.sub("blobs")?.lock(true, self.ctx.wait)?;
         let blobs = BlobDir::new(root.clone());
-        let mut live: HashSet<Digest> = HashSet::new();
-        for entry in Index::load(&root)?.entries() {
-            mark(&root, entry, &mut live, 0)?;
-        }
+        let live = live(&root, &Index::load(&root)?)?;
         let garbage: Vec<(Digest, u64)> =
             blobs.list()?.into_iter().filter(|(digest, _)| !live.contains(digest)).collect();
         if !dry_run {
@@ -188,6 +192,18 @@ fn roots(index: &Index) -> Vec<Root> {
         roots[i].names.extend(name);
     }
     roots
+}
+
+/// Every digest that an index leads to, its own entries among them.
+///
+/// # Errors
+/// `Malformed` when a manifest that is there cannot be read, `Io`.
+pub fn live(root: &Dir, index: &Index) -> Result<HashSet<Digest>> {
+    let mut live: HashSet<Digest> = HashSet::new();
+    for entry in index.entries() {
+        mark(root, entry, &mut live, 0)?;
+    }
+    Ok(live)
 }
 
 /// Marks a descriptor and all it leads to; what is absent (a sparse index) is passed over.

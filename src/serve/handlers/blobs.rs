@@ -14,7 +14,7 @@ use crate::serve::request::Request;
 /// `GET` and `HEAD` of a blob.
 pub(super) fn get(registry: &Registry, request: &Request, name: &str, digest: &Digest) -> Answer {
     let ns = request.ns();
-    let Some(found) = registry.catalogue().find(name, ns.as_deref()) else {
+    let Some(found) = registry.catalogue().find_for_blobs(name, ns.as_deref()) else {
         return no_repository(name);
     };
     let shown = digest.to_string();

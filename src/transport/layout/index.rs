@@ -19,6 +19,10 @@ use crate::media_type;
 use crate::reference::Reference;
 use crate::transport::Root;
 
+mod editor;
+
+pub use editor::Editor;
+
 /// Largest index.json of a store, in bytes: some 500 000 entries.
 const MAX_INDEX: u64 = 256 << 20;
 /// Up to this size the index is rewritten for every change.
@@ -38,6 +42,8 @@ pub enum Change {
     },
     /// Take one name away; the image stays, untagged, when it was the last.
     Untag(Reference),
+    /// Take a name or a label away, and the image from the list with its last.
+    Unlist(String),
     /// Drop every entry of a digest.
     Remove(Digest),
 }
@@ -52,7 +58,9 @@ pub struct Index {
     /// Entries without a name and without a label.
     bare: HashMap<Digest, BTreeSet<usize>>,
     rest: Map<String, Value>,
+    /// Bytes of index.json.
     bytes: usize,
+    /// Bytes of the journal, up to the end of its last whole line.
     journal: usize,
 }
 
@@ -68,13 +76,14 @@ impl Index {
             index.parse(&bytes).map_err(|e| e.input_or(path))?;
         }
         if let Some(bytes) = root.read(JOURNAL, MAX_INDEX)? {
-            index.journal = bytes.len();
-            for line in bytes.split(|&b| b == b'\n') {
+            for line in bytes.split_inclusive(|&b| b == b'\n') {
                 // A run that died while appending leaves half a line, which was never reported done.
-                let Ok(value) = json::parse(line) else { break };
+                let Some(text) = line.strip_suffix(b"\n") else { break };
+                let Ok(value) = json::parse(text) else { break };
                 for change in changes_of(&value) {
                     index.apply(change);
                 }
+                index.journal += line.len();
             }
         }
         Ok(index)
@@ -199,12 +208,47 @@ impl Index {
                     self.push(unnamed(lost));
                 }
             }
+            Change::Unlist(text) => {
+                let name = text.parse().ok().filter(|name: &Reference| name.tag().is_some());
+                let named = name.and_then(|name| self.by_name.get(&name));
+                if let Some(&at) = named.or_else(|| self.by_label.get(&text)) {
+                    self.take(at);
+                }
+            }
             Change::Remove(digest) => {
                 for at in self.by_digest.get(&digest).cloned().unwrap_or_default() {
                     self.take(at);
                 }
             }
         }
+    }
+
+    /// Applies changes here and on the medium: flushed to the journal when the index is large, else by
+    /// writing it anew. When it fails the file is as it was, and this is not to be used on.
+    fn write(
+        &mut self,
+        root: &Dir,
+        changes: Vec<Change>,
+        sync: bool,
+        journaled: bool,
+    ) -> Result<()> {
+        let short = journaled && self.bytes > SMALL && self.journal < SMALL;
+        if short {
+            self.journal = append(root, self.journal, &changes, sync)?;
+        }
+        for change in changes {
+            self.apply(change);
+        }
+        if short {
+            return Ok(());
+        }
+        let bytes = self.to_bytes();
+        root.replace("index.json", &bytes, sync)?;
+        self.bytes = bytes.len();
+        // Replaying the journal over the new index changes nothing, so a crash here is harmless.
+        root.remove_file(JOURNAL)?;
+        self.journal = 0;
+        Ok(())
     }
 
     fn to_bytes(&self) -> Vec<u8> {
@@ -246,24 +290,19 @@ pub fn change(
     if changes.is_empty() && root.stat("index.json")?.is_some() {
         return Ok(());
     }
-    if journaled && index.bytes > SMALL && index.journal < SMALL {
-        return append(root, &changes, sync);
-    }
-    for change in changes {
-        index.apply(change);
-    }
-    root.replace("index.json", &index.to_bytes(), sync)?;
-    // Replaying the journal over the new index changes nothing, so a crash here is harmless.
-    root.remove_file(JOURNAL)
+    index.write(root, changes, sync, journaled)
 }
 
-fn append(root: &Dir, changes: &[Change], sync: bool) -> Result<()> {
+/// Adds a line to the journal, behind its first `good` bytes; how long it is then.
+fn append(root: &Dir, good: usize, changes: &[Change], sync: bool) -> Result<usize> {
     let line = Value::Array(changes.iter().map(value_of).collect());
     let mut bytes = serde_json::to_vec(&line).unwrap_or_default();
     bytes.push(b'\n');
     let path = root.join(JOURNAL);
     let mut file = root.append_file(JOURNAL)?;
-    let before = file.metadata().map_err(|e| Error::io(&path, "looking at", &e))?.len();
+    // Half a line that a killed run left would swallow this one.
+    let before = good as u64;
+    file.set_len(before).map_err(|e| Error::io(&path, "truncating", &e))?;
     let written = file.write_all(&bytes).map_err(|e| Error::io(&path, "writing", &e));
     let flushed = written.and_then(|()| if sync { dir::sync_file(&file, &path) } else { Ok(()) });
     if flushed.is_err() {
@@ -271,13 +310,17 @@ fn append(root: &Dir, changes: &[Change], sync: bool) -> Result<()> {
     }
     flushed?;
     dir::close(file, &path)?;
-    if sync && before == 0 { root.sync() } else { Ok(()) }
+    if sync && before == 0 {
+        root.sync()?;
+    }
+    Ok(good + bytes.len())
 }
 
 fn value_of(change: &Change) -> Value {
     match change {
         Change::Set { entry, replace } => json!({"set": entry.to_value(), "replace": replace}),
         Change::Untag(name) => json!({"untag": name.to_string()}),
+        Change::Unlist(text) => json!({"unlist": text}),
         Change::Remove(digest) => json!({"remove": digest.to_string()}),
     }
 }
@@ -291,6 +334,9 @@ fn changes_of(line: &Value) -> Vec<Change> {
         }
         if let Some(name) = value.get("untag") {
             return Some(Change::Untag(name.as_str()?.parse().ok()?));
+        }
+        if let Some(text) = value.get("unlist") {
+            return Some(Change::Unlist(text.as_str()?.to_owned()));
         }
         Some(Change::Remove(value.get("remove")?.as_str()?.parse().ok()?))
     };
@@ -334,6 +380,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_unlisted_goes_with_its_last_name_or_label() {
+        let mut index = Index::default();
+        let digest = entry("a", None).digest;
+        let label = format!("docker.io/library/x@{digest}");
+        let mut labelled = entry("a", None);
+        labelled.annotate(descriptor::ANNOTATION_REF, &label);
+        index.apply(set("a", Some("docker.io/library/x:1")));
+        index.apply(Change::Set { entry: labelled, replace: false });
+        index.apply(Change::Unlist("docker.io/library/x:1".into()));
+        assert_eq!(index.entries().count(), 1);
+        for _ in 0..2 {
+            index.apply(Change::Unlist(label.clone()));
+            assert_eq!(index.entries().count(), 0);
+        }
+    }
+
+    #[test]
     fn a_large_index_is_journaled_and_folded() {
         let temp = tempfile::tempdir().unwrap();
         let root = Dir::open(temp.path()).unwrap();
@@ -352,5 +415,10 @@ mod tests {
         let mut file = root.append_file(JOURNAL).unwrap();
         file.write_all(b"[{\"remove\":\"sha").unwrap();
         assert_eq!(shown(&Index::load(&root).unwrap()), shown(&index));
+        // And nothing that comes behind it is lost.
+        change(&root, false, 0, true, |_| Ok(vec![set("after", Some("r.example/y:1"))])).unwrap();
+        let index = Index::load(&root).unwrap();
+        assert!(index.by_name.contains_key(&"r.example/y:1".parse().unwrap()));
+        assert!(index.by_name.contains_key(&name));
     }
 }

@@ -1,0 +1,203 @@
+//! What was deleted from a repository although it is still there for others: a file of lines.
+//!
+//! It knows no request and no index. A layer that a manifest elsewhere uses, or a platform of an index
+//! that stays, cannot be removed from the store; here it is remembered that a repository no longer has
+//! it, until it is pushed or mounted there again. OCI distribution-spec, "Content Management".
+
+use std::collections::HashSet;
+use std::io::Write;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::io::dir::{self, Dir};
+use crate::reference::Reference;
+use crate::serve::names::Name;
+
+/// The file, beside the index.
+const FILE: &str = ".imgpack-deleted";
+const MAX_FILE: u64 = 256 << 20;
+
+/// What a repository may have had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Thing {
+    /// A manifest or an index.
+    Manifest,
+    /// A config, a layer or another blob.
+    Blob,
+}
+
+impl Thing {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Manifest => "manifest",
+            Self::Blob => "blob",
+        }
+    }
+}
+
+/// One thing of one repository.
+type Key = (Thing, Name, Digest);
+
+/// The deletions of a store.
+pub struct Deletions {
+    root: Arc<Dir>,
+    deleted: Mutex<HashSet<Key>>,
+    sync: bool,
+}
+
+impl Deletions {
+    /// Reads what was deleted before.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn open(root: Arc<Dir>, sync: bool) -> Result<Self> {
+        let mut deleted = HashSet::new();
+        let bytes = root.read(FILE, MAX_FILE)?.unwrap_or_default();
+        let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
+        for line in String::from_utf8_lossy(&bytes[..whole]).lines() {
+            let Some((gone, key)) = read(line) else { continue };
+            if gone {
+                deleted.insert(key);
+            } else {
+                deleted.remove(&key);
+            }
+        }
+        if whole < bytes.len() {
+            // Half a line, as a killed process leaves it, would swallow the next.
+            let path = root.join(FILE);
+            let cut = root.append_file(FILE)?.set_len(whole as u64);
+            cut.map_err(|e| Error::io(&path, "truncating", &e))?;
+        }
+        Ok(Self { root, deleted: Mutex::new(deleted), sync })
+    }
+
+    fn deleted(&self) -> MutexGuard<'_, HashSet<Key>> {
+        self.deleted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a repository no longer has something.
+    pub fn has(&self, thing: Thing, name: &Name, digest: &Digest) -> bool {
+        let deleted = self.deleted();
+        !deleted.is_empty() && deleted.contains(&(thing, name.clone(), *digest))
+    }
+
+    /// Every manifest that was deleted.
+    pub fn manifests(&self) -> Vec<(Name, Digest)> {
+        let deleted = self.deleted();
+        let manifests = deleted.iter().filter(|(thing, ..)| *thing == Thing::Manifest);
+        manifests.map(|(_, name, digest)| (name.clone(), *digest)).collect()
+    }
+
+    /// Remembers a deletion; it is on the medium when this returns.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn delete(&self, thing: Thing, name: &Name, digest: &Digest) -> Result<()> {
+        let mut deleted = self.deleted();
+        let key = (thing, name.clone(), *digest);
+        if !deleted.contains(&key) {
+            self.append(&format!("delete {} {name} {digest}\n", thing.word()))?;
+            deleted.insert(key);
+        }
+        Ok(())
+    }
+
+    /// Forgets a deletion: the repository was given it again.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn lift(&self, thing: Thing, name: &Name, digest: &Digest) -> Result<()> {
+        let mut deleted = self.deleted();
+        let key = (thing, name.clone(), *digest);
+        if deleted.contains(&key) {
+            self.append(&format!("lift {} {name} {digest}\n", thing.word()))?;
+            deleted.remove(&key);
+        }
+        Ok(())
+    }
+
+    /// Writes the file anew without what `gone` says is no longer in the store at all.
+    ///
+    /// # Errors
+    /// `Io`; the old file is then still there.
+    pub fn compact(&self, gone: impl Fn(&Digest) -> bool) -> Result<()> {
+        let mut deleted = self.deleted();
+        if deleted.is_empty() && self.root.stat(FILE)?.is_none() {
+            return Ok(());
+        }
+        let mut kept: Vec<Key> =
+            deleted.iter().filter(|(_, _, digest)| !gone(digest)).cloned().collect();
+        kept.sort();
+        let line =
+            |(thing, name, digest): &Key| format!("delete {} {name} {digest}\n", thing.word());
+        let text: String = kept.iter().map(line).collect();
+        self.root.replace(FILE, text.as_bytes(), self.sync)?;
+        *deleted = kept.into_iter().collect();
+        Ok(())
+    }
+
+    fn append(&self, line: &str) -> Result<()> {
+        let path = self.root.join(FILE);
+        let mut file = self.root.append_file(FILE)?;
+        let before = file.metadata().map_err(|e| Error::io(&path, "looking at", &e))?.len();
+        let written = file.write_all(line.as_bytes()).map_err(|e| Error::io(&path, "writing", &e));
+        let flushed = written.and_then(|()| match self.sync {
+            true => dir::sync_file(&file, &path),
+            false => Ok(()),
+        });
+        if flushed.is_err() {
+            let _ = file.set_len(before);
+        }
+        flushed?;
+        if self.sync && before == 0 { self.root.sync() } else { Ok(()) }
+    }
+}
+
+fn read(line: &str) -> Option<(bool, Key)> {
+    let mut words = line.split(' ');
+    let gone = match words.next()? {
+        "delete" => true,
+        "lift" => false,
+        _ => return None,
+    };
+    let thing = match words.next()? {
+        "manifest" => Thing::Manifest,
+        "blob" => Thing::Blob,
+        _ => return None,
+    };
+    let name = Name::of(&words.next()?.parse::<Reference>().ok()?);
+    Some((gone, (thing, name, words.next()?.parse().ok()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deletion_outlives_the_process_until_it_is_lifted() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = Arc::new(Dir::open(temp.path()).unwrap());
+        let name = Name::of(&"docker.io/library/x".parse().unwrap());
+        let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
+        let open = || Deletions::open(root.clone(), false).unwrap();
+        let first = open();
+        first.delete(Thing::Blob, &name, &a).unwrap();
+        first.delete(Thing::Manifest, &name, &b).unwrap();
+        first.delete(Thing::Blob, &name, &b).unwrap();
+        first.lift(Thing::Blob, &name, &b).unwrap();
+        let seen = |d: &Deletions| {
+            let has = |thing, digest| d.has(thing, &name, digest);
+            [has(Thing::Blob, &a), has(Thing::Blob, &b), has(Thing::Manifest, &b)]
+        };
+        assert_eq!(seen(&first), [true, false, true]);
+        // Half a line, as a killed process leaves it.
+        root.append_file(FILE).unwrap().write_all(b"delete blob docker.io/li").unwrap();
+        let second = open();
+        assert_eq!(seen(&second), [true, false, true]);
+        second.delete(Thing::Blob, &name, &b).unwrap();
+        assert_eq!(seen(&open()), [true, true, true]);
+        second.compact(|digest| *digest == b).unwrap();
+        assert_eq!(seen(&open()), [true, false, false]);
+    }
+}

@@ -1,0 +1,138 @@
+//! Pushing manifests and indexes: by tag, by digest, by digest with tags.
+//!
+//! OCI distribution-spec, "Pushing Manifests".
+
+use std::io::Read;
+
+use http::StatusCode;
+use http::header::{self, HeaderName};
+use serde_json::json;
+
+use super::{CONTENT_DIGEST, location};
+use crate::descriptor::Descriptor;
+use crate::digest::{Digest, Hasher};
+use crate::error::Kind;
+use crate::manifest::Document;
+use crate::media_type::MediaType;
+use crate::reference::is_tag;
+use crate::serve::answer::{Answer, Code, Fault};
+use crate::serve::names::Name;
+use crate::serve::request::Request;
+use crate::serve::route::Wanted;
+use crate::serve::writable::Writable;
+use crate::serve::{Registry, adopt};
+
+/// Largest manifest that is taken, in bytes: what every registry must take.
+const MAX_MANIFEST: u64 = 4 << 20;
+/// Most tags of one push.
+const MAX_TAGS: usize = 100;
+const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+const TAG: HeaderName = HeaderName::from_static("oci-tag");
+
+/// `PUT manifests/<tag or digest>`.
+pub(super) fn manifest(
+    registry: &Registry,
+    writable: &Writable,
+    request: &Request,
+    name: &Name,
+    (path, wanted): (&str, &Wanted),
+    body: &mut dyn Read,
+) -> Answer {
+    let mut put = || -> Result<Answer, Fault> {
+        let bytes = read(request, body)?;
+        let digest = named(wanted, &bytes)?;
+        let tags = tags(request, wanted)?;
+        let claimed = request.header(header::CONTENT_TYPE).unwrap_or_default();
+        let claimed = MediaType::from(claimed.split(';').next().unwrap_or_default().trim());
+        let document = Document::parse(&bytes, &claimed)
+            .map_err(|e| Fault::new(Code::ManifestInvalid, e.to_string()))?;
+        let desc = Descriptor::new(document.media_type.clone(), digest, bytes.len() as u64);
+        publish(registry, writable, request, (name, path), &desc, &bytes, &tags)?;
+        let shown = digest.to_string();
+        let mut answer = Answer::new(StatusCode::CREATED).with(CONTENT_DIGEST, &shown);
+        if let Some(subject) = &document.subject {
+            answer = answer.with(SUBJECT, &subject.digest.to_string());
+        }
+        if matches!(wanted, Wanted::Digest(_)) {
+            answer = tags.iter().fold(answer, |answer, tag| answer.with(TAG, tag));
+        }
+        Ok(location(answer, request, &format!("/v2/{path}/manifests/{shown}")))
+    };
+    put().unwrap_or_else(Answer::from)
+}
+
+/// The body, when it is no larger than a manifest may be.
+fn read(request: &Request, body: &mut dyn Read) -> Result<Vec<u8>, Fault> {
+    let too_large = || {
+        Fault::new(Code::SizeInvalid, format!("a manifest has at the most {MAX_MANIFEST} bytes"))
+    };
+    let said = request.header(header::CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok());
+    if said.is_some_and(|said| said > MAX_MANIFEST) {
+        return Err(too_large());
+    }
+    let mut bytes = Vec::new();
+    body.take(MAX_MANIFEST + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|_| Fault::new(Code::ManifestInvalid, "the body broke off"))?;
+    if bytes.len() as u64 > MAX_MANIFEST { Err(too_large()) } else { Ok(bytes) }
+}
+
+/// The digest that the manifest is stored under.
+fn named(wanted: &Wanted, bytes: &[u8]) -> Result<Digest, Fault> {
+    let Wanted::Digest(digest) = wanted else { return Ok(Digest::of(bytes)) };
+    let mut hasher = Hasher::new(digest.algorithm());
+    hasher.update(bytes);
+    let found = hasher.finish();
+    if found == *digest {
+        return Ok(found);
+    }
+    let fault = Fault::new(Code::DigestInvalid, "the manifest has another digest");
+    Err(fault.about(json!({"found": found.to_string()})))
+}
+
+/// The tags it is to have.
+fn tags(request: &Request, wanted: &Wanted) -> Result<Vec<String>, Fault> {
+    let mut tags: Vec<String> = match wanted {
+        Wanted::Tag(tag) => vec![tag.clone()],
+        Wanted::Digest(_) => request.queries("tag").collect(),
+    };
+    tags.dedup();
+    if let Some(bad) = tags.iter().find(|tag| !is_tag(tag)) {
+        let fault = Fault::new(Code::TagInvalid, "the tag is not valid");
+        return Err(fault.about(json!({"tag": bad})));
+    }
+    if tags.len() > MAX_TAGS {
+        let fault = Fault::new(Code::TagInvalid, format!("more than {MAX_TAGS} tags at once"));
+        return Err(fault.status(StatusCode::URI_TOO_LONG));
+    }
+    Ok(tags)
+}
+
+/// Publishes, after blobs that lie elsewhere were taken over.
+fn publish(
+    registry: &Registry,
+    writable: &Writable,
+    request: &Request,
+    (name, path): (&Name, &str),
+    desc: &Descriptor,
+    bytes: &[u8],
+    tags: &[String],
+) -> Result<(), Fault> {
+    let mut before = None;
+    loop {
+        let failed = |e: crate::Error| match e.kind() {
+            Kind::Malformed | Kind::Unsupported => Fault::new(Code::ManifestInvalid, e.to_string()),
+            _ => e.into(),
+        };
+        let Some(absent) = writable.publish(name, desc, bytes, tags).map_err(failed)? else {
+            return Ok(());
+        };
+        let ns = request.ns();
+        let stuck = before.replace(absent) == Some(absent);
+        if stuck || !adopt::blob(registry, writable, (path, ns.as_deref()), name, &absent)? {
+            let fault =
+                Fault::new(Code::ManifestBlobUnknown, "the manifest names what is not here");
+            return Err(fault.about(json!({"digest": absent.to_string()})));
+        }
+    }
+}

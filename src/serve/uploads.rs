@@ -1,0 +1,213 @@
+//! Upload sessions: files that grow in the store until they are blobs.
+//!
+//! It knows no request and no manifest. A session is one file, named by its id and by the repository it
+//! belongs to, so that it outlives the process; how far it is, is how long the file is. OCI
+//! distribution-spec, "Pushing blobs".
+
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::digest::{Algorithm, Digest};
+use crate::error::{Error, Kind, Result};
+use crate::io::dir::{self, Dir, Entry, Lock};
+use crate::serve::names::Name;
+use crate::transport::store::UPLOADS;
+
+mod session;
+
+pub use session::{Claimed, Session, Stop};
+
+/// Sessions at once; each costs an empty file at least.
+const MAX_SESSIONS: usize = 4096;
+/// Hex digits of the repository in the name of a file.
+const WHOSE: usize = 16;
+
+/// The sessions of a store.
+pub struct Uploads {
+    dir: Arc<Dir>,
+    blobs: [Dir; 2],
+    sessions: Mutex<HashMap<String, Arc<Session>>>,
+    random: SystemRandom,
+    sync: bool,
+    /// Keeps `prune` and other servers away while we live.
+    _lock: Lock,
+}
+
+impl Uploads {
+    /// Takes over the sessions that an earlier process left.
+    ///
+    /// # Errors
+    /// `Busy` when another process serves the store, `Io`.
+    pub fn open(root: &Dir, sync: bool) -> Result<Self> {
+        let dir = Arc::new(root.sub_create(UPLOADS)?);
+        let lock = dir.lock(true, 0)?;
+        let blobs = [Algorithm::Sha256, Algorithm::Sha512]
+            .map(|algorithm| root.sub_create(&format!("blobs/{}", algorithm.name())));
+        let [first, second] = blobs;
+        let blobs = [first?, second?];
+        if sync {
+            root.sub("blobs")?.sync()?;
+            root.sync()?;
+        }
+        let mut sessions = HashMap::new();
+        for file in dir.names()? {
+            let Ok(file) = String::from_utf8(file) else { continue };
+            let Some(Entry::File(size)) = dir.stat(&file)? else { continue };
+            match file.split_once('.') {
+                Some((id, whose)) if whose.len() == WHOSE => {
+                    let session = Session::new(dir.clone(), id, &file, size);
+                    sessions.insert(id.to_owned(), Arc::new(session));
+                }
+                // A document that a killed process was writing.
+                _ => dir.remove_file(&file)?,
+            }
+        }
+        let (sessions, random) = (Mutex::new(sessions), SystemRandom::new());
+        Ok(Self { dir, blobs, sessions, random, sync, _lock: lock })
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, HashMap<String, Arc<Session>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins an upload to a repository.
+    ///
+    /// # Errors
+    /// `Busy` when there are too many already, `Io`.
+    pub fn begin(&self, name: &Name, algorithm: Algorithm) -> Result<Arc<Session>> {
+        let mut bytes = [0; 16];
+        let failed = |_| Error::new(Kind::Other, "the system gives no random numbers");
+        self.random.fill(&mut bytes).map_err(failed)?;
+        let id: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let file = format!("{id}.{}", whose(name));
+        let mut sessions = self.sessions();
+        if sessions.len() >= MAX_SESSIONS {
+            let what = format!("{MAX_SESSIONS} uploads were begun and not finished");
+            return Err(Error::new(Kind::Busy, what));
+        }
+        self.dir.create_file(&file)?;
+        let session = Session::new(self.dir.clone(), &id, &file, 0).hashing(algorithm);
+        let session = Arc::new(session);
+        sessions.insert(id, session.clone());
+        Ok(session)
+    }
+
+    /// A session of a repository.
+    pub fn find(&self, name: &Name, id: &str) -> Option<Arc<Session>> {
+        let session = self.sessions().get(id).cloned()?;
+        (session.file() == format!("{id}.{}", whose(name))).then_some(session)
+    }
+
+    /// Ends a session; its bytes are gone.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn cancel(&self, claimed: Claimed<'_>) -> Result<()> {
+        self.sessions().remove(claimed.session().id());
+        self.dir.remove_file(claimed.session().file())?;
+        claimed.end();
+        Ok(())
+    }
+
+    /// Makes a session the blob it is said to be: flushed, then named. Its size in bytes.
+    ///
+    /// # Errors
+    /// [`Stop::Mismatch`] when it is another, and the session is gone then; [`Stop::Failed`].
+    pub fn finish(&self, mut claimed: Claimed<'_>, digest: &Digest) -> Result<u64, Stop> {
+        let found = claimed.digest(digest.algorithm())?;
+        if found != *digest {
+            self.cancel(claimed)?;
+            return Err(Stop::Mismatch(found));
+        }
+        if self.sync {
+            claimed.flush()?;
+        }
+        let (session, size) = (claimed.session(), claimed.offset());
+        self.name(session.file(), digest)?;
+        self.sessions().remove(session.id());
+        claimed.end();
+        Ok(size)
+    }
+
+    /// Writes a document as a blob.
+    ///
+    /// # Errors
+    /// `Io`; nothing is there then.
+    pub fn put(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
+        use std::io::Write;
+        let mut random = [0; 8];
+        let failed = |_| Error::new(Kind::Other, "the system gives no random numbers");
+        self.random.fill(&mut random).map_err(failed)?;
+        let name = format!("{:016x}", u64::from_le_bytes(random));
+        let path = self.dir.join(&name);
+        let mut file = self.dir.create_file(&name)?;
+        let written = file.write_all(bytes).map_err(|e| Error::io(&path, "writing", &e));
+        let flushed = written.and_then(|()| match self.sync {
+            true => dir::sync_file(&file, &path),
+            false => Ok(()),
+        });
+        let named = flushed.and_then(|()| self.name(&name, digest));
+        if named.is_err() {
+            let _ = self.dir.remove_file(&name);
+        }
+        named
+    }
+
+    /// Gives a flushed file the name of its digest.
+    fn name(&self, file: &str, digest: &Digest) -> Result<()> {
+        let blobs = &self.blobs[usize::from(digest.algorithm() == Algorithm::Sha512)];
+        self.dir.rename(file, blobs, &digest.hex())?;
+        if self.sync { blobs.sync() } else { Ok(()) }
+    }
+
+    /// What time it is, to the file system: seconds that its files can be compared with.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn now(&self) -> Result<i64> {
+        const CLOCK: &str = "clock";
+        let path = self.dir.join(CLOCK);
+        self.dir.remove_file(CLOCK)?;
+        let file = self.dir.create_file(CLOCK)?;
+        let meta = file.metadata().map_err(|e| Error::io(&path, "looking at", &e))?;
+        self.dir.remove_file(CLOCK)?;
+        Ok(meta.mtime())
+    }
+
+    /// Ends sessions that nobody touched for `age` seconds. How many they were.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn purge(&self, age: i64) -> Result<usize> {
+        let now = self.now()?;
+        let all: Vec<Arc<Session>> = self.sessions().values().cloned().collect();
+        let mut purged = 0;
+        for session in all {
+            let Some(claimed) = session.try_claim() else { continue };
+            let Some((file, _)) = self.dir.file(session.file())? else { continue };
+            let path = self.dir.join(session.file());
+            let meta = file.metadata().map_err(|e| Error::io(&path, "looking at", &e))?;
+            if now.saturating_sub(meta.mtime()) >= age {
+                self.cancel(claimed)?;
+                purged += 1;
+            }
+        }
+        Ok(purged)
+    }
+
+    /// How many sessions there are.
+    pub fn count(&self) -> usize {
+        self.sessions().len()
+    }
+}
+
+/// The repository in the name of a session's file.
+fn whose(name: &Name) -> String {
+    Digest::of(name.as_str().as_bytes()).hex()[..WHOSE].to_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,368 @@
+//! The store that a registry writes to: blobs and manifests in, tags moved, things deleted.
+//!
+//! It knows no request. The store is the one that every other verb uses: a tag is an entry of its index
+//! with a full name, a manifest without a tag is an entry labelled `repository@digest`. What is answered
+//! comes from memory, where the index is followed by every change and read again when another process
+//! changed it. Nothing is said to be done before it is on the medium, children before parents.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant};
+
+use crate::blobs::BlobDir;
+use crate::context::Context;
+use crate::descriptor::Descriptor;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::io::dir::{Dir, Lock};
+use crate::manifest::{Document, Kind, MAX_DOCUMENT};
+use crate::serve::catalogue::{Part, Shelf};
+use crate::serve::deletions::{Deletions, Thing};
+use crate::serve::holdings::{self, Holdings, Parsed, Repository};
+use crate::serve::names::Name;
+use crate::serve::uploads::{Claimed, Stop, Uploads};
+use crate::transport::layout::index::{Change, Editor};
+use crate::transport::layout::{LayoutSource, appendable};
+
+mod collect;
+mod entries;
+
+pub use collect::Collected;
+
+/// What a manifest must have with it when it is pushed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Validate {
+    /// Everything it names.
+    Strict,
+    /// Its config and its layers; of an index any part may be absent.
+    #[default]
+    IndexSparse,
+    /// Nothing.
+    None,
+}
+
+/// What may be done to the store.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Whether clients may delete.
+    pub delete: bool,
+    /// What a manifest must have with it.
+    pub validate: Validate,
+    /// How long what nothing refers to is kept.
+    pub grace: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let grace = Duration::from_secs(3600);
+        Self { delete: false, validate: Validate::default(), grace }
+    }
+}
+
+/// A store that is written to.
+pub struct Writable {
+    root: Arc<Dir>,
+    part: Arc<Part>,
+    shelf: Arc<Stock>,
+    uploads: Uploads,
+    editor: Mutex<Editor>,
+    /// Held shared from finding a blob to having it referred to, alone while blobs are collected.
+    gate: RwLock<()>,
+    settings: Settings,
+    since: Instant,
+    ctx: Context,
+}
+
+/// The blobs of the store.
+struct Stock {
+    blobs: BlobDir,
+    deletions: Deletions,
+    /// When a client was last told that a blob is there: it may count on that for a while.
+    seen: Mutex<HashMap<Digest, Instant>>,
+}
+
+impl Stock {
+    fn see(&self, digest: &Digest) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.insert(*digest, Instant::now());
+    }
+
+    fn size(&self, digest: &Digest) -> Option<u64> {
+        // In this order: what is collected was not seen before it was looked for.
+        self.see(digest);
+        let size = self.blobs.size(digest).ok().flatten();
+        if size.is_none() {
+            self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(digest);
+        }
+        size
+    }
+}
+
+impl Shelf for Stock {
+    fn blob(&self, name: &Name, digest: &Digest) -> Option<u64> {
+        if self.deletions.has(Thing::Blob, name, digest) {
+            return None;
+        }
+        self.size(digest)
+    }
+}
+
+impl Writable {
+    /// Opens a store, made when absent, and reads what it holds.
+    ///
+    /// # Errors
+    /// `Conflict` when something else lies there, `Busy` when another process serves it, `Malformed`, `Io`.
+    pub fn open(path: &Path, settings: Settings, ctx: &Context) -> Result<Self> {
+        // A push that is under way when the run ends is still brought to its end.
+        let ctx = Context { cancel: Arc::default(), ..ctx.clone() };
+        let root = Arc::new(appendable(path)?);
+        let uploads = Uploads::open(&root, ctx.sync)?;
+        let deletions = Deletions::open(root.clone(), ctx.sync)?;
+        let editor = Editor::open(root.clone(), ctx.sync, ctx.wait)?;
+        let blobs = BlobDir::new(root.clone());
+        let shelf = Arc::new(Stock { blobs, deletions, seen: Mutex::default() });
+        let source = LayoutSource::with_roots(root.clone(), Vec::new(), HashMap::new(), None);
+        let part = Part::written(Box::new(source), Holdings::default(), shelf.clone());
+        let (part, editor) = (Arc::new(part), Mutex::new(editor));
+        let (gate, since) = (RwLock::new(()), Instant::now());
+        let opened = Self { root, part, shelf, uploads, editor, gate, settings, since, ctx };
+        opened.read(&opened.editor())?;
+        Ok(opened)
+    }
+
+    /// What is served of it.
+    pub fn part(&self) -> Arc<Part> {
+        self.part.clone()
+    }
+
+    /// What may be done.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The uploads that are under way.
+    pub fn uploads(&self) -> &Uploads {
+        &self.uploads
+    }
+
+    fn editor(&self) -> MutexGuard<'_, Editor> {
+        self.editor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn gate(&self) -> RwLockReadGuard<'_, ()> {
+        self.gate.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The index, nobody else changing it, and what is held as it says.
+    fn enter(&self) -> Result<(MutexGuard<'_, Editor>, Lock)> {
+        let mut editor = self.editor();
+        let (lock, changed) = editor.lock()?;
+        if changed {
+            self.read(&editor)?;
+        }
+        Ok((editor, lock))
+    }
+
+    /// Reads everything the index names.
+    fn read(&self, editor: &Editor) -> Result<()> {
+        let roots = entries::roots(editor.index());
+        let source = LayoutSource::with_roots(self.root.clone(), roots, HashMap::new(), None);
+        let mut held = holdings::gather(&source, None, &self.ctx)?;
+        for note in &held.notes {
+            self.ctx.warn(&format!("{}: {note}", self.root.path().display()));
+        }
+        for (name, digest) in self.shelf.deletions.manifests() {
+            if let Some(repository) = held.repositories.get_mut(&name) {
+                repository.remove(&digest);
+            }
+        }
+        self.part.change(|holdings| *holdings = held);
+        Ok(())
+    }
+
+    /// Reads the store again when another process changed it. True when one did.
+    ///
+    /// # Errors
+    /// `Busy`, `Malformed`, `Io`.
+    pub fn refresh(&self) -> Result<bool> {
+        if self.editor().is_current() {
+            return Ok(false);
+        }
+        self.enter().map(|_| true)
+    }
+
+    /// Whether a repository may read a blob that lies here, and its size in bytes.
+    pub fn blob(&self, name: &Name, digest: &Digest) -> Option<u64> {
+        self.shelf.blob(name, digest)
+    }
+
+    /// Whether a repository has a manifest here.
+    pub fn manifest(&self, name: &Name, digest: &Digest) -> bool {
+        self.look(name, |repository| repository.manifests.contains_key(digest)).unwrap_or_default()
+    }
+
+    /// What a tag of a repository names here.
+    pub fn tagged(&self, name: &Name, tag: &str) -> Option<Digest> {
+        self.look(name, |repository| repository.tags.get(tag).copied()).flatten()
+    }
+
+    fn look<R>(&self, name: &Name, look: impl FnOnce(&Repository) -> R) -> Option<R> {
+        self.part.holdings(|holdings| holdings.repositories.get(name).map(look))
+    }
+
+    /// Makes an upload a blob of a repository.
+    ///
+    /// # Errors
+    /// [`Stop`].
+    pub fn commit(&self, name: &Name, claimed: Claimed<'_>, digest: &Digest) -> Result<(), Stop> {
+        let _gate = self.gate();
+        self.uploads.finish(claimed, digest)?;
+        self.shelf.see(digest);
+        Ok(self.shelf.deletions.lift(Thing::Blob, name, digest)?)
+    }
+
+    /// Gives a repository a blob that lies here already; false when it does not, or when `from` is a
+    /// repository that no longer has it.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn mount(&self, name: &Name, digest: &Digest, from: Option<&Name>) -> Result<bool> {
+        let _gate = self.gate();
+        let there = match from {
+            Some(from) => self.shelf.blob(from, digest),
+            None => self.shelf.size(digest),
+        };
+        if there.is_none() {
+            return Ok(false);
+        }
+        self.shelf.deletions.lift(Thing::Blob, name, digest)?;
+        Ok(true)
+    }
+
+    /// Publishes a manifest, under tags or under its digest alone. What it names and `settings` demand
+    /// must be there: the first that is not is the answer.
+    ///
+    /// # Errors
+    /// `Busy`, `Io`; nothing is published then.
+    pub fn publish(
+        &self,
+        name: &Name,
+        desc: &Descriptor,
+        bytes: &[u8],
+        tags: &[String],
+    ) -> Result<Option<Digest>> {
+        let parsed = Parsed::read(desc, bytes)?;
+        let _gate = self.gate();
+        if let Some(absent) = self.absent(name, &parsed) {
+            return Ok(Some(absent));
+        }
+        if self.shelf.size(&desc.digest) != Some(desc.size) {
+            self.uploads.put(&desc.digest, bytes)?;
+            self.shelf.see(&desc.digest);
+        }
+        let (mut editor, lock) = self.enter()?;
+        let none = Repository::default();
+        let changes = self.part.holdings(|held| {
+            let repository = held.repositories.get(name).unwrap_or(&none);
+            entries::published(repository, name, desc, &parsed, tags)
+        });
+        editor.write(&lock, changes)?;
+        self.shelf.deletions.lift(Thing::Manifest, name, &desc.digest)?;
+        self.part.change(|held| {
+            let repository = held.repositories.entry(name.clone()).or_default();
+            repository.add(desc, Some(&parsed));
+            repository.tags.extend(tags.iter().map(|tag| (tag.clone(), desc.digest)));
+            held.blobs.extend(parsed.blobs.iter().map(|blob| (blob.digest, blob.size)));
+        });
+        Ok(None)
+    }
+
+    /// The first thing a document names that must be there and is not.
+    fn absent(&self, name: &Name, parsed: &Parsed) -> Option<Digest> {
+        use crate::media_type::Role::ForeignLayer;
+        let (blobs, documents) = match self.settings.validate {
+            Validate::Strict => (true, true),
+            Validate::IndexSparse => (true, false),
+            Validate::None => (false, false),
+        };
+        let wanted = parsed.blobs.iter().filter(|d| blobs && d.media_type.role() != ForeignLayer);
+        let absent = |desc: &&Descriptor| self.blob(name, &desc.digest) != Some(desc.size);
+        let missing = wanted.clone().find(absent);
+        let unknown = parsed
+            .documents
+            .iter()
+            .filter(|_| documents)
+            .find(|desc| !self.manifest(name, &desc.digest));
+        missing.or(unknown).map(|desc| desc.digest)
+    }
+
+    /// Takes a tag away; its manifest stays. False when there is none.
+    ///
+    /// # Errors
+    /// `Busy`, `Io`.
+    pub fn untag(&self, name: &Name, tag: &str) -> Result<bool> {
+        let (mut editor, lock) = self.enter()?;
+        let Some(changes) = self.look(name, |r| entries::untagged(r, name, tag)).flatten() else {
+            return Ok(false);
+        };
+        editor.write(&lock, changes)?;
+        self.part.change(|held| {
+            if let Some(repository) = held.repositories.get_mut(name) {
+                repository.tags.remove(tag);
+            }
+        });
+        Ok(true)
+    }
+
+    /// Takes a manifest out of a repository, with its tags. False when it is not there.
+    ///
+    /// # Errors
+    /// `Busy`, `Io`.
+    pub fn remove(&self, name: &Name, digest: &Digest) -> Result<bool> {
+        let (mut editor, lock) = self.enter()?;
+        let Some(desc) = self.look(name, |r| r.descriptor(digest)).flatten() else {
+            return Ok(false);
+        };
+        let children = self.children(&desc);
+        // Something may still lead to it: an index that lists it, a name that another process gives.
+        self.shelf.deletions.delete(Thing::Manifest, name, digest)?;
+        let changes: Option<Vec<Change>> =
+            self.look(name, |r| entries::removed(r, name, digest, &children));
+        editor.write(&lock, changes.unwrap_or_default())?;
+        self.part.change(|held| {
+            if let Some(repository) = held.repositories.get_mut(name) {
+                repository.remove(digest);
+            }
+        });
+        Ok(true)
+    }
+
+    /// What an index lists.
+    fn children(&self, desc: &Descriptor) -> Vec<Descriptor> {
+        let bytes = self.root.read(&desc.digest.blob_path(), MAX_DOCUMENT).ok().flatten();
+        let document = bytes.and_then(|bytes| Document::parse(&bytes, &desc.media_type).ok());
+        match document.map(|document| document.kind) {
+            Some(Kind::Index(entries)) => entries,
+            _ => Vec::new(),
+        }
+    }
+
+    /// Takes a blob out of a repository. False when it is not there.
+    ///
+    /// # Errors
+    /// `Unsupported` when it is a manifest, `Io`.
+    pub fn remove_blob(&self, name: &Name, digest: &Digest) -> Result<bool> {
+        if self.manifest(name, digest) {
+            return Err(Error::unsupported(format!("{digest} is a manifest")));
+        }
+        if self.blob(name, digest).is_none() {
+            return Ok(false);
+        }
+        self.shelf.deletions.delete(Thing::Blob, name, digest)?;
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests;
