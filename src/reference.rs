@@ -219,7 +219,7 @@ impl FromStr for Reference {
         if is_image_id(name) {
             return Err(bad(text, "it looks like an image ID"));
         }
-        if domain.len() + 1 + path.len() > 255 {
+        if path.len() > 255 {
             return Err(bad(text, "its repository is longer than 255 characters"));
         }
         Ok(Self { domain: domain.into(), path, tag: tag.map(str::to_owned), digest })

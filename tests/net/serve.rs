@@ -16,30 +16,16 @@ const SAYS: &str = "listening on http";
 /// Longest wait for anything here.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A running server.
-pub struct Imgpack {
+/// A running server over a sandbox that outlives it.
+pub struct Server {
     child: Child,
     address: String,
     said: Arc<Mutex<Vec<String>>>,
-    /// Where it keeps what is pushed.
-    pub sandbox: Sandbox,
 }
 
-impl Imgpack {
-    /// A server that takes pushes and deletes.
-    pub fn writable() -> Self {
-        let sandbox = Sandbox::new();
-        let store = sandbox.text("registry");
-        Self::start(sandbox, &["--writable", &store, "--delete"])
-    }
-
-    /// A server that only gives, over places.
-    pub fn read_only(sandbox: Sandbox, places: &[&str]) -> Self {
-        Self::start(sandbox, places)
-    }
-
-    /// A server with these flags and places.
-    pub fn start(sandbox: Sandbox, more: &[&str]) -> Self {
+impl Server {
+    /// Starts one with more arguments: flags and places.
+    pub fn start(sandbox: &Sandbox, more: &[&str]) -> Self {
         let args = [&["serve", "--listen", "127.0.0.1:0"], more].concat();
         let mut command = sandbox.command(&args);
         let mut child = command
@@ -63,7 +49,7 @@ impl Imgpack {
                 let rest = rest.trim_start_matches('s').trim_start_matches("://");
                 let address = rest.split(|c: char| c == '/' || c.is_whitespace()).next();
                 let address = address.unwrap_or_default().to_owned();
-                return Self { child, address, said, sandbox };
+                return Self { child, address, said };
             }
         }
         let _ = child.kill();
@@ -121,9 +107,50 @@ impl Imgpack {
     }
 }
 
-impl Drop for Imgpack {
+impl Drop for Server {
+    /// As `kill -9` does it.
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A running server with a sandbox of its own.
+pub struct Imgpack {
+    server: Server,
+    /// Where it keeps what is pushed.
+    pub sandbox: Sandbox,
+}
+
+impl Imgpack {
+    /// A server that takes pushes and deletes.
+    pub fn writable() -> Self {
+        let sandbox = Sandbox::new();
+        let store = sandbox.text("registry");
+        Self::start(sandbox, &["--writable", &store, "--delete"])
+    }
+
+    /// A server that only gives, over places.
+    pub fn read_only(sandbox: Sandbox, places: &[&str]) -> Self {
+        Self::start(sandbox, places)
+    }
+
+    /// A server with these flags and places.
+    pub fn start(sandbox: Sandbox, more: &[&str]) -> Self {
+        Self { server: Server::start(&sandbox, more), sandbox }
+    }
+}
+
+impl std::ops::Deref for Imgpack {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+impl std::ops::DerefMut for Imgpack {
+    fn deref_mut(&mut self) -> &mut Server {
+        &mut self.server
     }
 }

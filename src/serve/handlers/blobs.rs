@@ -37,7 +37,10 @@ pub(super) fn get(registry: &Registry, request: &Request, name: &str, digest: &D
     if is_known(request, &shown) {
         return dressed(Answer::new(StatusCode::NOT_MODIFIED));
     }
-    let asked = request.header(header::RANGE).map(|range| range::wanted(range, size));
+    // Who goes on with something else is given all of it.
+    let same = request.header(header::IF_RANGE).is_none_or(|tag| tag == format!("\"{shown}\""));
+    let asked = request.header(header::RANGE).filter(|_| same);
+    let asked = asked.map(|range| range::wanted(range, size));
     let (status, start, length) = match asked.unwrap_or(Wanted::Whole) {
         Wanted::Whole => (StatusCode::OK, 0, size),
         Wanted::Part(start, length) => (StatusCode::PARTIAL_CONTENT, start, length),
