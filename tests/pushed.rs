@@ -20,6 +20,7 @@ use net::raw::{self, Answer};
 use net::serve::Server;
 use serde_json::json;
 
+/// What most manifests here are.
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";

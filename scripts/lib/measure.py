@@ -6,11 +6,12 @@
 
 PLAN: {"job": text, "rounds": n, "sides": [{"name", "prepare"?, "run", "output"?, "daemon"?}],
        "bars": [[side, peer, wall ratio]], "sizes": [[side, peer, ratio]], "wires": [[side, peer, ratio]],
-       "limits": [[side, seconds]], "peaks": [[side, MiB]]}
+       "limits": [[side, seconds]], "peaks": [[side, MiB]], "cpus": [[side, peer, CPU ratio]],
+       "costs": [[side, requests, CPU microseconds for each]]}
 
 `prepare` is not timed; before each timed run, everything written so far is flushed to disk. `daemon`
 is the pid of a server that does the side's work: the CPU time of its process tree is added, and its
-peak memory is taken when larger. A peak under the 15 MiB of this script itself shows as 15. The wire is
+peak memory is taken when larger. Of a `server` instead, CPU time and memory alone count: what runs is a load. A peak under the 15 MiB of this script itself shows as 15. The wire is
 what went over the loopback of this network namespace, which is the rig's own. Times are seconds, memory
 is MiB, sizes are bytes.
 """
@@ -81,7 +82,8 @@ def run_once(side):
     if side.get("prepare"):
         subprocess.run(["sh", "-c", side["prepare"]], check=True, stdout=subprocess.DEVNULL)
     os.sync()
-    daemon = side.get("daemon")
+    server = side.get("server")
+    daemon = server or side.get("daemon")
     before = daemon_cpu(daemon) if daemon else 0
     if daemon:
         daemon_peak(daemon, reset=True)
@@ -97,6 +99,8 @@ def run_once(side):
         print(f"FAIL {side['name']}: exit {child.returncode}: {side['run']}", flush=True)
         return None
     result = {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "rss": usage.ru_maxrss / 1024, "wire": wire() - wire_before}
+    if server:
+        result["cpu"] = result["rss"] = 0
     if daemon:
         result["cpu"] += daemon_cpu(daemon) - before
         result["rss"] = max(result["rss"], daemon_peak(daemon))
@@ -151,6 +155,14 @@ def table(path):
                     ratio = m["wire"] / medians[b]["wire"]
                     text = f"{m['wire'] / 1e6:.1f} MB sent, {ratio:.4f} {b}"
                     notes.append((text, f"sent <= {bar:.2f} x", ratio <= bar))
+            for a, b, bar in plan.get("cpus", []):
+                if a == name and b in medians:
+                    ratio = m["cpu"] / max(medians[b]["cpu"], 1e-3)
+                    notes.append((f"CPU {ratio:.2f} {b}", f"CPU <= {bar:.2f} x", ratio <= bar))
+            for a, requests, bar in plan.get("costs", []):
+                if a == name:
+                    cost = m["cpu"] * 1e6 / requests
+                    notes.append((f"{cost:.0f} us a request", f"<= {bar} us" if bar else "", cost <= bar if bar else None))
             for a, bar in plan.get("peaks", []):
                 if a == name:
                     notes.append(("", f"peak <= {bar} MiB", m["rss"] <= bar))
