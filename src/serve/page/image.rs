@@ -26,6 +26,8 @@ use crate::units;
 const MAX_IMAGES: usize = 32;
 /// Most steps, labels, annotations and referrers that are listed.
 const MAX_ROWS: usize = 1_000;
+/// Characters of a day.
+const DAY: usize = "2024-11-05".len();
 
 /// What the parts of a page need.
 struct Near<'a> {
@@ -309,7 +311,9 @@ fn history(h: &mut Html, view: &View, config: &Config) {
             let size = if step.empty_layer { None } else { sizes.next() };
             h.element("tr", &[], |h| {
                 h.leaf("td", &[("class", "n")], (at + 1).to_string());
-                h.leaf("td", &[("class", "day")], day(&step.created));
+                let day = day(&step.created);
+                let class = if day.len() == DAY { "day" } else { "" };
+                h.leaf("td", &[("class", class)], day);
                 h.element("td", &[], |h| {
                     h.element("code", &[("class", "step")], |h| h.lines(step.created_by.trim()));
                     if !step.comment.is_empty() {
