@@ -147,7 +147,7 @@ fn passwords_and_certificates_are_read_again_and_connections_stay() {
 fn a_connection_outlives_a_reload() {
     let server = serve(sandbox(), &["--access-log", "json"]);
     let mut kept = TcpStream::connect(server.address()).expect("a connection");
-    let get = "GET /v2/library/app/manifests/1 HTTP/1.1\r\nHost: a\r\nUser-Agent: t\"\x7f\r\n";
+    let get = "GET /v2/library/app/manifests/1 HTTP/1.1\r\nHost: a\r\nUser-Agent: t\"\u{202e}\r\n";
     kept.write_all(format!("{get}\r\n").as_bytes()).expect("sent");
     server.says("\"status\":200");
     server.signal("HUP");
@@ -160,7 +160,7 @@ fn a_connection_outlives_a_reload() {
     let lines: Vec<&str> = said.lines().filter(|line| line.starts_with('{')).collect();
     let entry: serde_json::Value = serde_json::from_str(lines[0]).expect("JSON");
     assert_eq!(entry["path"], "/v2/library/app/manifests/1");
-    assert_eq!(entry["agent"], "t\"\\x7f");
+    assert_eq!(entry["agent"], "t\"\\u{202e}");
     assert!(entry["bytes"].as_u64().is_some_and(|bytes| bytes > 100), "{entry}");
 }
 
@@ -208,9 +208,10 @@ fn a_client_certificate_is_asked_for() {
     let tls = sandbox.path("tls");
     std::fs::create_dir(&tls).expect("a directory");
     certificate(&tls);
+    std::fs::write(tls.join("me.ext"), "extendedKeyUsage=clientAuth\n").expect("a file");
     for args in [
         "req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout me.key -subj /CN=me -out me.csr",
-        "x509 -req -in me.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 825 -out me.crt",
+        "x509 -req -in me.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 825 -extfile me.ext -out me.crt",
         "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout no.key -subj /CN=no -days 30 -out no.crt",
     ] {
         openssl(&tls, args);

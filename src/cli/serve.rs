@@ -118,6 +118,7 @@ pub(crate) fn run(args: &ServeArgs, run: &Run) -> Result<u8> {
         out::print(&guide::configuration(engine, &host, default, &args.guard, &registry))?;
         return Ok(0);
     };
+    machine::raise_files();
     registry.status().set_authority(guard.authority.as_deref());
     let settings = http::Settings {
         tls: guard.tls.clone(),

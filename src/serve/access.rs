@@ -74,7 +74,7 @@ pub enum Look {
     /// A password is to be checked first, which takes a while: [`Access::check`].
     Check(Offer),
     /// It is refused.
-    Refuse(Answer),
+    Refuse(Box<Answer>),
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -131,7 +131,7 @@ impl Access {
         let Some(users) = self.users() else {
             let fine = !self.rules.certificates || (self.rules.anonymous_pull && request.is_read());
             let fault = || Fault::new(Code::Denied, "a client certificate is needed here");
-            return if fine { Look::Open(None) } else { Look::Refuse(fault().into()) };
+            return if fine { Look::Open(None) } else { Look::Refuse(Box::new(fault().into())) };
         };
         let Some(value) = request.headers.get(header::AUTHORIZATION) else {
             return self.without(request, peer);
@@ -144,7 +144,7 @@ impl Access {
             },
             Some(offer::Shown::Password(offer)) => match self.known(&offer) {
                 Some(user) => Look::Open(Some(user)),
-                None if self.is_suspect(peer.address) => Look::Refuse(too_many()),
+                None if self.is_suspect(peer.address) => Look::Refuse(Box::new(too_many())),
                 None => Look::Check(offer),
             },
             None => Look::Refuse(self.challenge(request, peer, "the authorization is not valid")),
@@ -171,7 +171,12 @@ impl Access {
     ///
     /// # Errors
     /// The refusal.
-    pub fn check(&self, offer: &Offer, request: &Request, peer: Peer) -> Result<String, Answer> {
+    pub fn check(
+        &self,
+        offer: &Offer,
+        request: &Request,
+        peer: Peer,
+    ) -> Result<String, Box<Answer>> {
         let right = self.users().is_some_and(|users| users.verify(&offer.user, &offer.password));
         if right {
             let mut known = lock(&self.known);
@@ -240,7 +245,7 @@ impl Access {
 
     /// 401, with how to do better. Clients of the API do not show a password to a registry that lets
     /// them read without one; a token they fetch by themselves, with a password when they have one.
-    fn challenge(&self, request: &Request, peer: Peer, why: &str) -> Answer {
+    fn challenge(&self, request: &Request, peer: Peer, why: &str) -> Box<Answer> {
         let answer = Answer::from(Fault::new(Code::Unauthorized, why));
         let tokens = self.rules.anonymous_pull && request.route != Route::Token;
         let api = !matches!(request.route, Route::Page(_) | Route::Metrics);
@@ -251,9 +256,8 @@ impl Access {
             }
             _ => "Basic realm=\"imgpack\", charset=\"UTF-8\"".to_owned(),
         };
-        answer
-            .with(header::WWW_AUTHENTICATE, &realm)
-            .with(HeaderName::from_static("docker-distribution-api-version"), "registry/2.0")
+        let version = HeaderName::from_static("docker-distribution-api-version");
+        Box::new(answer.with(header::WWW_AUTHENTICATE, &realm).with(version, "registry/2.0"))
     }
 }
 

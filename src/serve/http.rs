@@ -71,7 +71,7 @@ impl Settings {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             listen,
-            connections: 1024,
+            connections: connections(),
             headers: 16 << 10,
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
@@ -82,6 +82,19 @@ impl Settings {
             log: Arc::new(log::Silent),
         })
     }
+}
+
+/// Most connections at once.
+const MAX_CONNECTIONS: u64 = 1024;
+/// Files that places, threads and listeners need whoever is connected.
+const RESERVED: u64 = 48;
+
+/// As many as there can be when each of them has a socket and a blob: strangers must not take the files
+/// that places are read with.
+fn connections() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let share = limit.map_or(MAX_CONNECTIONS, |files| files.saturating_sub(RESERVED) / 2);
+    usize::try_from(share.clamp(8, MAX_CONNECTIONS)).unwrap_or(8)
 }
 
 /// Serves until the run is cancelled; `ready` hears where, once connections are taken.

@@ -64,11 +64,13 @@ impl Watch {
         let whole = start == 0 && length == extent.size;
         let here = (file, stamp, extent.offset);
         let proved = lock(&self.proved).get(digest) == Some(&here);
-        let proof = (whole && !proved).then(|| Proof {
-            hasher: Hasher::new(digest.algorithm()),
-            digest: *digest,
-            watch: self.clone(),
-            here,
+        let proof = (whole && !proved).then(|| {
+            Box::new(Proof {
+                hasher: Hasher::new(digest.algorithm()),
+                digest: *digest,
+                watch: self.clone(),
+                here,
+            })
         });
         let (at, left, written) = (start, length, self.written);
         Ok(Outgoing { extent, stamp, written, at, left, proof, buffer: Bytes::new() })
@@ -109,7 +111,7 @@ pub struct Outgoing {
     /// The next byte within the blob.
     at: u64,
     left: u64,
-    proof: Option<Proof>,
+    proof: Option<Box<Proof>>,
     /// The piece sent last; its memory is used again once it is gone.
     buffer: Bytes,
 }

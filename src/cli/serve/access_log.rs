@@ -6,7 +6,6 @@ use clap::ValueEnum;
 use imgpack::serve::log::{Entry, Log, Silent};
 use imgpack::text::{escape, escape_long};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::cli::out;
 
@@ -34,10 +33,11 @@ pub(crate) fn open(form: Form) -> std::sync::Arc<dyn Log> {
 }
 
 fn now() -> String {
-    // Whole milliseconds, so that lines stand beneath one another.
-    let now = OffsetDateTime::now_utc();
-    let now = now.replace_millisecond(now.millisecond()).unwrap_or(now);
-    now.format(&Rfc3339).unwrap_or_default()
+    // Always as wide, so that lines stand beneath one another.
+    let format = time::macros::format_description!(
+        "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
+    );
+    OffsetDateTime::now_utc().format(format).unwrap_or_default()
 }
 
 fn millis(entry: &Entry<'_>) -> f64 {

@@ -58,7 +58,7 @@ impl GuardFlags {
 
     /// Whether the certificate is one that nobody trusts yet.
     pub(crate) fn is_own(&self) -> bool {
-        self.tls.is_some()
+        self.tls.is_some() && self.tls_cert.is_none()
     }
 
     /// Whether a password is asked for before reads.

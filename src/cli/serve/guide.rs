@@ -175,7 +175,7 @@ pub(super) fn warnings(
     let mut found = Vec::new();
     if writable && !guards_writes {
         found.push(format!("whoever reaches {address} may write: see --htpasswd"));
-    } else if !flags.asks() && !guards_writes && !flags.encrypts() {
+    } else if !guards_writes && !flags.encrypts() {
         found.push(format!(
             "whoever reaches {address} may read, and nothing is encrypted: see --tls and --htpasswd"
         ));
@@ -184,4 +184,55 @@ pub(super) fn warnings(
         found.push(format!("passwords travel to {address} unencrypted: see --tls"));
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Typed {
+        #[command(flatten)]
+        flags: GuardFlags,
+    }
+
+    #[test]
+    fn what_is_open_to_all_is_warned_of() {
+        let tls = ["--tls", "self-signed"];
+        let users = ["--htpasswd", "users"];
+        for (address, flags, writable, want) in [
+            ("127.0.0.1:5000", &[][..], true, &[][..]),
+            ("[::1]:5000", &[], true, &[]),
+            ("0.0.0.0:5000", &[], false, &["may read, and nothing is encrypted"]),
+            ("0.0.0.0:5000", &tls, false, &[]),
+            ("0.0.0.0:5000", &tls, true, &["may write"]),
+            ("192.0.2.1:5000", &[], true, &["may write"]),
+            ("0.0.0.0:5000", &users, true, &["passwords travel"]),
+            ("0.0.0.0:5000", &[tls[0], tls[1], users[0], users[1]], true, &[]),
+        ] {
+            let typed = Typed::parse_from([&["x"], flags].concat()).flags;
+            let guarded = flags.contains(&"users");
+            let address = [address.parse().unwrap()];
+            let found = warnings(&address, &typed, guarded, writable);
+            assert_eq!(found.len(), want.len(), "{address:?} {flags:?} {found:?}");
+            assert!(found.iter().zip(want).all(|(f, w)| f.contains(w)), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_called_as_others_find_it() {
+        for (listen, want) in [
+            ("127.0.0.1:5000", "localhost:5000"),
+            ("[::1]:5000", "localhost:5000"),
+            ("192.0.2.1:81", "192.0.2.1:81"),
+            ("reg.lan:5000", "reg.lan:5000"),
+        ] {
+            assert_eq!(expected(listen).unwrap(), want);
+        }
+        for listen in ["127.0.0.1:0", "5000", "a:b", "a:70000"] {
+            assert!(expected(listen).is_err(), "{listen}");
+        }
+    }
 }

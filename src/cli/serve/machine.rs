@@ -49,6 +49,15 @@ pub(super) fn addresses() -> Vec<IpAddr> {
     found
 }
 
+/// Lets this process open as many files as it ever may: a connection is one, a blob another.
+pub(super) fn raise_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // With what there is, fewer are served at once.
+    let _ = setrlimit(Resource::Nofile, limit);
+}
+
 /// Whether a file can be read by more than its owner and his group.
 pub(super) fn is_open_to_others(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|meta| meta.mode() & 0o004 != 0)

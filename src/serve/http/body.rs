@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
-use http::{HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::runtime::Handle;
@@ -159,15 +159,18 @@ pub(super) struct Upload {
     incoming: Incoming,
     runtime: Handle,
     current: Bytes,
+    /// Whether the client sends already, or waits until it is read from (`Expect: 100-continue`).
     begun: bool,
 }
 
 impl Upload {
-    pub(super) fn new(incoming: Incoming, runtime: Handle) -> Self {
-        Self { incoming, runtime, current: Bytes::new(), begun: false }
+    pub(super) fn new(incoming: Incoming, runtime: Handle, headers: &HeaderMap) -> Self {
+        let begun = !headers.contains_key(header::EXPECT);
+        Self { incoming, runtime, current: Bytes::new(), begun }
     }
 
-    /// Reads on for a while what nobody wanted; not when the client waits for a word before it sends.
+    /// Reads on for a while what nobody wanted: who hangs up on bytes that come in takes back the answer
+    /// that goes out. Not when the client waits for a word before it sends.
     pub(super) fn drain(mut self) {
         if !self.begun || self.incoming.is_end_stream() {
             return;

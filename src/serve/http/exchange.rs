@@ -131,8 +131,13 @@ async fn answer(
     account: &mut Account,
 ) -> Answer {
     let (settings, peer) = (&connection.settings, connection.peer);
+    let runtime = tokio::runtime::Handle::current();
+    let mut upload = Upload::new(incoming, runtime, &request.headers);
     let request = match settings.access.look(&request, peer) {
-        Look::Refuse(answer) => return answer,
+        Look::Refuse(answer) => {
+            upload.drain();
+            return *answer;
+        }
         Look::Open(user) => {
             account.user = user;
             request
@@ -152,7 +157,8 @@ async fn answer(
                 }
                 Ok((_, Err(answer))) => {
                     connection.registry.status().metrics.denied.fetch_add(1, Relaxed);
-                    return answer;
+                    upload.drain();
+                    return *answer;
                 }
                 Err(_) => return lost(),
             }
@@ -165,7 +171,6 @@ async fn answer(
     if is_light(&registry, &request) {
         return handlers::answer(&registry, &request, &mut std::io::empty());
     }
-    let mut upload = Upload::new(incoming, tokio::runtime::Handle::current());
     let answered = tokio::task::spawn_blocking(move || {
         let uploads = &registry.status().metrics.uploads;
         let uploading = matches!(request.route, Route::Uploads(_) | Route::Upload(..));

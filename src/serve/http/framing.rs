@@ -93,9 +93,8 @@ impl Framing {
                 State::Behind if byte == b'\n' => self.state = State::Size(0, false),
                 State::Behind => {}
                 State::Trailer => {
-                    if self.line.ends(byte) {
-                        (self.state, self.line) = (State::Head, Line::default());
-                    } else if byte == b'\n' && !self.line.any {
+                    // None at all, or some and an empty one.
+                    if self.line.ends(byte) || (byte == b'\n' && !self.line.any) {
                         (self.state, self.line) = (State::Head, Line::default());
                     }
                 }
