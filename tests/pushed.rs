@@ -10,6 +10,8 @@ mod net;
 mod crowd;
 #[path = "pushed/killed.rs"]
 mod killed;
+#[path = "pushed/places.rs"]
+mod places;
 #[path = "pushed/space.rs"]
 mod space;
 

@@ -212,7 +212,9 @@ fn a_dry_run_counts_what_the_run_then_does() {
     {
         let mut rig = Rig::new(Referrers::Api);
         let (index, children) = (rig.index.clone(), rig.children.clone());
-        (rig.sign(&index), rig.sign(&children[1]), rig.refer(&children[0]));
+        rig.sign(&index);
+        rig.sign(&children[1]);
+        rig.refer(&children[0]);
         let from = rig.from(":v1");
         let sync = [&["sync", "registry-to-dir", &from, "usb"], platforms].concat();
         let plan = rig.report(&[&sync[..], &["--dry-run"]].concat());

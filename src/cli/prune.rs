@@ -24,7 +24,7 @@ pub(crate) fn run(args: &PruneArgs, run: &Run) -> Result<u8> {
             run.store().remove(&untagged)?;
         }
     }
-    let mut garbage = collect(run, args.dry_run)?;
+    let mut garbage = run.store().prune(args.dry_run)?;
     garbage.extend(run.store().sweep(args.dry_run)?);
     for (digest, _) in &garbage {
         out::line(&format!("{}: {digest}", if args.dry_run { "Unused" } else { "Deleted" }))?;
@@ -32,9 +32,4 @@ pub(crate) fn run(args: &PruneArgs, run: &Run) -> Result<u8> {
     let bytes = garbage.iter().map(|(_, size)| size).sum();
     out::line(&format!("Total reclaimed space: {}", human::size(bytes)))?;
     Ok(0)
-}
-
-/// Removes unused blobs; digests and sizes in bytes of what was removed.
-pub(crate) fn collect(run: &Run, dry_run: bool) -> Result<Vec<(Digest, u64)>> {
-    run.store().prune(dry_run)
 }

@@ -7,8 +7,8 @@ use imgpack::transport::{Root, Source};
 use imgpack::{Error, Kind, Result};
 
 use super::args::RmiArgs;
+use super::out;
 use super::run::Run;
-use super::{out, prune};
 
 pub(crate) fn run(args: &RmiArgs, run: &Run) -> Result<u8> {
     let mut first_error = None;
@@ -24,7 +24,7 @@ pub(crate) fn run(args: &RmiArgs, run: &Run) -> Result<u8> {
         }
     }
     if removed && !args.no_prune {
-        prune::collect(run, false)?;
+        run.store().tidy()?;
     }
     first_error.map_or(Ok(0), Err)
 }

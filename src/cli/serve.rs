@@ -107,7 +107,7 @@ pub(crate) fn run(args: &ServeArgs, run: &Run) -> Result<u8> {
     let env = Env { ctx: served.clone(), ..run.env().clone() };
     let places = Places::open(wanted, env, Box::new(move || scratch.make()))?;
     let mut registry = Registry::new(Naming::new(&args.default_namespace), &served);
-    if let Some(path) = &args.writable {
+    if let Some(path) = args.writable.as_ref().filter(|_| args.print_config.is_none()) {
         registry = registry.with_writable(Writable::open(path, args.rules(), &served)?);
     }
     let registry = Arc::new(registry);

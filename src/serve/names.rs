@@ -98,7 +98,9 @@ impl Naming {
 
     /// Where something that is pushed as `path` goes.
     pub fn target(&self, path: &str, ns: Option<&str>) -> Option<Name> {
-        let all = self.candidates(path, ns);
+        let mut all = self.candidates(path, ns);
+        // `host_5000` is how a registry is spelled, and none that can be kept.
+        all.retain(|name| reference::is_domain(name.domain()));
         // A name with an underscore is first of all a name.
         let plain = |name: &&Name| ns.is_some() || !name.domain().contains(':');
         all.iter().find(plain).or(all.first()).cloned()
@@ -149,7 +151,14 @@ mod tests {
                 naming.candidates(path, ns).iter().map(ToString::to_string).collect();
             assert_eq!(found.join("|"), want, "{path} {ns:?}");
         }
-        assert_eq!(naming.target("my_1/app", None).unwrap().as_str(), "docker.io/my_1/app");
+        for (path, want) in [
+            ("my_1/app", "docker.io/my_1/app"),
+            ("reg.local_5000/app", "reg.local:5000/app"),
+            ("quay.io/app", "quay.io/app"),
+            ("app", "docker.io/library/app"),
+        ] {
+            assert_eq!(naming.target(path, None).unwrap().as_str(), want);
+        }
     }
 
     #[test]

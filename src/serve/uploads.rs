@@ -22,6 +22,9 @@ pub use session::{Claimed, Session, Stop};
 
 /// Sessions at once; each costs an empty file at least.
 const MAX_SESSIONS: usize = 4096;
+/// When there are so many, those go that nobody touched for so many seconds: clients that only try
+/// whether they may push leave them behind.
+const IDLE: i64 = 3600;
 /// Hex digits of the repository in the name of a file.
 const WHOSE: usize = 16;
 
@@ -43,7 +46,7 @@ impl Uploads {
     /// `Busy` when another process serves the store, `Io`.
     pub fn open(root: &Dir, sync: bool) -> Result<Self> {
         let dir = Arc::new(root.sub_create(UPLOADS)?);
-        let lock = dir.lock(true, 0)?;
+        let lock = dir.lock(true, 1)?;
         let blobs = [Algorithm::Sha256, Algorithm::Sha512]
             .map(|algorithm| root.sub_create(&format!("blobs/{}", algorithm.name())));
         let [first, second] = blobs;
@@ -58,7 +61,7 @@ impl Uploads {
             let Some(Entry::File(size)) = dir.stat(&file)? else { continue };
             match file.split_once('.') {
                 Some((id, whose)) if whose.len() == WHOSE => {
-                    let session = Session::new(dir.clone(), id, &file, size);
+                    let session = Session::new(dir.clone(), id, &file, size, sync);
                     sessions.insert(id.to_owned(), Arc::new(session));
                 }
                 // A document that a killed process was writing.
@@ -83,13 +86,16 @@ impl Uploads {
         self.random.fill(&mut bytes).map_err(failed)?;
         let id: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let file = format!("{id}.{}", whose(name));
+        if self.count() >= MAX_SESSIONS {
+            self.purge(IDLE)?;
+        }
         let mut sessions = self.sessions();
         if sessions.len() >= MAX_SESSIONS {
             let what = format!("{MAX_SESSIONS} uploads were begun and not finished");
             return Err(Error::new(Kind::Busy, what));
         }
         self.dir.create_file(&file)?;
-        let session = Session::new(self.dir.clone(), &id, &file, 0).hashing(algorithm);
+        let session = Session::new(self.dir.clone(), &id, &file, 0, self.sync).hashing(algorithm);
         let session = Arc::new(session);
         sessions.insert(id, session.clone());
         Ok(session)

@@ -167,13 +167,17 @@ impl Writable {
     /// Reads everything the index names.
     fn read(&self, editor: &Editor) -> Result<()> {
         let roots = entries::roots(editor.index());
+        let named = entries::named(&roots);
         let source = LayoutSource::with_roots(self.root.clone(), roots, HashMap::new(), None);
         let mut held = holdings::gather(&source, None, &self.ctx)?;
         for note in &held.notes {
             self.ctx.warn(&format!("{}: {note}", self.root.path().display()));
         }
         for (name, digest) in self.shelf.deletions.manifests() {
-            if let Some(repository) = held.repositories.get_mut(&name) {
+            if named.contains(&(name.clone(), digest)) {
+                // Another process put it there again; or it was never told that it is gone.
+                self.shelf.deletions.lift(Thing::Manifest, &name, &digest)?;
+            } else if let Some(repository) = held.repositories.get_mut(&name) {
                 repository.remove(&digest);
             }
         }

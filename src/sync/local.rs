@@ -56,7 +56,7 @@ impl Local {
         let dir = Dir::open(path)?;
         let listed = |entry: &Descriptor| listed(&dir, entry);
         index::change(&dir, sync, wait, false, |index| Ok(removals(index, names, listed)))?;
-        Store::new(path, &self.env.ctx).prune(false).map(|_| ())
+        Store::new(path, &self.env.ctx).tidy()
     }
 }
 

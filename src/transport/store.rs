@@ -138,6 +138,20 @@ impl Store {
         self.root()?.map_or_else(|| Ok(Vec::new()), |root| Partials::sweep(&root, dry_run))
     }
 
+    /// As [`Store::prune`], after images were removed; a registry that serves the store does it by itself.
+    ///
+    /// # Errors
+    /// As [`Store::prune`].
+    pub fn tidy(&self) -> Result<()> {
+        if let Some(root) = self.root()?
+            && root.stat(UPLOADS)?.is_some()
+            && matches!(root.sub(UPLOADS)?.lock(true, 0), Err(e) if e.kind() == Kind::Busy)
+        {
+            return Ok(());
+        }
+        self.prune(false).map(|_| ())
+    }
+
     /// Removes every blob that no image references. Returns what was removed, with sizes in bytes.
     /// Waits until nobody adds blobs: what a running load skipped as present is not taken from it.
     ///

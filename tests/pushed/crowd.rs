@@ -169,8 +169,7 @@ fn an_upload_under_way_is_brought_to_its_end_before_the_server_stops() {
     push.write_all(head.as_bytes()).unwrap();
     push.write_all(&bytes[..length / 2]).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(200));
-    let pid = server.pid().to_string();
-    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    server.signal("TERM");
     std::thread::sleep(std::time::Duration::from_millis(500));
     assert!(TcpStream::connect(&host).is_err(), "it takes no new connections");
     push.write_all(&bytes[length / 2..]).unwrap();

@@ -166,15 +166,32 @@ fn what_was_answered_outlives_any_kill() {
             over.store(true, Ordering::Relaxed);
         });
     }
-    let left: Vec<_> = std::fs::read_dir(sandbox.path("registry/.imgpack-uploads"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
-    assert!(left.is_empty(), "left behind: {left:?}");
+    forgotten(&sandbox);
     let store = sandbox.text("registry");
     for args in [["verify", "-q", "store:"].as_slice(), &["prune"]] {
         let ran = sandbox.command(&[&["--store", &store], args].concat()).output().unwrap();
         let error = String::from_utf8_lossy(&ran.stderr);
         assert!(ran.status.success(), "{args:?}: {error}");
     }
+}
+
+/// Uploads of which no client ever heard are given up after a day.
+fn forgotten(sandbox: &Sandbox) {
+    let uploads = sandbox.path("registry/.imgpack-uploads");
+    let left = || -> Vec<_> {
+        std::fs::read_dir(&uploads).unwrap().map(|entry| entry.unwrap().path()).collect()
+    };
+    for path in left() {
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        let modified = file.metadata().unwrap().modified().unwrap();
+        file.set_modified(modified - Duration::from_secs(25 * 3600)).unwrap();
+    }
+    let _server = serve(sandbox, &["--grace", "3"]);
+    for _ in 0..200 {
+        if left().is_empty() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("left behind: {:?}", left());
 }

@@ -30,7 +30,7 @@ pub(super) fn begin(
     path: &str,
     body: &mut dyn Read,
 ) -> Answer {
-    let mut begun = || -> Result<Answer, Answer> {
+    let mut begun = || -> Result<Answer, Box<Answer>> {
         if let Some(mount) = request.query("mount") {
             let digest = parse(&mount)?;
             if is_mounted(registry, writable, request, name, &digest)? {
@@ -41,27 +41,29 @@ pub(super) fn begin(
             None | Some("sha256") => Algorithm::Sha256,
             Some("sha512") => Algorithm::Sha512,
             Some(_) => {
-                return Err(Fault::new(Code::DigestInvalid, "no such digest algorithm").into());
+                let fault = Fault::new(Code::DigestInvalid, "no such digest algorithm");
+                return Err(refuse(fault));
             }
         };
         let digest = request.query("digest").map(|digest| parse(&digest)).transpose()?;
         let algorithm = digest.map_or(algorithm, |digest| digest.algorithm());
         let session = writable.uploads().begin(name, algorithm).map_err(|e| match e.kind() {
-            Kind::Busy => Answer::from(Fault::new(Code::TooManyRequests, e.to_string())),
-            _ => e.into(),
+            Kind::Busy => refuse(Fault::new(Code::TooManyRequests, e.to_string())),
+            _ => refuse(e),
         })?;
         let Some(digest) = digest else {
             return Ok(going_on(StatusCode::ACCEPTED, request, path, &session));
         };
-        let mut claimed = session.claim().map_err(|stop| stopped(stop, request, path, &session))?;
-        if let Err(stop) = claimed.append(None, length(request), body) {
+        let stop = |stop| refuse(stopped(stop, request, path, &session));
+        let mut claimed = session.claim().map_err(stop)?;
+        if let Err(why) = claimed.append(None, length(request), body) {
             // Nobody knows of this session.
             let _ = writable.uploads().cancel(claimed);
-            return Err(stopped(stop, request, path, &session));
+            return Err(stop(why));
         }
         finish(writable, request, name, path, claimed, &digest)
     };
-    begun().unwrap_or_else(|answer| answer)
+    begun().unwrap_or_else(|answer| *answer)
 }
 
 /// `blobs/uploads/<id>`.
@@ -98,13 +100,13 @@ pub(super) fn session(
             let Some(digest) = request.query("digest") else {
                 return Fault::new(Code::DigestInvalid, "the digest is not said").into();
             };
-            let mut put = || -> Result<Answer, Answer> {
+            let mut put = || -> Result<Answer, Box<Answer>> {
                 let digest = parse(&digest)?;
-                let mut claimed = session.claim().map_err(stop)?;
-                take(request, &mut claimed, body).map_err(stop)?;
+                let mut claimed = session.claim().map_err(|e| refuse(stop(e)))?;
+                take(request, &mut claimed, body).map_err(|e| refuse(stop(e)))?;
                 finish(writable, request, name, path, claimed, &digest)
             };
-            put().unwrap_or_else(|answer| answer)
+            put().unwrap_or_else(|answer| *answer)
         }
         _ => Answer::not_allowed(&[Method::GET, Method::PATCH, Method::PUT, Method::DELETE]),
     }
@@ -133,9 +135,9 @@ fn finish(
     path: &str,
     claimed: Claimed<'_>,
     digest: &Digest,
-) -> Result<Answer, Answer> {
+) -> Result<Answer, Box<Answer>> {
     let session = claimed.session();
-    let stop = |stop| stopped(stop, request, path, session);
+    let stop = |stop| refuse(stopped(stop, request, path, session));
     writable.commit(name, claimed, digest).map_err(stop)?;
     Ok(created(request, path, digest))
 }
@@ -147,7 +149,7 @@ fn is_mounted(
     request: &Request,
     name: &Name,
     digest: &Digest,
-) -> Result<bool, Answer> {
+) -> Result<bool, Box<Answer>> {
     let ns = request.ns();
     let naming = registry.catalogue().naming();
     let from = request.query("from").filter(|from| !from.is_empty());
@@ -158,15 +160,20 @@ fn is_mounted(
         },
         None => None,
     };
-    if writable.mount(name, digest, source.as_ref())? {
+    if writable.mount(name, digest, source.as_ref()).map_err(refuse)? {
         return Ok(true);
     }
     let Some(from) = from else { return Ok(false) };
-    Ok(adopt::blob(registry, writable, (&from, ns.as_deref()), name, digest)?)
+    adopt::blob(registry, writable, (&from, ns.as_deref()), name, digest).map_err(refuse)
 }
 
-fn parse(digest: &str) -> Result<Digest, Answer> {
-    digest.parse().map_err(|_| Fault::new(Code::DigestInvalid, "the digest is not valid").into())
+fn parse(digest: &str) -> Result<Digest, Box<Answer>> {
+    let bad = |_| refuse(Fault::new(Code::DigestInvalid, "the digest is not valid"));
+    digest.parse().map_err(bad)
+}
+
+fn refuse(why: impl Into<Answer>) -> Box<Answer> {
+    Box::new(why.into())
 }
 
 /// What a request says that it sends, in bytes.

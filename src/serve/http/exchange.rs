@@ -109,6 +109,12 @@ fn refused(connection: &Connection, parts: &Parts) -> Option<Answer> {
         let what = "a request has either a length or chunks, not both";
         return Some(Fault::new(Code::Unsupported, what).status(StatusCode::BAD_REQUEST).into());
     }
+    // hyper looks at the last word only.
+    let mut codings = parts.headers.get_all(header::TRANSFER_ENCODING).iter();
+    if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+        let what = "a body comes in chunks, and in no other coding";
+        return Some(Fault::new(Code::Unsupported, what).status(StatusCode::BAD_REQUEST).into());
+    }
     // Whom a request is for must be clear to everything it comes through.
     let hosts = parts.headers.get_all(header::HOST).iter().count();
     if hosts > 1 || (hosts == 0 && parts.version == http::Version::HTTP_11) {

@@ -5,8 +5,10 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::digest::{Algorithm, Digest, Hasher};
@@ -16,6 +18,8 @@ use crate::io::parts::Extent;
 
 /// Bytes that are hashed and written at once.
 const PIECE: usize = 128 << 10;
+/// So many bytes at a time are flushed while more come, so that little is left to flush at the end.
+const AHEAD: u64 = 16 << 20;
 /// How long a request waits for the one before it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -51,6 +55,7 @@ pub struct Session {
     file: String,
     offset: AtomicU64,
     state: Mutex<State>,
+    sync: bool,
 }
 
 struct State {
@@ -62,10 +67,10 @@ struct State {
 
 impl Session {
     /// A session of `offset` bytes in the file `file`.
-    pub(super) fn new(dir: Arc<Dir>, id: &str, file: &str, offset: u64) -> Self {
+    pub(super) fn new(dir: Arc<Dir>, id: &str, file: &str, offset: u64, sync: bool) -> Self {
         let state = Mutex::new(State { hasher: None, ended: false });
         let offset = AtomicU64::new(offset);
-        Self { dir, id: id.to_owned(), file: file.to_owned(), offset, state }
+        Self { dir, id: id.to_owned(), file: file.to_owned(), offset, state, sync }
     }
 
     /// The same, its first byte still to come, hashed with `algorithm`.
@@ -141,7 +146,7 @@ impl<'s> Claimed<'s> {
         self.state.ended = true;
     }
 
-    fn open(&mut self) -> Result<(File, std::path::PathBuf), Stop> {
+    fn open(&mut self) -> Result<(File, PathBuf), Stop> {
         let path = self.session.dir.join(&self.session.file);
         if self.session.dir.stat(&self.session.file)?.is_none() {
             return Err(Stop::Unknown);
@@ -158,7 +163,7 @@ impl<'s> Claimed<'s> {
         Ok((file, path))
     }
 
-    fn cut(&self, file: &File, path: &std::path::Path, length: u64) -> Result<()> {
+    fn cut(&self, file: &File, path: &Path, length: u64) -> Result<()> {
         file.set_len(length).map_err(|e| Error::io(path, "truncating", &e))?;
         self.session.offset.store(length, Ordering::Release);
         Ok(())
@@ -179,28 +184,47 @@ impl<'s> Claimed<'s> {
         if start.is_some_and(|start| start != before) {
             return Err(Stop::Order(before));
         }
-        let (mut file, path) = self.open()?;
+        let (file, path) = self.open()?;
+        let mut ahead = Ahead { flushing: None, at: before, failed: None };
+        let taken = self.take(length, body, (&file, &path), &mut ahead);
+        if let Err(e) = ahead.join() {
+            // The medium lost bytes that it will not say again it lost.
+            self.state.ended = true;
+            return Err(e.into());
+        }
+        taken
+    }
+
+    fn take(
+        &mut self,
+        length: Option<u64>,
+        body: &mut dyn Read,
+        (mut file, path): (&File, &Path),
+        ahead: &mut Ahead,
+    ) -> Result<(), Stop> {
+        let before = self.offset();
         let mut buffer = vec![0; PIECE];
         loop {
             let (got, end) = fill(body, &mut buffer);
             let piece = &buffer[..got];
             let after = self.offset() + got as u64;
             if length.is_some_and(|length| after - before > length) {
-                return self.refuse(&file, &path, before);
+                return self.refuse(file, path, before);
             }
             if let Err(e) = file.write_all(piece) {
-                let _ = self.cut(&file, &path, self.offset());
-                return Err(Error::io(&path, "writing", &e).into());
+                let _ = self.cut(file, path, self.offset());
+                return Err(Error::io(path, "writing", &e).into());
             }
             if let Some((_, hasher)) = &mut self.state.hasher {
                 hasher.update(piece);
             }
             self.session.offset.store(after, Ordering::Release);
             match end {
+                End::More if self.session.sync => ahead.go_on(after, file, path),
                 End::More => {}
                 End::Cut => return Err(Stop::Cut),
                 End::Whole if length.is_some_and(|length| after - before != length) => {
-                    return self.refuse(&file, &path, before);
+                    return self.refuse(file, path, before);
                 }
                 End::Whole => return Ok(()),
             }
@@ -208,7 +232,7 @@ impl<'s> Claimed<'s> {
     }
 
     /// Takes back what a request sent that was not as long as it said.
-    fn refuse(&mut self, file: &File, path: &std::path::Path, before: u64) -> Result<(), Stop> {
+    fn refuse(&mut self, file: &File, path: &Path, before: u64) -> Result<(), Stop> {
         if self.offset() != before {
             self.state.hasher = None;
         }
@@ -239,6 +263,46 @@ impl<'s> Claimed<'s> {
     pub(super) fn flush(&mut self) -> Result<(), Stop> {
         let (file, path) = self.open()?;
         Ok(dir::sync_file(&file, &path)?)
+    }
+}
+
+/// A thread that flushes what was written while more comes.
+struct Ahead {
+    flushing: Option<JoinHandle<Result<()>>>,
+    /// Up to here it was told to flush.
+    at: u64,
+    /// What went wrong.
+    failed: Option<Error>,
+}
+
+impl Ahead {
+    fn go_on(&mut self, written: u64, file: &File, path: &Path) {
+        if written - self.at < AHEAD || self.flushing.as_ref().is_some_and(|f| !f.is_finished()) {
+            return;
+        }
+        self.wait();
+        // Where no more files can be opened all of it is flushed at the end.
+        let Ok(clone) = file.try_clone() else { return };
+        let path = path.to_path_buf();
+        self.flushing = Some(std::thread::spawn(move || dir::sync_file(&clone, &path)));
+        self.at = written;
+    }
+
+    fn wait(&mut self) {
+        match self.flushing.take().map(JoinHandle::join) {
+            None | Some(Ok(Ok(()))) => {}
+            Some(Ok(Err(e))) => self.failed = Some(e),
+            Some(Err(_)) => {
+                let what = "flushing was given up";
+                self.failed = Some(Error::new(crate::error::Kind::Other, what));
+            }
+        }
+    }
+
+    /// Hears what became of it all: the system tells of a failure once only.
+    fn join(mut self) -> Result<()> {
+        self.wait();
+        self.failed.map_or(Ok(()), Err)
     }
 }
 

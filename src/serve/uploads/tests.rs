@@ -1,3 +1,5 @@
+//! Uploads: in pieces, cut off, of the wrong digest, over restarts, at once, forgotten.
+
 use std::io::{self, Read};
 
 use super::*;

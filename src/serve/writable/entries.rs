@@ -3,7 +3,7 @@
 //! It reads and writes no file. Other verbs see the same entries: a tag is an image with its full name,
 //! `repository@digest` a label, and a referrer carries the annotation that makes it a companion.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::descriptor::{ANNOTATION_NAME, ANNOTATION_REF, ANNOTATION_SUBJECT, Descriptor};
 use crate::digest::Digest;
@@ -150,4 +150,15 @@ pub(super) fn roots(index: &Index) -> Vec<Root> {
         }
     }
     roots
+}
+
+/// What roots give to a repository by name, not only by leading there.
+pub(super) fn named(roots: &[Root]) -> HashSet<(Name, Digest)> {
+    let of = |root: &Root| -> Vec<(Name, Digest)> {
+        let label = root.label.as_ref().and_then(|label| label.parse::<Reference>().ok());
+        let label = label.filter(|name| name.digest().is_some());
+        let names = root.names.iter().chain(label.as_ref());
+        names.map(|name| (Name::of(name), root.desc.digest)).collect()
+    };
+    roots.iter().flat_map(of).collect()
 }

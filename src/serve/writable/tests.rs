@@ -1,3 +1,5 @@
+//! A store that is written to: what is held is what is read again, and what is collected.
+
 use std::collections::BTreeSet;
 
 use super::*;
@@ -116,14 +118,14 @@ fn a_manifest_needs_what_the_rules_say() {
         let store = Writable::open(temp.path(), settings, &context()).unwrap();
         push(&store, &x, b"{}");
         let of = |bytes: Vec<u8>, media_type| (Descriptor::of(media_type, &bytes), bytes);
-        let sparse = of(manifest::image(&config, &[absent.clone()]), OCI_MANIFEST);
+        let sparse = of(manifest::image(&config, std::slice::from_ref(&absent)), OCI_MANIFEST);
         let taken = store.publish(&x, &sparse.0, &sparse.1, &[]).unwrap();
         assert_eq!(taken.is_none(), image_is_taken, "{validate:?}: {taken:?}");
         let list = manifest::index(&[Descriptor::of(OCI_MANIFEST, b"absent")]);
         let list = of(list, OCI_INDEX);
         let taken = store.publish(&x, &list.0, &list.1, &[]).unwrap();
         assert_eq!(taken.is_none(), index_is_taken, "{validate:?}: {taken:?}");
-        let whole = of(manifest::image(&config, &[foreign.clone()]), OCI_MANIFEST);
+        let whole = of(manifest::image(&config, std::slice::from_ref(&foreign)), OCI_MANIFEST);
         assert_eq!(store.publish(&x, &whole.0, &whole.1, &[]).unwrap(), None);
     }
     // A size that is not the blob's is another blob's.
@@ -198,8 +200,14 @@ fn what_another_process_does_is_followed() {
     other.untag(&"docker.io/library/x:1".parse().unwrap()).unwrap();
     publish(&store, &x, &one, &["3"]);
     assert_eq!(held(&store, &x), (set(&["3"]), 1));
+    // What was deleted here and is put there again is there again.
+    assert!(store.remove(&x, &one.0.digest).unwrap());
+    other.tag(&one.0, &"docker.io/library/x:4".parse().unwrap()).unwrap();
+    assert!(store.refresh().unwrap());
+    assert_eq!(held(&store, &x), (set(&["4"]), 1));
     let store = same_when_read_again(store, temp.path(), &[&x]);
     assert_eq!(other.prune(false).unwrap_err().kind(), crate::Kind::Busy);
+    other.tidy().unwrap();
     drop(store);
     assert_eq!(other.prune(false).unwrap(), []);
 }
