@@ -5,10 +5,12 @@
 //! on the way. Its last piece is held back until the digest is right, so nobody takes it for whole.
 
 use std::collections::HashMap;
+use std::io::IoSliceMut;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
+use rustix::io::{ReadWriteFlags, preadv2};
 
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
@@ -127,6 +129,26 @@ impl Outgoing {
         self.left == 0
     }
 
+    /// The next piece, when it can be had without waiting for a medium or a long calculation: the system
+    /// holds it in memory. Else nothing was read, and [`Outgoing::next_piece`] does it.
+    ///
+    /// # Errors
+    /// `Corrupt` when the file changed.
+    pub fn piece_at_hand(&mut self) -> Result<Option<Bytes>> {
+        if self.left == 0 || self.proof.is_some() {
+            return Ok(None);
+        }
+        let mut piece = self.room();
+        let at = self.extent.offset + self.at;
+        let slices = &mut [IoSliceMut::new(&mut piece)];
+        let read = preadv2(&*self.extent.file, slices, at, ReadWriteFlags::NOWAIT);
+        if read != Ok(piece.len()) {
+            self.buffer = piece.freeze();
+            return Ok(None);
+        }
+        self.came(piece).map(Some)
+    }
+
     /// The next piece, of at most [`PIECE`] bytes; nothing at the end.
     ///
     /// # Errors
@@ -135,20 +157,31 @@ impl Outgoing {
         if self.left == 0 {
             return Ok(None);
         }
+        let mut piece = self.room();
+        let at = self.extent.offset + self.at;
+        let read = self.extent.file.read_exact_at(&mut piece, at);
+        read.map_err(|e| Error::unreadable(&self.extent.path, &e))?;
+        self.came(piece).map(Some)
+    }
+
+    /// Memory for the next piece.
+    fn room(&mut self) -> BytesMut {
         let want = PIECE.min(usize::try_from(self.left).unwrap_or(PIECE));
         let mut piece = match std::mem::take(&mut self.buffer).try_into_mut() {
             Ok(buffer) if buffer.len() >= want => buffer,
             _ => BytesMut::zeroed(want),
         };
         piece.truncate(want);
-        let unreadable = |e: &std::io::Error| Error::unreadable(&self.extent.path, e);
-        let at = self.extent.offset + self.at;
-        self.extent.file.read_exact_at(&mut piece, at).map_err(|e| unreadable(&e))?;
+        piece
+    }
+
+    /// A piece that was read: it goes out when the file is still what it was.
+    fn came(&mut self, piece: BytesMut) -> Result<Bytes> {
         if stamp(&self.extent, self.written)?.1 != self.stamp {
             return Err(changed(&self.extent));
         }
-        self.at += want as u64;
-        self.left -= want as u64;
+        self.at += piece.len() as u64;
+        self.left -= piece.len() as u64;
         if let Some(proof) = &mut self.proof {
             proof.hasher.update(&piece);
         }
@@ -164,7 +197,7 @@ impl Outgoing {
         }
         let piece = piece.freeze();
         self.buffer = piece.clone();
-        Ok(Some(piece))
+        Ok(piece)
     }
 }
 

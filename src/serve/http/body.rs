@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::error::Error;
@@ -93,6 +94,13 @@ impl Blob {
             return Poll::Ready(None);
         }
         if let Some(mut outgoing) = self.outgoing.take() {
+            // What the system has in memory needs no other thread.
+            if let Some(piece) = outgoing.piece_at_hand().transpose() {
+                let piece = piece?;
+                self.left -= piece.len() as u64;
+                self.outgoing = Some(outgoing);
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            }
             self.reading = Some(tokio::task::spawn_blocking(move || {
                 let piece = outgoing.next_piece();
                 (outgoing, piece)
@@ -154,54 +162,98 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What is read of a body that nobody wants, so that its sender comes to read our answer.
 const DRAINED: usize = 1 << 20;
 
+/// How many pieces of an upload wait to be read, while more come: of 64 KiB each at the most.
+const AHEAD: usize = 8;
+
 /// What a client sends, read by a thread that may wait.
 pub(super) struct Upload {
-    incoming: Incoming,
+    incoming: From,
     runtime: Handle,
     current: Bytes,
     /// Whether the client sends already, or waits until it is read from (`Expect: 100-continue`).
     begun: bool,
 }
 
+enum From {
+    /// Not asked for so far.
+    Waiting(Incoming),
+    /// Coming in on a task of its own.
+    Flowing(mpsc::Receiver<io::Result<Bytes>>),
+    /// Over, or broken.
+    Ended,
+}
+
 impl Upload {
     pub(super) fn new(incoming: Incoming, runtime: Handle, headers: &HeaderMap) -> Self {
         let begun = !headers.contains_key(header::EXPECT);
-        Self { incoming, runtime, current: Bytes::new(), begun }
+        Self { incoming: From::Waiting(incoming), runtime, current: Bytes::new(), begun }
     }
 
     /// Reads on for a while what nobody wanted: who hangs up on bytes that come in takes back the answer
     /// that goes out. Not when the client waits for a word before it sends.
-    pub(super) fn drain(mut self) {
-        if !self.begun || self.incoming.is_end_stream() {
+    pub(super) fn drain(self) {
+        // What flows already drains by itself once nobody receives it.
+        if let From::Waiting(incoming) = self.incoming
+            && self.begun
+            && !incoming.is_end_stream()
+        {
+            self.runtime.spawn(drain(incoming));
+        }
+    }
+
+    fn next(&mut self) -> Option<io::Result<Bytes>> {
+        self.incoming = match std::mem::replace(&mut self.incoming, From::Ended) {
+            From::Waiting(incoming) => {
+                let (to, from) = mpsc::channel(AHEAD);
+                self.runtime.spawn(pump(incoming, to));
+                From::Flowing(from)
+            }
+            flowing => flowing,
+        };
+        match &mut self.incoming {
+            From::Flowing(from) => from.blocking_recv(),
+            _ => None,
+        }
+    }
+}
+
+/// Hands on what comes in, a little ahead of whoever reads it.
+async fn pump(mut incoming: Incoming, to: mpsc::Sender<io::Result<Bytes>>) {
+    loop {
+        let piece = match tokio::time::timeout(PATIENCE, incoming.frame()).await {
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            Ok(None) => return,
+            Ok(Some(Err(e))) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, e)),
+            Ok(Some(Ok(frame))) => Ok(frame.into_data().unwrap_or_default()),
+        };
+        let broken = piece.is_err();
+        if to.send(piece).await.is_err() {
+            return drain(incoming).await;
+        }
+        if broken {
             return;
         }
-        self.runtime.clone().spawn(async move {
-            let mut left = DRAINED;
-            let drained = async {
-                while let Some(Ok(frame)) = self.incoming.frame().await {
-                    let length = frame.data_ref().map_or(0, Bytes::len);
-                    left = left.saturating_sub(length);
-                    if left == 0 {
-                        break;
-                    }
-                }
-            };
-            let _ = tokio::time::timeout(Duration::from_secs(2), drained).await;
-        });
     }
+}
+
+async fn drain(mut incoming: Incoming) {
+    let mut left = DRAINED;
+    let drained = async {
+        while left > 0
+            && let Some(Ok(frame)) = incoming.frame().await
+        {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(2), drained).await;
 }
 
 impl Read for Upload {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         while self.current.is_empty() {
-            self.begun = true;
-            let next = self.incoming.frame();
-            let next = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, next).await });
-            match next {
-                Err(_) => return Err(io::ErrorKind::TimedOut.into()),
-                Ok(None) => return Ok(0),
-                Ok(Some(Err(e))) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, e)),
-                Ok(Some(Ok(frame))) => self.current = frame.into_data().unwrap_or_default(),
+            match self.next() {
+                None => return Ok(0),
+                Some(piece) => self.current = piece?,
             }
         }
         let n = buf.len().min(self.current.len());
