@@ -306,12 +306,11 @@ fn engines_are_told_how_to_find_it() {
     let show = |engine: &str, flags: &[&str]| {
         let (one, two) = (sandbox.text("images"), sandbox.text("more"));
         let args = ["serve", "--listen", "192.0.2.1:5000", "--print-config", engine, &one, &two];
-        let ran = sandbox.run(&[&args, flags].concat()).ok();
+        let ran = sandbox.run(&[&args, flags].concat()).ok().says("goes to: ");
         String::from_utf8(ran.stdout).expect("text")
     };
     let tls = ["--tls", "self-signed"];
     let containerd = show("containerd", &tls);
-    assert!(containerd.contains("certs.d/_default/hosts.toml"), "{containerd}");
     let table: toml::Table = containerd.parse().expect("TOML");
     let host = &table["host"]["https://192.0.2.1:5000"];
     assert_eq!(host["ca"].as_str(), Some("/etc/containerd/certs.d/imgpack-ca.crt"));
@@ -327,9 +326,7 @@ fn engines_are_told_how_to_find_it() {
         .filter_map(|r| r["mirror"][0]["location"].as_str())
         .collect();
     assert_eq!(locations, ["192.0.2.1:5000", "192.0.2.1:5000/quay.io"]);
-    let docker = show("docker", &[]);
-    let json: String = docker.lines().filter(|line| !line.starts_with('#')).collect();
-    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let json: serde_json::Value = serde_json::from_str(&show("docker", &[])).expect("JSON");
     assert_eq!(json["registry-mirrors"][0], "http://192.0.2.1:5000");
     assert_eq!(json["insecure-registries"][0], "192.0.2.1:5000");
     let kaniko = show("kaniko", &[]);

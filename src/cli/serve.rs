@@ -93,6 +93,14 @@ pub(crate) fn run(args: &ServeArgs, run: &Run) -> Result<u8> {
     for place in &args.places {
         wanted.push(Place::parse(place)?);
     }
+    // Whoever serves it has it locked; for a configuration it is only looked at.
+    let (writable, looked_at) = match args.print_config {
+        None => (args.writable.as_ref(), None),
+        Some(_) => (None, args.writable.clone()),
+    };
+    if let Some(path) = looked_at.filter(|path| path.join("index.json").exists()) {
+        wanted.push(Place { scheme: Scheme::Path, path, image: None });
+    }
     if wanted.is_empty() && args.writable.is_none() {
         wanted.push(Place { scheme: Scheme::Store, path: Default::default(), image: None });
     }
@@ -107,7 +115,7 @@ pub(crate) fn run(args: &ServeArgs, run: &Run) -> Result<u8> {
     let env = Env { ctx: served.clone(), ..run.env().clone() };
     let places = Places::open(wanted, env, Box::new(move || scratch.make()))?;
     let mut registry = Registry::new(Naming::new(&args.default_namespace), &served);
-    if let Some(path) = args.writable.as_ref().filter(|_| args.print_config.is_none()) {
+    if let Some(path) = writable {
         registry = registry.with_writable(Writable::open(path, args.rules(), &served)?);
     }
     let registry = Arc::new(registry);
@@ -115,7 +123,10 @@ pub(crate) fn run(args: &ServeArgs, run: &Run) -> Result<u8> {
     let (Some(guard), None) = (guard, &host) else {
         let (Some(engine), Some(host)) = (args.print_config, host) else { return Ok(0) };
         let default = &args.default_namespace;
-        out::print(&guide::configuration(engine, &host, default, &args.guard, &registry))?;
+        let (notes, text) = guide::configuration(engine, &host, default, &args.guard, &registry);
+        // The file alone goes to standard output, so that it can be sent to where it belongs.
+        notes.iter().for_each(|note| out::error_line(&format!("imgpack: {note}")));
+        out::print(&text)?;
         return Ok(0);
     };
     machine::raise_files();

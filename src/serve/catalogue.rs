@@ -55,6 +55,11 @@ impl Part {
         self.source.place()
     }
 
+    /// Whether it changed since it was read, as far as who asked for blobs has seen.
+    pub fn is_stale(&self) -> bool {
+        self.watch.is_stale()
+    }
+
     /// Looks at what it holds.
     pub fn holdings<R>(&self, look: impl FnOnce(&Holdings) -> R) -> R {
         look(&self.holdings.read().unwrap_or_else(PoisonError::into_inner))
@@ -126,7 +131,16 @@ impl Catalogue {
                 return Some(Found { catalogue: self, name, parts });
             }
         }
-        None
+        // What was pushed is called as it was pushed: a mirror that was filled so is asked for it with
+        // the name of the registry that it stands for. What is only served is never taken for another's.
+        ns?;
+        let pushed: Vec<_> = parts.into_iter().filter(|part| part.shelf.is_some()).collect();
+        let name = self
+            .naming
+            .candidates(path, None)
+            .into_iter()
+            .find(|name| pushed.iter().any(|part| part.repository(name, |_| ()).is_some()))?;
+        Some(Found { catalogue: self, name, parts: pushed })
     }
 
     /// The same for blobs, which a place that is written to gives to repositories without manifests too.

@@ -71,8 +71,13 @@ impl Naming {
             return Vec::new();
         }
         if let Some(ns) = ns {
-            let host = reference::is_domain(ns) && reference::looks_like_host(ns);
-            return if host { vec![Name::new(ns, path)] } else { Vec::new() };
+            if !reference::is_domain(ns) || !reference::looks_like_host(ns) {
+                return Vec::new();
+            }
+            // containerd's `override_path` leads beneath the registry's own name, and names it again.
+            let again = path.split_once('/').filter(|(first, _)| *first == ns.replace(':', "_"));
+            let again = again.map(|(_, rest)| Name::new(ns, rest));
+            return again.into_iter().chain([Name::new(ns, path)]).collect();
         }
         let mut found = Vec::new();
         if let Some((domain, rest)) = path.split_once('/')
@@ -144,6 +149,13 @@ mod tests {
             ("UP/x", None, ""),
             ("a//b", None, ""),
             ("", None, ""),
+            ("quay.io/a/b", Some("quay.io"), "quay.io/a/b|quay.io/quay.io/a/b"),
+            (
+                "reg.local_5000/b",
+                Some("reg.local:5000"),
+                "reg.local:5000/b|reg.local:5000/reg.local_5000/b",
+            ),
+            ("quay.io/a/b", Some("docker.io"), "docker.io/quay.io/a/b"),
             ("app", Some("bad host"), ""),
             ("app", Some("word"), ""),
         ] {

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::io::IoSliceMut;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
@@ -37,6 +38,8 @@ pub struct Watch {
     files: Mutex<HashMap<File, Stamp>>,
     /// Where blobs lay that were hashed on their way out, and were right.
     proved: Mutex<HashMap<Digest, (File, Stamp, u64)>>,
+    /// A file is not what it was when it was first served.
+    stale: AtomicBool,
     /// Files come and go, and are named by their digests; one that is taken away is sent to its end.
     written: bool,
 }
@@ -45,6 +48,11 @@ impl Watch {
     /// For a place that is written to.
     pub fn written() -> Self {
         Self { written: true, ..Self::default() }
+    }
+
+    /// Whether a file changed, if only in its times; then the place must be read again.
+    pub fn is_stale(&self) -> bool {
+        self.stale.load(Relaxed)
     }
 
     /// A blob, or `length` bytes of it from `start` on.
@@ -61,6 +69,7 @@ impl Watch {
         let (file, stamp) = stamp(&extent, self.written)?;
         let known = || *lock(&self.files).entry(file).or_insert(stamp);
         if !self.written && known() != stamp {
+            self.stale.store(true, Relaxed);
             return Err(changed(&extent));
         }
         let whole = start == 0 && length == extent.size;
@@ -260,7 +269,9 @@ mod tests {
         assert!(outgoing.next_piece().unwrap().is_some());
         std::fs::write(&path, vec![2; 2 * PIECE]).unwrap();
         assert!(outgoing.next_piece().is_err());
+        assert!(!watch.is_stale());
         assert!(watch.outgoing(extent(&path), &digest, 0, 1).is_err());
+        assert!(watch.is_stale());
         std::fs::write(&path, b"short").unwrap();
         let fresh = Arc::new(Watch::default()).outgoing(extent(&path), &digest, 0, 5).unwrap();
         assert!(all(fresh).is_err());

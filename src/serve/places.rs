@@ -65,7 +65,7 @@ impl Places {
         for at in 0..self.places.len() {
             let Some(served) = self.places.get(at) else { break };
             let now = stamp(&served.place, &self.env);
-            if now == served.stamp && served.part.is_some() {
+            if now == served.stamp && served.part.as_ref().is_some_and(|part| !part.is_stale()) {
                 continue;
             }
             // What cannot be read now (half copied, pulled out) is tried again the next time.

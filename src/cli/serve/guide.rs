@@ -35,6 +35,17 @@ impl Engine {
         }
     }
 
+    /// Where its configuration lies.
+    fn file(self) -> &'static str {
+        match self {
+            Self::Containerd => "/etc/containerd/certs.d/_default/hosts.toml",
+            Self::Docker => "/etc/docker/daemon.json",
+            Self::Podman => "/etc/containers/registries.conf.d/imgpack.conf",
+            Self::K3s => "/etc/rancher/k3s/registries.yaml",
+            Self::Kaniko => "the arguments of its executor",
+        }
+    }
+
     /// Where it looks for the authority of a server called `host`.
     fn authority(self, host: &str) -> String {
         match self {
@@ -78,31 +89,33 @@ pub(super) fn expected(listen: &str) -> Result<String> {
     }
 }
 
-/// The configuration of one engine, as files with their names.
+/// The configuration of one engine: what comes before it and where it goes, and the file itself.
 pub(super) fn configuration(
     engine: Engine,
     host: &str,
     default: &str,
     flags: &GuardFlags,
     registry: &Registry,
-) -> String {
+) -> (Vec<String>, String) {
     let reach = Reach {
         plain_http: !flags.encrypts(),
         authority: flags.is_own().then(|| engine.authority(host)),
         login: flags.asks(),
     };
     let ways = ways(engine, host, default, registry);
-    let mut text = String::new();
+    let mut notes = Vec::new();
     if let Some(path) = &reach.authority {
-        text.push_str(&format!("# First: curl -k -o {path} https://{host}/ca.crt\n"));
+        let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir);
+        notes.push(format!("first: mkdir -p {dir}; curl -fk -o {path} https://{host}/ca.crt"));
     }
     if reach.login && engine == Engine::Docker {
-        text.push_str(&format!("# First: docker login {host}\n"));
+        // dockerd knows passwords for registries, and its mirrors are none to it.
+        let instead = format!("pull {host}/NAME, or serve with --anonymous-pull");
+        notes.push(format!("first: docker login {host}; mirrors get no password: {instead}"));
     }
-    for (path, content) in emit::whole(engine.form(), &ways, &reach).files {
-        text.push_str(&format!("# {path}\n{content}"));
-    }
-    text
+    notes.push(format!("goes to: {}", engine.file()));
+    let files = emit::whole(engine.form(), &ways, &reach).files;
+    (notes, files.into_iter().map(|(_, content)| content).collect())
 }
 
 /// Which registries are found here, and beneath what.
@@ -140,7 +153,9 @@ pub(super) fn say(
     }
     let catalogue = registry.catalogue();
     let repositories = catalogue.repositories();
-    out::error_line(&format!("imgpack: serving {} repositories", repositories.len()));
+    let count = repositories.len();
+    let word = if count == 1 { "repository" } else { "repositories" };
+    out::error_line(&format!("imgpack: serving {count} {word}"));
     let Some(host) = addresses.first().map(|address| reached(*address)) else { return };
     if let (true, Some(fingerprint)) = (flags.is_own(), fingerprint) {
         out::error_line(&format!("  trust    https://{host}/ca.crt, SHA-256 {fingerprint}"));
