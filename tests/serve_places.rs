@@ -383,6 +383,14 @@ fn what_was_pushed_is_found_by_its_name_as_a_mirror_of_any_registry() {
         assert!(want == 404 || sha256(&blob.body) == layer, "{path}");
     }
     assert_eq!(fetched(host, "coreos/etcd/manifests/1"), Ok(etcd));
+    // The configuration of engines can be had while the store is locked by who serves it.
+    let show = ["serve", "--listen", "192.0.2.1:5000", "--writable", "registry"];
+    let shown = server.sandbox.run(&[&show[..], &["--print-config", "podman"]].concat()).ok();
+    assert!(shown.out().contains("192.0.2.1:5000/quay.io"), "{}", shown.out());
+    let none =
+        ["serve", "--listen", "192.0.2.1:5000", "--writable", "none", "--print-config", "k3s"];
+    server.sandbox.run(&none).ok();
+    assert!(!server.sandbox.path("none").exists());
 }
 
 fn first_layer(seed: &str) -> String {

@@ -100,6 +100,7 @@ gives_place() { # PLACE, with its two images
     [ -n "$login" ] || mirrors_hub fx/hello:1 "$hello" "$hello_id"
     direct_from_outside "$outside/quay.io/fx/app:2" "$app_id"
     overridden "$app"
+    as_k3s "$hello" "$app"
     empty_engines
     end_serving
 }
@@ -111,6 +112,31 @@ overridden() { # DIGEST
     ctr_at ctr images rm --sync quay.io/fx/app:2 >/dev/null
     ctr_at ctr images pull --hosts-dir "$RIG/overridden" quay.io/fx/app:2 >/dev/null 2>"$RIG/said" || tail -n 3 "$RIG/said"
     same "$label $kind $place: ctr, by override_path" "$1" "$(ctr_at ctr images ls | awk '$1 == "quay.io/fx/app:2" {print $3}')"
+}
+
+# What k3s makes of registries.yaml for its containerd: a directory for each mirror, `*` as _default, its
+# endpoints with /v2, the authority as a list; passwords go to containerd another way.
+as_k3s() { # DIGEST DIGEST
+    local yaml=$RIG/k3s/registries.yaml dirs=$RIG/k3s/certs.d user='' mirror endpoint authority name digest
+    rm -rf "$RIG/k3s"
+    printed k3s "$images/layout" "$yaml" || return 0
+    authority=$(sed -n 's/^ *ca_file: "\(.*\)"/\1/p' "$yaml")
+    [ -z "$authority" ] || cp "$settings/imgpack-ca.crt" "$RIG/k3s/ca.crt"
+    for mirror in '*' docker.io; do
+        endpoint=$(grep -F -A 2 "\"$mirror\":" "$yaml" | sed -n 's/^ *- "\(.*\)"/\1/p')
+        name=${mirror/\*/_default}
+        mkdir -p "$dirs/$name"
+        printf '[host."%s/v2"]\n  capabilities = ["pull", "resolve"]\n' "$endpoint" >"$dirs/$name/hosts.toml"
+        [ -z "$authority" ] || echo "  ca = [\"$RIG/k3s/ca.crt\"]" >>"$dirs/$name/hosts.toml"
+    done
+    [ -z "$login" ] || user='--user alice:s3cret'
+    for name in docker.io/fx/hello:1 quay.io/fx/app:2; do
+        digest=$1; shift
+        ctr_at ctr images rm --sync "$name" >/dev/null
+        # shellcheck disable=SC2086
+        ctr_at ctr images pull --hosts-dir "$dirs" $user "$name" >/dev/null 2>"$RIG/said" || tail -n 3 "$RIG/said"
+        same "$label $kind $place: $name: containerd, as k3s tells it" "$digest" "$(ctr_at ctr images ls | awk -v name="$name" '$1 == name {print $3}')"
+    done
 }
 
 gives_platforms() { # an index goes whole
@@ -127,6 +153,32 @@ gives_platforms() { # an index goes whole
     end_serving
 }
 refuses_pushes() { ! at_registry push "$images/layout" "$near/fx/refused:1" && ! skopeo_to "oci:$images/platforms" "docker://$near/fx/refused:1"; }
+
+# A stick that is pulled out, as the kernel sees it, and put in again. `tests/serve_places.rs` has the rest.
+gives_stick() {
+    local stick=$RIG/stick digest
+    digest=$(digest_in "$images/layout" fx/hello:1)
+    mkdir -p "$stick"
+    put_in "$stick" && begin_serving "$stick" || return 0
+    same "$label $kind stick: it is there" "$digest" "$(digest_of "$near/fx/hello:1")"
+    umount -l "$stick"
+    check "$label $kind stick: pulled out, it is gone" eventually gone "$near/fx/hello:1"
+    check "$label $kind stick: and the server is not" curl -fsk "$scheme://$near/healthz"
+    check "$label $kind stick: put in again" put_in "$stick"
+    check "$label $kind stick: it is there again" eventually at_registry pull -q "$near/fx/hello:1"
+    umount "$stick"
+    end_serving
+}
+put_in() { mount -t tmpfs tmpfs "$1" && cp -a "$images/layout/." "$1/"; }
+gone() { ! at_registry digest "$1"; }
+eventually() { # COMMAND…
+    local tries=0
+    until "$@"; do
+        tries=$((tries + 1))
+        [ $tries -lt 100 ] || return 1
+        sleep 0.2
+    done
+}
 
 takes_all() {
     local store
@@ -201,6 +253,7 @@ else
         end_serving
         for file in layout union.tar docker.tar; do gives_place "$images/$file"; done
         gives_platforms
+        [ "$kind" != http ] || gives_stick
         rm -f /etc/containers/registries.conf.d/imgpack.conf
         takes_all
         stop_dockerd "mirrored-$kind"

@@ -93,14 +93,6 @@ pub(crate) fn run(args: &ServeArgs, run: &Run) -> Result<u8> {
     for place in &args.places {
         wanted.push(Place::parse(place)?);
     }
-    // Whoever serves it has it locked; for a configuration it is only looked at.
-    let (writable, looked_at) = match args.print_config {
-        None => (args.writable.as_ref(), None),
-        Some(_) => (None, args.writable.clone()),
-    };
-    if let Some(path) = looked_at.filter(|path| path.join("index.json").exists()) {
-        wanted.push(Place { scheme: Scheme::Path, path, image: None });
-    }
     if wanted.is_empty() && args.writable.is_none() {
         wanted.push(Place { scheme: Scheme::Store, path: Default::default(), image: None });
     }
@@ -113,6 +105,13 @@ pub(crate) fn run(args: &ServeArgs, run: &Run) -> Result<u8> {
     let served = Context { cancel: Arc::default(), ..ctx.clone() };
     let scratch = Scratches::new(run);
     let env = Env { ctx: served.clone(), ..run.env().clone() };
+    // Whoever serves it has it locked; for a configuration it is only looked at, if anything is there.
+    let (writable, looked_at) = match args.print_config {
+        None => (args.writable.as_ref(), None),
+        Some(_) => (None, args.writable.clone()),
+    };
+    let looked_at = looked_at.map(|path| Place { scheme: Scheme::Oci, path, image: None });
+    wanted.extend(looked_at.filter(|place| place.source(&env, &|| scratch.make()).is_ok()));
     let places = Places::open(wanted, env, Box::new(move || scratch.make()))?;
     let mut registry = Registry::new(Naming::new(&args.default_namespace), &served);
     if let Some(path) = writable {
