@@ -166,7 +166,7 @@ gives_stick() {
     check "$label $kind stick: and the server is not" curl -fsk "$scheme://$near/healthz"
     check "$label $kind stick: put in again" put_in "$stick"
     check "$label $kind stick: it is there again" eventually at_registry pull -q "$near/fx/hello:1"
-    umount "$stick"
+    umount -l "$stick"
     end_serving
 }
 put_in() { mount -t tmpfs tmpfs "$1" && cp -a "$images/layout/." "$1/"; }
