@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::io::IoSliceMut;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
@@ -17,8 +17,12 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::io::parts::Extent;
 
-/// Bytes in one piece. With one piece for each connection, 256 connections take 32 MiB.
-pub const PIECE: usize = 128 << 10;
+/// Bytes in one piece where many are being sent: 256 of them take 32 MiB.
+const PIECE: usize = 128 << 10;
+/// Bytes in one piece where few are: 16 MiB together.
+const LARGE_PIECE: usize = 512 << 10;
+/// How many that is.
+const FEW: usize = 32;
 
 /// What is looked at to see whether a file is still the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +42,8 @@ pub struct Watch {
     files: Mutex<HashMap<File, Stamp>>,
     /// Where blobs lay that were hashed on their way out, and were right.
     proved: Mutex<HashMap<Digest, (File, Stamp, u64)>>,
+    /// How many blobs are being sent.
+    sending: AtomicUsize,
     /// A file is not what it was when it was first served.
     stale: AtomicBool,
     /// Files come and go, and are named by their digests; one that is taken away is sent to its end.
@@ -76,15 +82,12 @@ impl Watch {
         let here = (file, stamp, extent.offset);
         let proved = lock(&self.proved).get(digest) == Some(&here);
         let proof = (whole && !proved).then(|| {
-            Box::new(Proof {
-                hasher: Hasher::new(digest.algorithm()),
-                digest: *digest,
-                watch: self.clone(),
-                here,
-            })
+            let hasher = Hasher::new(digest.algorithm());
+            Box::new(Proof { hasher, digest: *digest, here })
         });
-        let (at, left, written) = (start, length, self.written);
-        Ok(Outgoing { extent, stamp, written, at, left, proof, buffer: Bytes::new() })
+        self.sending.fetch_add(1, Relaxed);
+        let (watch, buffer) = (self.clone(), Bytes::new());
+        Ok(Outgoing { extent, stamp, watch, at: start, left: length, proof, buffer })
     }
 }
 
@@ -110,7 +113,6 @@ fn changed(extent: &Extent) -> Error {
 struct Proof {
     hasher: Hasher,
     digest: Digest,
-    watch: Arc<Watch>,
     here: (File, Stamp, u64),
 }
 
@@ -118,7 +120,7 @@ struct Proof {
 pub struct Outgoing {
     extent: Extent,
     stamp: Stamp,
-    written: bool,
+    watch: Arc<Watch>,
     /// The next byte within the blob.
     at: u64,
     left: u64,
@@ -158,7 +160,7 @@ impl Outgoing {
         self.came(piece).map(Some)
     }
 
-    /// The next piece, of at most [`PIECE`] bytes; nothing at the end.
+    /// The next piece, of at most 512 KiB; nothing at the end.
     ///
     /// # Errors
     /// `Corrupt` when the file changed or is not what its digest says, `Io`.
@@ -175,9 +177,11 @@ impl Outgoing {
 
     /// Memory for the next piece.
     fn room(&mut self) -> BytesMut {
-        let want = PIECE.min(usize::try_from(self.left).unwrap_or(PIECE));
+        let few = self.watch.sending.load(Relaxed) <= FEW;
+        let most = if few { LARGE_PIECE } else { PIECE };
+        let want = usize::try_from(self.left).map_or(most, |left| left.min(most));
         let mut piece = match std::mem::take(&mut self.buffer).try_into_mut() {
-            Ok(buffer) if buffer.len() >= want => buffer,
+            Ok(buffer) if buffer.len() >= want && buffer.capacity() <= most => buffer,
             _ => BytesMut::zeroed(want),
         };
         piece.truncate(want);
@@ -186,7 +190,7 @@ impl Outgoing {
 
     /// A piece that was read: it goes out when the file is still what it was.
     fn came(&mut self, piece: BytesMut) -> Result<Bytes> {
-        if stamp(&self.extent, self.written)?.1 != self.stamp {
+        if stamp(&self.extent, self.watch.written)?.1 != self.stamp {
             return Err(changed(&self.extent));
         }
         self.at += piece.len() as u64;
@@ -202,11 +206,17 @@ impl Outgoing {
                 let what = format!("expected {}, found {found}", proof.digest);
                 return Err(Error::corrupt(what).input(self.extent.path.display().to_string()));
             }
-            lock(&proof.watch.proved).insert(proof.digest, proof.here);
+            lock(&self.watch.proved).insert(proof.digest, proof.here);
         }
         let piece = piece.freeze();
         self.buffer = piece.clone();
         Ok(piece)
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.watch.sending.fetch_sub(1, Relaxed);
     }
 }
 
@@ -233,7 +243,7 @@ mod tests {
     fn what_is_whole_goes_out_and_what_is_not_is_cut_before_its_end() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("blob");
-        let content: Vec<u8> = (0..3 * PIECE + 7).map(|i| (i % 251) as u8).collect();
+        let content: Vec<u8> = (0..3 * LARGE_PIECE + 7).map(|i| (i % 251) as u8).collect();
         std::fs::write(&path, &content).unwrap();
         let (digest, size) = (Digest::of(&content), content.len() as u64);
         let watch = Arc::new(Watch::default());
@@ -254,20 +264,20 @@ mod tests {
                 Err(e) => break e,
             }
         };
-        assert_eq!((error.kind(), sent), (crate::Kind::Corrupt, 3 * PIECE));
+        assert_eq!((error.kind(), sent), (crate::Kind::Corrupt, 3 * LARGE_PIECE));
     }
 
     #[test]
     fn a_file_that_changes_is_not_served_on() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("blob");
-        let content = vec![1; 2 * PIECE];
+        let content = vec![1; 2 * LARGE_PIECE];
         std::fs::write(&path, &content).unwrap();
         let (digest, size) = (Digest::of(&content), content.len() as u64);
         let watch = Arc::new(Watch::default());
         let mut outgoing = watch.outgoing(extent(&path), &digest, 0, size).unwrap();
         assert!(outgoing.next_piece().unwrap().is_some());
-        std::fs::write(&path, vec![2; 2 * PIECE]).unwrap();
+        std::fs::write(&path, vec![2; 2 * LARGE_PIECE]).unwrap();
         assert!(outgoing.next_piece().is_err());
         assert!(!watch.is_stale());
         assert!(watch.outgoing(extent(&path), &digest, 0, 1).is_err());
