@@ -9,12 +9,10 @@ use crate::context::Context;
 use crate::copy::Policy;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
-use crate::media_type::Role;
 use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::sync::companions::{self, Image};
 use crate::sync::job::{End, SyncJob};
-use crate::sync::kept;
 use crate::sync::lock::{Lock, Pinned};
 use crate::sync::naming;
 use crate::sync::opener::Opener;
@@ -23,6 +21,8 @@ use crate::sync::resolve::{self, Resolved};
 use crate::sync::select::{Selection, Wanted};
 use crate::transport::registry::indexes::Kept;
 use crate::transport::{Root, Source};
+
+mod foresee;
 
 /// One name of an image.
 #[derive(Clone, Debug)]
@@ -293,55 +293,6 @@ impl Prepared<'_> {
             self.items.push(Item { root, names, kept: None });
         }
         Ok(())
-    }
-
-    /// Finds what images become, so that they can be asked for. One that goes by its digest has
-    /// another name then; companions whose subject stays behind stay there too.
-    fn foresee(&mut self, opener: &dyn Opener, ctx: &Context) -> Result<()> {
-        let (policy, Some(source)) = (&self.policy, &self.source) else { return Ok(()) };
-        if !policy.prunes() {
-            return Ok(());
-        }
-        for item in &mut self.items {
-            ctx.check()?;
-            item.kept = kept::known(&item.root, policy, opener);
-            let by_digest = |name: &Reference| name.tag().is_none() && name.digest().is_some();
-            let mut targets = item.names.iter_mut().filter_map(|name| name.target.as_mut());
-            if !targets.any(|target| by_digest(target)) {
-                continue;
-            }
-            if item.kept.is_none() {
-                // What fails here fails in the copy, and is told there.
-                item.kept = kept::foreseen(source.as_ref(), &item.root, policy, ctx).ok().flatten();
-            }
-            let Some(kept) = &item.kept else { continue };
-            let targets = item.names.iter_mut().filter_map(|name| name.target.as_mut());
-            for target in targets.filter(|target| by_digest(target)) {
-                *target = target.with_digest(kept.target);
-            }
-        }
-        self.leave_orphans();
-        Ok(())
-    }
-
-    /// Takes out companions of what is known to stay behind; of the others the copy finds out.
-    fn leave_orphans(&mut self) {
-        let unknown = |item: &Item| {
-            let index = item.root.desc.media_type.role() == Role::Index;
-            item.kept.is_none() && !item.root.companion && index
-        };
-        if self.items.iter().any(unknown) {
-            return;
-        }
-        // Companions come behind what they are about.
-        let mut there: HashSet<Digest> = HashSet::new();
-        self.items.retain(|item| {
-            let stays = !kept::orphan(&item.root, &there);
-            if stays {
-                there.extend(item.becomes());
-            }
-            stays
-        });
     }
 
     /// Asks the destination what it has.

@@ -1,0 +1,92 @@
+//! The end of a push: manifests from the leaves up, then names; blobs that are missing after all.
+//!
+//! It uploads no blob that the registry did not ask for.
+
+use std::sync::atomic::Ordering;
+
+use super::{RegistrySink, is_document, lock};
+use crate::descriptor::Descriptor;
+use crate::digest::Digest;
+use crate::error::{Error, Kind, Result};
+use crate::manifest::Document;
+use crate::progress::Event;
+use crate::reference::Reference;
+use crate::registry::{Repository, Wanted};
+use crate::transport::{Refused, Reopen, Root, Sealed};
+
+impl RegistrySink {
+    /// Sends blobs of a manifest that the repository said to have, or to have mounted, and does not;
+    /// those it names, or all when it names none. Whether there were any.
+    fn resend(
+        &self,
+        manifest: &(Descriptor, Vec<u8>),
+        named: &[Digest],
+        to: &Repository,
+        open: &Reopen<'_>,
+    ) -> Result<bool> {
+        let document = Document::parse(&manifest.1, &manifest.0.media_type)?;
+        let mut any = false;
+        for desc in document.children().into_iter().filter(|desc| !is_document(desc)) {
+            let wanted = named.is_empty() || named.contains(&desc.digest);
+            let key = (desc.digest, to.name());
+            if !wanted || lock(&self.uploaded).contains(&key) {
+                continue;
+            }
+            let Some(blob) = open(desc) else { continue };
+            let text = format!("{} lacks {} after all; sending it", to.name(), desc.digest);
+            self.ctx.progress.event(Event::Detail(&text));
+            let sent = to.upload(desc, None, &|| Ok(Box::new(blob.open()?)))?;
+            self.sent.fetch_add(sent, Ordering::Relaxed);
+            lock(&self.uploaded).insert(key);
+            any = true;
+        }
+        Ok(any)
+    }
+
+    /// Gives one image its manifests and then its names; those it could not be given, with the reasons.
+    pub(super) fn name(&self, sealed: &Sealed, open: &Reopen<'_>) -> Result<Vec<Refused>> {
+        let mut refused = Vec::new();
+        for name in &sealed.root.names {
+            match self.name_as(sealed, name, open) {
+                Ok(()) => {}
+                Err(e) if e.kind() == Kind::Interrupted => return Err(e),
+                Err(error) => {
+                    let root = Root { names: vec![name.clone()], ..sealed.root.clone() };
+                    refused.push(Refused { root, error });
+                }
+            }
+        }
+        Ok(refused)
+    }
+
+    fn name_as(&self, sealed: &Sealed, name: &Reference, open: &Reopen<'_>) -> Result<()> {
+        let document = |digest: &Digest| lock(&self.documents).get(digest).cloned();
+        let target = sealed.root.desc.digest;
+        let to = self.repository(name)?;
+        let put = |wanted: Wanted<'_>, written: &(Descriptor, Vec<u8>)| {
+            let (desc, bytes) = written;
+            let lacking = |named: &[Digest]| self.resend(written, named, &to, open);
+            to.put_manifest(wanted, desc.media_type.as_str(), bytes, &desc.digest, &lacking)
+                .map_err(|e| e.input(name.familiar()))
+        };
+        for blob in &sealed.blobs {
+            let key = (blob.digest, name.repository());
+            if let Some(error) = lock(&self.trouble).get(&key) {
+                return Err(error.clone().input(name.familiar()));
+            }
+            if blob.digest == target {
+                continue;
+            }
+            if let Some(child) = document(&blob.digest) {
+                put(Wanted::Digest(&child.0.digest), &child)?;
+            }
+        }
+        let root = document(&target)
+            .ok_or_else(|| Error::missing(format!("{target} was never written")))?;
+        let wanted = match name.tag() {
+            Some(tag) => Wanted::Tag(tag),
+            None => Wanted::Digest(&target),
+        };
+        put(wanted, &root)
+    }
+}
