@@ -386,11 +386,13 @@ pub fn run(mut cmd: Command, input: Option<PathBuf>, limit: Duration) -> Outcome
     let mut seen = 0;
     let (status, rss) = loop {
         if let Some((status, rss)) = reap(child.id(), timed_out) {
-            // The kernel's count begins before exec, with what this process is as large as then; its
-            // counts of pages are near ones, so that ours may look smaller afterwards.
-            break (status, if rss > peak("self") + (16 << 20) { rss } else { seen });
+            // The kernel's count begins before exec, with what this process is as large as then.
+            break (status, if rss > peak("self") { rss } else { seen });
         }
-        seen = seen.max(peak(&child.id().to_string()));
+        // For a moment after the spawn it still has the memory of this process, and so its program.
+        if program("self") != program(&child.id().to_string()) {
+            seen = seen.max(peak(&child.id().to_string()));
+        }
         if start.elapsed() > limit {
             timed_out = true;
             let _ = child.kill();
@@ -402,6 +404,11 @@ pub fn run(mut cmd: Command, input: Option<PathBuf>, limit: Duration) -> Outcome
     let stderr = err.map(|t| t.join().unwrap()).unwrap_or_default();
     let stderr = String::from_utf8_lossy(&stderr).into_owned();
     Outcome { status, stdout, stderr, rss, time, timed_out }
+}
+
+/// The program that a process runs.
+fn program(pid: &str) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/exe")).ok()
 }
 
 /// Peak resident memory of a process that lives, in bytes.
