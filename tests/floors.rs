@@ -281,6 +281,23 @@ fn only_a_blob_opens_a_source() {
 }
 
 #[test]
+fn only_the_sockets_of_the_server_are_asynchronous() {
+    let mut users: Vec<String> = Vec::new();
+    for source in sources().iter().filter(|s| !s.is_test()) {
+        let code = source.code();
+        if ["tokio::", "hyper::", "hyper_util::", "async fn", ".await"]
+            .iter()
+            .any(|w| code.contains(w))
+        {
+            users.push(source.module.clone());
+        }
+    }
+    assert!(users.iter().any(|module| module == "serve::http"), "{users:?}");
+    users.retain(|module| module != "serve::http" && !module.starts_with("serve::http::"));
+    assert!(users.is_empty(), "{users:?}");
+}
+
+#[test]
 fn the_library_neither_prints_nor_exits_nor_reads_the_environment() {
     let banned = [
         "println!",
