@@ -6,7 +6,9 @@ mod common;
 mod conformance;
 mod net;
 
-use common::{list, sha256, string};
+use std::path::{Path, PathBuf};
+
+use common::{Sandbox, list, string};
 use conformance::{Flags, Held, Report, Target};
 use net::registry::Registry;
 use net::serve::Imgpack;
@@ -38,28 +40,34 @@ fn fails_in(report: &Report, defects: &[&str]) {
     assert!(report.passed().len() > 10, "{report}");
 }
 
-/// The small image of the rig, as a registry holds it in a repository.
-fn held(repository: &str) -> Held {
-    let oci = image::small();
-    let digest = image::digest(oci);
-    let find = |digest: &str| {
-        let found = oci.blobs.iter().find(|(hex, _)| digest.ends_with(hex.as_str()));
-        found.map(|(_, bytes)| bytes.clone()).expect("a blob")
+/// The one image of a layout directory, as a registry holds it in a repository.
+fn held(layout: &Path, repository: &str) -> Held {
+    let digest = image::check(layout);
+    let read = |digest: &str| {
+        let hex = digest.trim_start_matches("sha256:");
+        std::fs::read(layout.join("blobs/sha256").join(hex)).expect("a blob")
     };
-    let manifest = find(&digest);
-    assert_eq!(sha256(&manifest), digest);
+    let manifest = read(&digest);
     let json: serde_json::Value = serde_json::from_slice(&manifest).expect("JSON");
     let leaves = list(&json["layers"]).iter().chain(json.get("config"));
-    let blobs = leaves.map(|leaf| string(&leaf["digest"])).map(|d| (d.clone(), find(&d))).collect();
+    let blobs = leaves.map(|leaf| string(&leaf["digest"])).map(|d| (d.clone(), read(&d))).collect();
     Held {
         repository: repository.to_owned(),
-        tag: string(&oci.entries[0]["annotations"]["org.opencontainers.image.ref.name"]),
+        tag: image::TAG.to_owned(),
         digest,
         media_type: string(&json["mediaType"]),
         manifest,
         blobs,
         referrers: Vec::new(),
     }
+}
+
+/// A sandbox with the small image of the rig as a layout.
+fn small() -> (Sandbox, PathBuf) {
+    let sandbox = Sandbox::new();
+    let layout = sandbox.path("layout");
+    image::small().write(&layout);
+    (sandbox, layout)
 }
 
 fn writable(base: &str) -> Target {
@@ -89,8 +97,9 @@ fn the_control_fails_where_it_is_known_to_be_wrong_when_it_only_gives() {
     }
     let registry = Registry::plain().expect("docker-registry");
     raw::push(&registry.address(), "library/noise", image::small());
+    let (_sandbox, layout) = small();
     let frozen = Registry::read_only_over(&registry).expect("docker-registry");
-    let report = conformance::run(&read_only(&frozen.address(), held("library/noise")));
+    let report = conformance::run(&read_only(&frozen.address(), held(&layout, "library/noise")));
     fails_in(&report, conformance::control::READ_ONLY_DEFECTS);
 }
 
@@ -100,14 +109,39 @@ fn a_writable_server_passes_everything() {
     passes(&conformance::run(&writable(server.address())));
 }
 
+/// Serves a place, and holds it to the image of a layout.
+#[track_caller]
+fn gives(sandbox: Sandbox, place: &str, layout: &Path) {
+    let held = held(layout, "noise");
+    let server = Imgpack::read_only(sandbox, &[place]);
+    passes(&conformance::run(&read_only(server.address(), held)));
+}
+
 #[test]
 fn a_server_over_a_layout_passes_everything() {
-    let sandbox = common::Sandbox::new();
-    let place = sandbox.text("layout");
-    image::small().write(std::path::Path::new(&place));
-    let server = Imgpack::read_only(sandbox, &[&place]);
-    let held = held("noise");
-    passes(&conformance::run(&read_only(server.address(), held)));
+    let (sandbox, layout) = small();
+    gives(sandbox, layout.to_str().expect("a path"), &layout);
+}
+
+#[test]
+fn a_server_over_a_union_archive_passes_everything() {
+    let (sandbox, layout) = small();
+    let archive = sandbox.text("union.tar");
+    sandbox.run(&["copy", &format!("oci:{}", layout.display()), &archive]).ok();
+    gives(sandbox, &archive, &layout);
+}
+
+#[test]
+fn a_server_over_a_docker_archive_passes_everything() {
+    let (sandbox, layout) = small();
+    let archive = sandbox.text("docker.tar");
+    let place = format!("docker-archive:{archive}");
+    sandbox.run(&["copy", "--format", "docker", &format!("oci:{}", layout.display()), &place]).ok();
+    // The manifest that the archive lacks is the one that a copy of it has.
+    let again = sandbox.path("again");
+    sandbox.run(&["copy", &place, &format!("oci:{}", again.display())]).ok();
+    assert_ne!(image::check(&again), image::check(&layout), "its manifest is made");
+    gives(sandbox, &archive, &again);
 }
 
 /// Nothing failed and nothing was passed over.
