@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::reference::{self, DEFAULT_DOMAIN, Reference};
+use crate::reference::{self, DEFAULT_DOMAIN, Reference, looks_like_host};
 
 /// A repository with the registry it comes from: `docker.io/library/alpine`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -71,7 +71,7 @@ impl Naming {
             return Vec::new();
         }
         if let Some(ns) = ns {
-            if !reference::is_domain(ns) || !reference::looks_like_host(ns) {
+            if !reference::is_domain(ns) || !looks_like_host(ns) {
                 return Vec::new();
             }
             // containerd's `override_path` leads beneath the registry's own name, and names it again.
@@ -81,7 +81,7 @@ impl Naming {
         }
         let mut found = Vec::new();
         if let Some((domain, rest)) = path.split_once('/')
-            && reference::looks_like_host(domain)
+            && looks_like_host(domain)
         {
             found.push(Name::new(domain, rest));
         }
@@ -93,9 +93,7 @@ impl Naming {
         {
             found.push(Name::new(&format!("{host}:{port}"), rest));
         }
-        if found.is_empty()
-            || !reference::looks_like_host(path.split('/').next().unwrap_or_default())
-        {
+        if found.is_empty() || !looks_like_host(path.split('/').next().unwrap_or_default()) {
             found.push(Name::new(&self.default, path));
         }
         found
@@ -118,7 +116,9 @@ impl Naming {
 
     /// How a repository is called in the path of a request.
     pub fn shown(&self, name: &Name) -> String {
-        if name.domain() == self.default {
+        // A path that begins with what looks like a host would be read as one.
+        let hides = name.path().split_once('/').is_some_and(|(first, _)| looks_like_host(first));
+        if name.domain() == self.default && !hides {
             let path = name.path();
             let short = path.strip_prefix("library/").filter(|_| self.default == DEFAULT_DOMAIN);
             return short.filter(|s| !s.contains('/')).unwrap_or(path).to_owned();
@@ -177,9 +177,13 @@ mod tests {
     fn what_is_shown_is_understood_again() {
         for default in ["docker.io", "mirror.example"] {
             let naming = Naming::new(default);
-            for name in
-                ["docker.io/library/alpine", "docker.io/a/b", "quay.io/a/b/c", "r.local:5000/x"]
-            {
+            for name in [
+                "docker.io/library/alpine",
+                "docker.io/a/b",
+                "quay.io/a/b/c",
+                "r.local:5000/x",
+                "docker.io/b.io/x",
+            ] {
                 let name = Name(name.to_owned());
                 let shown = naming.shown(&name);
                 assert!(naming.candidates(&shown, None).contains(&name), "{shown}");
