@@ -1,16 +1,65 @@
 //! `copy`: images from any place to any place.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use clap::Args;
 use imgpack::reference::Reference;
 use imgpack::transport::table::{Place, Scheme};
 use imgpack::transport::{Root, Source};
 use imgpack::{Error, Kind, Result};
 
-use super::args::CopyArgs;
+use super::args::{ArchiveFormat, Changes};
+use super::registries::SideFlags;
 use super::run::Run;
 use super::save::halves;
 use super::{convert, out};
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Places:
+  docker-archive:FILE[:NAME]   oci-archive:FILE[:NAME]   oci:DIR[:NAME]   dir:DIR   store:[NAME]
+  docker://NAME                a registry
+  docker-daemon:[NAME]   podman:[NAME]   containerd:[NAME]    an engine of this machine
+  or a bare path, recognised by what it is (written: by its ending .tar, .tar.gz, .tar.zst)
+
+Examples:
+  imgpack copy nginx.tar oci:layout:nginx:1.27
+  imgpack copy --compress gzip docker-archive:nginx.tar oci:layout
+  imgpack copy oci:layout:nginx:1.27 nginx.tar
+  imgpack copy store:nginx:1.27 dir:nginx
+  imgpack copy docker-daemon:nginx:1.27 containerd:
+  imgpack copy docker://quay.io/a/b:1 docker://registry.local:5000/a/b:1")]
+pub(crate) struct CopyArgs {
+    /// Where from
+    #[arg(value_name = "SRC")]
+    pub(crate) source: String,
+    /// Where to
+    #[arg(value_name = "DST")]
+    pub(crate) target: String,
+    /// All images of the source (the default when none is named)
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Write the digest of what was copied to FILE
+    #[arg(long, value_name = "FILE")]
+    pub(crate) digestfile: Option<PathBuf>,
+    /// Overwrite an existing file
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Print nothing but errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Which tables an archive carries
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<ArchiveFormat>,
+    #[command(flatten)]
+    pub(crate) changes: Changes,
+    /// Send a registry every byte as it is: no layer of a Docker archive becomes gzip
+    #[arg(long, conflicts_with = "compress")]
+    pub(crate) preserve_digests: bool,
+    #[command(flatten)]
+    pub(crate) sides: SideFlags,
+}
 
 pub(crate) fn run(args: &CopyArgs, run: &Run) -> Result<u8> {
     let from = Place::parse(&args.source)?;

@@ -2,15 +2,44 @@
 
 use std::collections::HashSet;
 
+use clap::Args;
 use imgpack::diff_files::{Change, ChangeKind, compare, tree};
 use imgpack::digest::DiffId;
 use imgpack::{Error, Kind, Result};
 use serde_json::{Map, Value, json};
 
-use super::args::DiffArgs;
 use super::export::with_layers;
 use super::out;
+use super::registries::RegistryFlags;
 use super::run::Run;
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  imgpack diff nginx:1.26 nginx:1.27
+  imgpack diff nginx.tar oci:layout
+  imgpack diff --no-files --format json old.tar new.tar
+
+Exit code: 0 same, 1 different, 2 and more: could not be compared.")]
+pub(crate) struct DiffArgs {
+    /// An image of the store, or a place
+    #[arg(value_name = "A")]
+    pub(crate) a: String,
+    /// Another
+    #[arg(value_name = "B")]
+    pub(crate) b: String,
+    /// Which image of multi-platform ones
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
+    /// Do not compare files, only layers and config
+    #[arg(long)]
+    pub(crate) no_files: bool,
+    /// text or json
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: String,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
+}
 
 /// What is compared of one side.
 struct Side {

@@ -1,7 +1,9 @@
 //! `export`: the flattened file system of an image as one tar.
 
 use std::io::{BufWriter, Read, Write};
+use std::path::PathBuf;
 
+use clap::Args;
 use imgpack::copy::Manifest;
 use imgpack::encoding::{Encoding, SNIFF_LEN};
 use imgpack::flatten::{LayerStreams, Options, flatten};
@@ -12,9 +14,31 @@ use imgpack::transport::table::Place;
 use imgpack::transport::{Blob, Source};
 use imgpack::{Context, Error, Result, layer};
 
-use super::args::ExportArgs;
+use super::registries::RegistryFlags;
 use super::run::Run;
 use super::{history, inspect, out};
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  imgpack export -o rootfs.tar nginx:1.27
+  imgpack export nginx.tar | tar -tv")]
+pub(crate) struct ExportArgs {
+    /// An image of the store, or an archive or directory that holds one
+    #[arg(value_name = "IMAGE|PLACE")]
+    pub(crate) image: String,
+    /// Write to FILE instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Overwrite FILE
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Which image of a multi-platform one
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
+}
 
 pub(crate) fn run(args: &ExportArgs, run: &Run) -> Result<u8> {
     let to_stdout = args.output.as_ref().is_none_or(|p| p.as_os_str() == "-");

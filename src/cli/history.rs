@@ -1,5 +1,6 @@
 //! `history`: how an image came to be, newest step first.
 
+use clap::Args;
 use imgpack::images::Described;
 use imgpack::transport::Source;
 use imgpack::transport::table::Place;
@@ -8,10 +9,36 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::args::HistoryArgs;
+use super::registries::RegistryFlags;
 use super::run::Run;
 use super::template::Format;
 use super::{convert, human, images, inspect, list, out};
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  imgpack history nginx:1.27
+  imgpack history --no-trunc nginx.tar
+  imgpack history --format '{{.CreatedBy}}' nginx:1.27")]
+pub(crate) struct HistoryArgs {
+    /// An image of the store, or a place that holds one
+    #[arg(value_name = "IMAGE|PLACE")]
+    pub(crate) image: String,
+    /// Only IDs
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Whole commands
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+    /// Sizes and dates for people
+    #[arg(short = 'H', long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub(crate) human: bool,
+    /// table, json, or a Go template
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
+}
 
 /// Longest command shown without `--no-trunc`.
 const COMMAND: usize = 45;

@@ -1,5 +1,6 @@
 //! `images`: what the store holds, in docker's columns.
 
+use clap::Args;
 use imgpack::images::Described;
 use imgpack::reference::Reference;
 use imgpack::transport::Source;
@@ -9,11 +10,43 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::args::ImagesArgs;
 use super::filter::Filters;
 use super::run::Run;
 use super::template::Format;
 use super::{human, list, out};
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  imgpack images
+  imgpack images --digests --no-trunc
+  imgpack images -q --filter reference='registry.local/*'
+  imgpack images --format '{{.Repository}}:{{.Tag}} {{.Size}}'
+
+SIZE is what the image's blobs take in the store: packed layers count as they are packed.")]
+pub(crate) struct ImagesArgs {
+    /// Only this repository, or repository and tag
+    #[arg(value_name = "REPOSITORY[:TAG]")]
+    pub(crate) repository: Option<String>,
+    /// Also images that are only part of others (kept for docker's sake)
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Only IDs
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Whole IDs
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+    /// Show digests
+    #[arg(long)]
+    pub(crate) digests: bool,
+    /// Only what fits: dangling=, label=, before=, since=, reference=
+    #[arg(short, long, value_name = "FILTER")]
+    pub(crate) filter: Vec<String>,
+    /// table, json, or a Go template
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<String>,
+}
 
 /// One line of the list: an image under one name.
 struct Line<'a> {

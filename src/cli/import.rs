@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use clap::Args;
 use imgpack::copy::Policy;
 use imgpack::platform::Platform;
 use imgpack::transport::rootfs::{Facts, RootfsSource};
@@ -10,9 +11,37 @@ use imgpack::{Error, Kind, Result};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::args::ImportArgs;
 use super::out;
 use super::run::Run;
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  imgpack import -c 'CMD [\"/bin/sh\"]' rootfs.tar.gz my/base:1
+  debootstrap-and-tar | imgpack import - my/base:1")]
+pub(crate) struct ImportArgs {
+    /// A root file system tar, plain or compressed; - for standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) file: String,
+    /// Name of the image
+    #[arg(value_name = "REPOSITORY[:TAG]")]
+    pub(crate) name: Option<String>,
+    /// Apply a Dockerfile instruction to the image
+    #[arg(short, long, value_name = "CHANGE")]
+    pub(crate) change: Vec<String>,
+    /// Message for the history
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) message: Option<String>,
+    /// Platform of the image
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
+    /// Creation time, RFC 3339 or seconds since 1970 (default: $SOURCE_DATE_EPOCH, else now)
+    #[arg(long, value_name = "TIME")]
+    pub(crate) created: Option<String>,
+    /// Accept absolute names and `..` in the tar
+    #[arg(long)]
+    pub(crate) allow_unsafe_names: bool,
+}
 
 pub(crate) fn run(args: &ImportArgs, run: &Run) -> Result<u8> {
     if args.file.starts_with("http://") || args.file.starts_with("https://") {

@@ -1,5 +1,6 @@
 //! `inspect`: what a place holds in our stable shape, or an image of the store in docker's.
 
+use clap::Args;
 use imgpack::images::Described;
 use imgpack::inspect::inventory;
 use imgpack::reference::Reference;
@@ -8,10 +9,34 @@ use imgpack::transport::{Root, Source};
 use imgpack::{Error, Result};
 use serde_json::{Map, Value, json};
 
-use super::args::InspectArgs;
+use super::registries::RegistryFlags;
 use super::run::Run;
 use super::template::Format;
 use super::{convert, out};
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  imgpack inspect nginx.tar                     every image of an archive
+  imgpack inspect --format json oci:layout      one line, stable for scripts
+  imgpack inspect nginx:1.27                    an image of the store, as docker shows it
+  imgpack inspect --format '{{.Config.Cmd}}' nginx:1.27
+  imgpack inspect --format '{{.Digest}} {{.Os}}' docker://registry.local:5000/web/nginx:1.27
+
+Of a place with one image a template sees docker's fields too, and skopeo's Name, Digest and Labels.")]
+pub(crate) struct InspectArgs {
+    /// Images of the store, or places
+    #[arg(required = true, value_name = "IMAGE|PLACE")]
+    pub(crate) targets: Vec<String>,
+    /// json, or a Go template
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) format: Option<String>,
+    /// Only images are here; taken for docker's sake
+    #[arg(long = "type", value_name = "TYPE", hide = true, value_parser = ["image"])]
+    pub(crate) _kind: Option<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
+}
 
 pub(crate) fn run(args: &InspectArgs, run: &Run) -> Result<u8> {
     let format = args.format.as_deref().map(Format::parse).transpose()?;

@@ -4,15 +4,47 @@ use std::collections::HashMap;
 use std::io::IsTerminal;
 use std::sync::Arc;
 
+use clap::Args;
 use imgpack::copy::Report;
 use imgpack::reference::Reference;
 use imgpack::transport::table::{Place, Scheme};
 use imgpack::transport::{Root, Source};
 use imgpack::{Error, Kind, Result};
 
-use super::args::LoadArgs;
+use super::args::Changes;
+use super::registries::RegistryFlags;
 use super::run::Run;
 use super::{convert, copy, out};
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  imgpack load -i nginx.tar
+  docker save nginx | imgpack load
+  imgpack load -i all.tar.zst --prefix registry.local/mirror
+  imgpack load -i all.tar.zst --into docker-daemon:
+  imgpack load -i node.tar --into containerd: --containerd-namespace k8s.io")]
+pub(crate) struct LoadArgs {
+    /// Read FILE (or a directory, or a place like oci:DIR) instead of standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) input: Option<String>,
+    /// Print nothing but errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Load into this place instead of the store: docker-daemon:, podman:, containerd:, oci:DIR, …
+    #[arg(long, value_name = "PLACE", default_value = "store:")]
+    pub(crate) into: String,
+    /// Put this registry and path before every name
+    #[arg(long, value_name = "PREFIX")]
+    pub(crate) prefix: Option<String>,
+    /// Name the image (the archive must hold just one)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tag: Option<String>,
+    #[command(flatten)]
+    pub(crate) changes: Changes,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
+}
 
 pub(crate) fn run(args: &LoadArgs, run: &Run) -> Result<u8> {
     let input = args.input.as_deref().unwrap_or("-");

@@ -1,15 +1,41 @@
 //! `ls`: the images of an archive or directory, without loading it, and the ID each engine will show.
 
+use clap::Args;
 use imgpack::Result;
 use imgpack::inspect::{Row, inventory};
 use imgpack::transport::Origin;
 use imgpack::transport::table::Place;
 use serde_json::{Value, json};
 
-use super::args::LsArgs;
+use super::registries::RegistryFlags;
 use super::run::Run;
 use super::template::Format;
 use super::{convert, human, list, out};
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  imgpack ls nginx.tar
+  imgpack ls *.tar oci:layout dir:nginx
+  imgpack ls store:
+  docker save nginx | imgpack ls -
+  imgpack ls --format '{{.Name}} {{.Manifest}}' nginx.tar")]
+pub(crate) struct LsArgs {
+    /// Archives, directories, or store:
+    #[arg(required = true, value_name = "PLACE")]
+    pub(crate) places: Vec<String>,
+    /// Whole IDs
+    #[arg(long)]
+    pub(crate) no_trunc: bool,
+    /// Only IDs
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// table, json, or a Go template
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
+}
 
 pub(crate) fn run(args: &LsArgs, run: &Run) -> Result<u8> {
     let format = Format::parse(args.format.as_deref().unwrap_or("table"))?;

@@ -1,10 +1,36 @@
 //! `completions` and `man`, generated from the command itself.
 
+use std::path::PathBuf;
+
+use clap::Args;
 use clap::CommandFactory;
 use imgpack::{Error, Result};
 
-use super::args::{Cli, CompletionsArgs, ManArgs};
+use super::args::Cli;
 use super::out;
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  imgpack completions bash > ~/.local/share/bash-completion/completions/imgpack
+  imgpack completions zsh > ~/.zfunc/_imgpack
+  imgpack completions fish > ~/.config/fish/completions/imgpack.fish")]
+pub(crate) struct CompletionsArgs {
+    /// Which shell
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  imgpack man | man -l -
+  imgpack man --dir ~/.local/share/man/man1")]
+pub(crate) struct ManArgs {
+    /// Write a page for every verb into DIR instead
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
 
 pub(crate) fn completions(args: &CompletionsArgs) -> Result<u8> {
     let mut script = Vec::new();

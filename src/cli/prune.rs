@@ -1,11 +1,29 @@
 //! `prune`: remove what no image of the store uses.
 
+use clap::Args;
 use imgpack::Result;
 use imgpack::digest::Digest;
 
-use super::args::PruneArgs;
 use super::run::Run;
 use super::{human, out};
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  imgpack prune --dry-run
+  imgpack prune
+  imgpack prune -a")]
+pub(crate) struct PruneArgs {
+    /// Also remove untagged images
+    #[arg(short, long)]
+    pub(crate) all: bool,
+    /// Only say what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask (nothing is asked; kept for docker's sake)
+    #[arg(short, long)]
+    pub(crate) force: bool,
+}
 
 pub(crate) fn run(args: &PruneArgs, run: &Run) -> Result<u8> {
     if args.all {

@@ -1,14 +1,32 @@
 //! `rmi`: remove names, and images that lose their last one.
 
+use clap::Args;
 use imgpack::digest::Digest;
 use imgpack::images::Described;
 use imgpack::reference::Reference;
 use imgpack::transport::{Root, Source};
 use imgpack::{Error, Kind, Result};
 
-use super::args::RmiArgs;
 use super::out;
 use super::run::Run;
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  imgpack rmi nginx:1.26
+  imgpack rmi -f 4f06b0d5c1f7
+  imgpack rmi $(imgpack images -q --filter dangling=true)")]
+pub(crate) struct RmiArgs {
+    /// Images, by name or ID
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<String>,
+    /// Remove an image although it has several names
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Keep the blobs; `prune` removes them later
+    #[arg(long)]
+    pub(crate) no_prune: bool,
+}
 
 pub(crate) fn run(args: &RmiArgs, run: &Run) -> Result<u8> {
     let mut first_error = None;

@@ -1,13 +1,47 @@
 //! `save`: images of the store, or of an engine, to an archive.
 
+use std::path::PathBuf;
+
+use clap::Args;
 use imgpack::transport::archive::Halves;
 use imgpack::transport::table::{self, Place, Scheme};
 use imgpack::transport::{Root, Source};
 use imgpack::{Error, Kind, Result};
 
-use super::args::{ArchiveFormat, SaveArgs};
+use super::args::{ArchiveFormat, Changes, Consumer};
+use super::registries::RegistryFlags;
 use super::run::Run;
 use super::{convert, out};
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  imgpack save -o nginx.tar nginx:1.27
+  imgpack save -o all.tar.zst nginx redis:7 4f06b0d5c1f7
+  imgpack save nginx | docker load
+  imgpack save -o nginx.tar docker-daemon:nginx:1.27
+  imgpack save --platform linux/arm64 --for k3s -o node.tar nginx:1.27")]
+pub(crate) struct SaveArgs {
+    /// Images, by name, ID or the start of an ID; or of one engine, as docker-daemon:NAME
+    #[arg(required = true, value_name = "IMAGE")]
+    pub(crate) images: Vec<String>,
+    /// Write to FILE instead of standard output; .gz and .zst compress the whole archive
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Overwrite FILE
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Which tables the archive carries
+    #[arg(long, value_name = "FORMAT", default_value = "union")]
+    pub(crate) format: ArchiveFormat,
+    /// Check and adapt the archive for an engine
+    #[arg(long = "for", value_name = "ENGINE")]
+    pub(crate) consumer: Option<Consumer>,
+    #[command(flatten)]
+    pub(crate) changes: Changes,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
+}
 
 /// Which tables a format means.
 pub(crate) fn halves(format: ArchiveFormat) -> Halves {

@@ -1,5 +1,6 @@
 //! `verify`: every size, digest and diff id of a place, in parallel.
 
+use clap::Args;
 use imgpack::copy::{Policy, Report};
 use imgpack::transport::Source;
 use imgpack::transport::discard::Discard;
@@ -7,9 +8,35 @@ use imgpack::transport::table::Place;
 use imgpack::{Error, Kind, Result};
 use serde_json::{Value, json};
 
-use super::args::VerifyArgs;
+use super::registries::RegistryFlags;
 use super::run::Run;
 use super::{convert, out};
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  imgpack verify nginx.tar
+  imgpack verify /media/usb/*.tar oci:layout
+  imgpack verify store:
+  imgpack verify --format json nginx.tar      one record for each place
+
+Exit code: 0 sound, 3 damaged; each damaged blob is named with its place and the images that need it.")]
+pub(crate) struct VerifyArgs {
+    /// Archives, directories, or store:
+    #[arg(required = true, value_name = "PLACE")]
+    pub(crate) places: Vec<String>,
+    /// Do not unpack layers to check their diff ids
+    #[arg(long)]
+    pub(crate) no_unpack_check: bool,
+    /// Print nothing but errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// table or json
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<String>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryFlags,
+}
 
 pub(crate) fn run(args: &VerifyArgs, run: &Run) -> Result<u8> {
     let json = match args.format.as_deref() {
