@@ -1,5 +1,6 @@
 //! Files and directories, safely: beneath a held directory, replaced whole, locked, read by parts.
 
+pub mod bulk;
 pub mod dir;
 pub mod lanes;
 pub mod map;

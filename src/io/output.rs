@@ -9,9 +9,10 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Advice, FlockOperation, RenameFlags};
+use rustix::fs::{FlockOperation, RenameFlags};
 
 use crate::error::{Error, Kind, Result};
+use crate::io::bulk;
 use crate::io::dir::{self, Dir, Entry};
 
 /// Bytes after which the kernel is asked to begin writing.
@@ -121,14 +122,11 @@ impl Output {
         }
     }
 
-    /// Asks the kernel to begin writing what it has, so that the medium works beside us and the
-    /// flush at the end finds little left. Only advice: a refusal changes nothing.
     fn start_writeback(&mut self) {
         if !self.sync || self.written - self.started < WINDOW {
             return;
         }
-        let length = std::num::NonZeroU64::new(self.written - self.started);
-        let _ = rustix::fs::fadvise(self.file(), self.started, length, Advice::DontNeed);
+        bulk::start_writeback(self.file(), self.started, self.written);
         self.started = self.written;
     }
 

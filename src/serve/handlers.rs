@@ -32,7 +32,7 @@ const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-diges
 const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 
 /// Answers a request whose path was read. `body` is what the client sends, if it is read.
-pub fn answer(registry: &Registry, request: &Request, body: &mut dyn Read) -> Answer {
+pub fn answer(registry: &Registry, request: &Request, body: &mut (dyn Read + Send)) -> Answer {
     let answer = match (&request.route, request.is_read()) {
         (Route::Base, true) => Answer::json(&json!({})),
         (Route::Catalog, true) => lists::catalog(registry, request),
@@ -66,7 +66,7 @@ pub fn answer(registry: &Registry, request: &Request, body: &mut dyn Read) -> An
 }
 
 /// What would change something.
-fn written(registry: &Registry, request: &Request, body: &mut dyn Read) -> Answer {
+fn written(registry: &Registry, request: &Request, body: &mut (dyn Read + Send)) -> Answer {
     let (route, method) = (&request.route, &request.method);
     let Some(writable) = registry.writable() else {
         return match route {

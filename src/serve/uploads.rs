@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ring::rand::{SecureRandom, SystemRandom};
@@ -33,6 +34,8 @@ pub struct Uploads {
     dir: Arc<Dir>,
     blobs: [Dir; 2],
     sessions: Mutex<HashMap<String, Arc<Session>>>,
+    /// Requests that bring bytes.
+    arriving: Arc<AtomicUsize>,
     random: SystemRandom,
     sync: bool,
     /// Keeps `prune` and other servers away while we live.
@@ -55,13 +58,13 @@ impl Uploads {
             root.sub("blobs")?.sync()?;
             root.sync()?;
         }
-        let mut sessions = HashMap::new();
+        let (mut sessions, arriving) = (HashMap::new(), Arc::new(AtomicUsize::new(0)));
         for file in dir.names()? {
             let Ok(file) = String::from_utf8(file) else { continue };
             let Some(Entry::File(size)) = dir.stat(&file)? else { continue };
             match file.split_once('.') {
                 Some((id, whose)) if whose.len() == WHOSE => {
-                    let session = Session::new(dir.clone(), id, &file, size, sync);
+                    let session = Session::new((dir.clone(), arriving.clone()), id, &file, size);
                     sessions.insert(id.to_owned(), Arc::new(session));
                 }
                 // A document that a killed process was writing.
@@ -69,7 +72,7 @@ impl Uploads {
             }
         }
         let (sessions, random) = (Mutex::new(sessions), SystemRandom::new());
-        Ok(Self { dir, blobs, sessions, random, sync, _lock: lock })
+        Ok(Self { dir, blobs, sessions, arriving, random, sync, _lock: lock })
     }
 
     fn sessions(&self) -> MutexGuard<'_, HashMap<String, Arc<Session>>> {
@@ -95,7 +98,8 @@ impl Uploads {
             return Err(Error::new(Kind::Busy, what));
         }
         self.dir.create_file(&file)?;
-        let session = Session::new(self.dir.clone(), &id, &file, 0, self.sync).hashing(algorithm);
+        let session = Session::new((self.dir.clone(), self.arriving.clone()), &id, &file, 0);
+        let session = session.hashing(algorithm);
         let session = Arc::new(session);
         sessions.insert(id, session.clone());
         Ok(session)

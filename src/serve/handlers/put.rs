@@ -36,7 +36,7 @@ pub(super) fn manifest(
     request: &Request,
     name: &Name,
     (path, wanted): (&str, &Wanted),
-    body: &mut dyn Read,
+    body: &mut (dyn Read + Send),
 ) -> Answer {
     let mut put = || -> Result<Answer, Fault> {
         let bytes = read(request, body)?;
@@ -62,7 +62,7 @@ pub(super) fn manifest(
 }
 
 /// The body, when it is no larger than a manifest may be.
-fn read(request: &Request, body: &mut dyn Read) -> Result<Vec<u8>, Fault> {
+fn read(request: &Request, body: &mut (dyn Read + Send)) -> Result<Vec<u8>, Fault> {
     let too_large = || {
         Fault::new(Code::SizeInvalid, format!("a manifest has at the most {MAX_MANIFEST} bytes"))
     };

@@ -28,7 +28,7 @@ pub(super) fn begin(
     request: &Request,
     name: &Name,
     path: &str,
-    body: &mut dyn Read,
+    body: &mut (dyn Read + Send),
 ) -> Answer {
     let mut begun = || -> Result<Answer, Box<Answer>> {
         if let Some(mount) = request.query("mount") {
@@ -73,7 +73,7 @@ pub(super) fn session(
     name: &Name,
     path: &str,
     id: &str,
-    body: &mut dyn Read,
+    body: &mut (dyn Read + Send),
 ) -> Answer {
     let Some(session) = writable.uploads().find(name, id) else { return unknown(id) };
     let stop = |stop| stopped(stop, request, path, &session);
@@ -113,7 +113,11 @@ pub(super) fn session(
 }
 
 /// Appends what a request sends, where it says.
-fn take(request: &Request, claimed: &mut Claimed<'_>, body: &mut dyn Read) -> Result<(), Stop> {
+fn take(
+    request: &Request,
+    claimed: &mut Claimed<'_>,
+    body: &mut (dyn Read + Send),
+) -> Result<(), Stop> {
     let sized = length(request);
     match request.header(header::CONTENT_RANGE).map(range::chunk) {
         None => claimed.append(None, sized, body),

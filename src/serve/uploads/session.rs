@@ -4,22 +4,24 @@
 //! since the one before may just have been cut off, and is then turned away.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Error, Result};
+use crate::io::bulk::Bulk;
 use crate::io::dir::{self, Dir};
 use crate::io::parts::Extent;
+use crate::io::pump;
 
-/// Bytes that are hashed and written at once.
+/// Bytes that are hashed and written at once where many arrive.
 const PIECE: usize = 128 << 10;
-/// So many bytes at a time are flushed while more come, so that little is left to flush at the end.
-const AHEAD: u64 = 16 << 20;
+/// So many requests at a time are hashed on one thread and written on another, which takes 2 MiB of
+/// memory each.
+const FEW: usize = 8;
 /// How long a request waits for the one before it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -55,7 +57,8 @@ pub struct Session {
     file: String,
     offset: AtomicU64,
     state: Mutex<State>,
-    sync: bool,
+    /// Requests that bring bytes, of all sessions.
+    arriving: Arc<AtomicUsize>,
 }
 
 struct State {
@@ -67,10 +70,15 @@ struct State {
 
 impl Session {
     /// A session of `offset` bytes in the file `file`.
-    pub(super) fn new(dir: Arc<Dir>, id: &str, file: &str, offset: u64, sync: bool) -> Self {
+    pub(super) fn new(
+        (dir, arriving): (Arc<Dir>, Arc<AtomicUsize>),
+        id: &str,
+        file: &str,
+        offset: u64,
+    ) -> Self {
         let state = Mutex::new(State { hasher: None, ended: false });
         let offset = AtomicU64::new(offset);
-        Self { dir, id: id.to_owned(), file: file.to_owned(), offset, state, sync }
+        Self { dir, id: id.to_owned(), file: file.to_owned(), offset, state, arriving }
     }
 
     /// The same, its first byte still to come, hashed with `algorithm`.
@@ -109,6 +117,19 @@ impl Session {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Appends what arrives to the file.
+    fn write(&self, file: &File, arriving: &mut Arriving<'_>) -> io::Result<()> {
+        let few = self.arriving.fetch_add(1, Ordering::Relaxed) < FEW;
+        let mut growing = Growing { bulk: Bulk::new(file, self.offset(), few), session: self };
+        let copied = if few {
+            pump::copy(arriving, &mut growing)
+        } else {
+            io::copy(&mut BufReader::with_capacity(PIECE, arriving), &mut growing)
+        };
+        self.arriving.fetch_sub(1, Ordering::Relaxed);
+        copied.and_then(|_| growing.flush())
     }
 
     pub(super) fn try_claim(&self) -> Option<Claimed<'_>> {
@@ -178,66 +199,32 @@ impl<'s> Claimed<'s> {
         &mut self,
         start: Option<u64>,
         length: Option<u64>,
-        body: &mut dyn Read,
+        body: &mut (dyn Read + Send),
     ) -> Result<(), Stop> {
         let before = self.offset();
         if start.is_some_and(|start| start != before) {
             return Err(Stop::Order(before));
         }
         let (file, path) = self.open()?;
-        let mut ahead = Ahead { flushing: None, at: before, failed: None };
-        let taken = self.take(length, body, (&file, &path), &mut ahead);
-        if let Err(e) = ahead.join() {
-            // The medium lost bytes that it will not say again it lost.
-            self.state.ended = true;
-            return Err(e.into());
-        }
-        taken
-    }
-
-    fn take(
-        &mut self,
-        length: Option<u64>,
-        body: &mut dyn Read,
-        (mut file, path): (&File, &Path),
-        ahead: &mut Ahead,
-    ) -> Result<(), Stop> {
-        let before = self.offset();
-        let mut buffer = vec![0; PIECE];
-        loop {
-            let (got, end) = fill(body, &mut buffer);
-            let piece = &buffer[..got];
-            let after = self.offset() + got as u64;
-            if length.is_some_and(|length| after - before > length) {
-                return self.refuse(file, path, before);
-            }
-            if let Err(e) = file.write_all(piece) {
-                let _ = self.cut(file, path, self.offset());
-                return Err(Error::io(path, "writing", &e).into());
-            }
-            if let Some((_, hasher)) = &mut self.state.hasher {
-                hasher.update(piece);
-            }
-            self.session.offset.store(after, Ordering::Release);
-            match end {
-                End::More if self.session.sync => ahead.go_on(after, file, path),
-                End::More => {}
-                End::Cut => return Err(Stop::Cut),
-                End::Whole if length.is_some_and(|length| after - before != length) => {
-                    return self.refuse(file, path, before);
-                }
-                End::Whole => return Ok(()),
-            }
-        }
-    }
-
-    /// Takes back what a request sent that was not as long as it said.
-    fn refuse(&mut self, file: &File, path: &Path, before: u64) -> Result<(), Stop> {
-        if self.offset() != before {
+        let hasher = self.state.hasher.as_mut().map(|(_, hasher)| hasher);
+        let mut arriving = Arriving { body, left: length, hasher, end: None };
+        if let Err(e) = self.session.write(&file, &mut arriving) {
+            // More may have been hashed than was written.
             self.state.hasher = None;
+            let _ = self.cut(&file, &path, self.offset());
+            return Err(Error::io(&path, "writing", &e).into());
         }
-        self.cut(file, path, before)?;
-        Err(Stop::Size)
+        match arriving.end {
+            Some(End::Cut) => Err(Stop::Cut),
+            Some(End::Size) => {
+                if self.offset() != before {
+                    self.state.hasher = None;
+                }
+                self.cut(&file, &path, before)?;
+                Err(Stop::Size)
+            }
+            Some(End::Whole) | None => Ok(()),
+        }
     }
 
     /// The digest of everything that arrived; read again when it was not hashed on the way.
@@ -266,65 +253,73 @@ impl<'s> Claimed<'s> {
     }
 }
 
-/// A thread that flushes what was written while more comes.
-struct Ahead {
-    flushing: Option<JoinHandle<Result<()>>>,
-    /// Up to here it was told to flush.
-    at: u64,
-    /// What went wrong.
-    failed: Option<Error>,
+/// The file of a session, which notes how far it is.
+struct Growing<'s> {
+    bulk: Bulk<'s>,
+    session: &'s Session,
 }
 
-impl Ahead {
-    fn go_on(&mut self, written: u64, file: &File, path: &Path) {
-        if written - self.at < AHEAD || self.flushing.as_ref().is_some_and(|f| !f.is_finished()) {
-            return;
-        }
-        self.wait();
-        // Where no more files can be opened all of it is flushed at the end.
-        let Ok(clone) = file.try_clone() else { return };
-        let path = path.to_path_buf();
-        self.flushing = Some(std::thread::spawn(move || dir::sync_file(&clone, &path)));
-        self.at = written;
+impl Write for Growing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.bulk.write(bytes);
+        self.session.offset.store(self.bulk.length(), Ordering::Release);
+        written
     }
 
-    fn wait(&mut self) {
-        match self.flushing.take().map(JoinHandle::join) {
-            None | Some(Ok(Ok(()))) => {}
-            Some(Ok(Err(e))) => self.failed = Some(e),
-            Some(Err(_)) => {
-                let what = "flushing was given up";
-                self.failed = Some(Error::new(crate::error::Kind::Other, what));
-            }
-        }
+    fn flush(&mut self) -> io::Result<()> {
+        let written = self.bulk.flush();
+        self.session.offset.store(self.bulk.length(), Ordering::Release);
+        written
     }
+}
 
-    /// Hears what became of it all: the system tells of a failure once only.
-    fn join(mut self) -> Result<()> {
-        self.wait();
-        self.failed.map_or(Ok(()), Err)
-    }
+/// What a request sends, hashed as it comes. Its reader never fails: how it ended is said.
+struct Arriving<'b> {
+    body: &'b mut (dyn Read + Send),
+    /// How many bytes are still to come, when that was said.
+    left: Option<u64>,
+    hasher: Option<&'b mut Hasher>,
+    end: Option<End>,
 }
 
 enum End {
-    /// The buffer is full.
-    More,
     /// That was all.
     Whole,
+    /// More or fewer bytes than were said.
+    Size,
     /// It broke off.
     Cut,
 }
 
-/// Reads until a buffer is full or the body ends.
-fn fill(body: &mut dyn Read, buffer: &mut [u8]) -> (usize, End) {
-    let mut got = 0;
-    while got < buffer.len() {
-        match body.read(&mut buffer[got..]) {
-            Ok(0) => return (got, End::Whole),
-            Ok(n) => got += n,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(_) => return (got, End::Cut),
-        }
+impl Arriving<'_> {
+    /// Nothing more comes.
+    fn ends(&mut self, how: End) -> usize {
+        self.end = Some(how);
+        0
     }
-    (got, End::More)
+}
+
+impl Read for Arriving<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.end.is_some() {
+            return Ok(0);
+        }
+        let Ok(n) = pump::read_some(&mut *self.body, buffer) else {
+            return Ok(self.ends(End::Cut));
+        };
+        match &mut self.left {
+            Some(left) if n as u64 > *left || (n == 0 && *left > 0) => {
+                return Ok(self.ends(End::Size));
+            }
+            Some(left) => *left -= n as u64,
+            None => {}
+        }
+        if n == 0 {
+            return Ok(self.ends(End::Whole));
+        }
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&buffer[..n]);
+        }
+        Ok(n)
+    }
 }

@@ -1,6 +1,7 @@
 //! Uploads: in pieces, cut off, of the wrong digest, over restarts, at once, forgotten.
 
 use std::io::{self, Read};
+use std::sync::atomic::Ordering;
 
 use super::*;
 
@@ -56,15 +57,19 @@ fn bytes_in_any_pieces_become_the_blob_of_either_algorithm() {
     let place = Place::new();
     let uploads = place.uploads();
     let x = name("docker.io/library/x");
-    let bytes: Vec<u8> = (0..300_000_u32).map(|i| (i % 251) as u8).collect();
+    let bytes: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 251) as u8).collect();
     for digest in [Digest::of(&bytes), sha512(&bytes)] {
-        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+        // A few at a time have threads and memory of their own, a crowd has not.
+        for (algorithm, crowd) in
+            [(Algorithm::Sha256, 0), (Algorithm::Sha512, 0), (Algorithm::Sha256, 99)]
+        {
+            uploads.arriving.store(crowd, Ordering::Relaxed);
             let session = uploads.begin(&x, algorithm).unwrap();
             let mut claimed = session.claim().unwrap();
-            claimed.append(None, None, &mut &bytes[..10]).unwrap();
-            claimed.append(Some(10), Some(290_000), &mut &bytes[10..290_010]).unwrap();
-            claimed.append(Some(290_010), None, &mut &bytes[290_010..]).unwrap();
-            assert_eq!(uploads.finish(claimed, &digest).unwrap(), 300_000);
+            claimed.append(None, None, &mut &bytes[..4096]).unwrap();
+            claimed.append(Some(4096), Some(2_000_000), &mut &bytes[4096..2_004_096]).unwrap();
+            claimed.append(Some(2_004_096), None, &mut &bytes[2_004_096..]).unwrap();
+            assert_eq!(uploads.finish(claimed, &digest).unwrap(), 3_000_000);
             assert_eq!(place.blob(&digest).unwrap(), bytes);
             assert!(uploads.find(&x, session.id()).is_none());
             assert!(matches!(session.claim(), Err(Stop::Unknown)));
@@ -96,6 +101,24 @@ fn what_does_not_follow_is_refused_and_the_session_goes_on() {
     let digest = Digest::of(b"beginning.");
     uploads.finish(claimed, &digest).unwrap();
     assert_eq!(place.blob(&digest).unwrap(), b"beginning.");
+}
+
+#[test]
+fn all_that_arrived_of_a_large_body_that_broke_off_is_kept() {
+    let place = Place::new();
+    let uploads = place.uploads();
+    let bytes: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 251) as u8).collect();
+    let session = uploads.begin(&name("docker.io/library/x"), Algorithm::Sha256).unwrap();
+    let mut claimed = session.claim().unwrap();
+    let stop = claimed.append(None, None, &mut Breaks(&bytes[..2_500_001]));
+    assert!(matches!(stop, Err(Stop::Cut)), "{stop:?}");
+    assert_eq!(claimed.offset(), 2_500_001);
+    let stop = claimed.append(None, Some(9), &mut &bytes[2_500_001..]);
+    assert!(matches!(stop, Err(Stop::Size)), "{stop:?}");
+    assert_eq!(claimed.offset(), 2_500_001);
+    claimed.append(None, None, &mut &bytes[2_500_001..]).unwrap();
+    uploads.finish(claimed, &Digest::of(&bytes)).unwrap();
+    assert!(place.blob(&Digest::of(&bytes)).unwrap() == bytes);
 }
 
 #[test]
