@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Kind, Result};
+use crate::io::digests::Digests;
 use crate::layer;
 use crate::progress::{Event, Progress, Silent};
 
@@ -24,6 +25,8 @@ pub struct Context {
     pub sync: bool,
     /// Seconds to wait for another process's lock.
     pub wait: u64,
+    /// Digests that were found out in earlier runs, for who keeps them.
+    pub digests: Arc<Digests>,
 }
 
 /// Bounds on what hostile input may demand.
@@ -52,6 +55,7 @@ impl Default for Context {
             limits: Limits::default(),
             sync: true,
             wait: 60,
+            digests: Arc::default(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Files and directories, safely: beneath a held directory, replaced whole, locked, read by parts.
 
 pub mod bulk;
+pub mod digests;
 pub mod dir;
 pub mod lanes;
 pub mod map;

@@ -23,6 +23,10 @@ pub enum Event<'a> {
     Stored(&'a str, u64),
     /// An image is complete at its destination.
     Published(&'a str),
+    /// An archive of so many bytes is unpacked before anything in it can be read: all of it is compressed.
+    Unpacking(&'a str, u64),
+    /// The layers of an archive of so many bytes are hashed: nothing in it says their digests.
+    Hashing(&'a str, u64),
     /// Something the user should know, and no error.
     Warning(&'a str),
     /// Something only `-v` shows.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::image::{Docker, Image, Oci};
+use common::image::{Docker, Image, Oci, gzip};
 use common::tarball::Tar;
 use common::{Sandbox, hex, list, sha256, string};
 use net::raw;
@@ -440,4 +440,92 @@ fn what_is_served_is_what_the_source_says_from_the_first_pull_on() {
         assert_eq!(shown.ok().out().trim(), format!("{id} {digest}"), "{form:?}");
         assert_eq!(id, image.id(), "{form:?}");
     }
+}
+
+/// Bytes that a process asked the system for so far.
+fn read_by(server: &Imgpack) -> u64 {
+    let io = std::fs::read_to_string(format!("/proc/{}/io", server.pid())).expect("its numbers");
+    let line = io.lines().find_map(|line| line.strip_prefix("rchar: "));
+    line.and_then(|n| n.parse().ok()).expect("a number")
+}
+
+/// Puts a Docker archive with layers in gzip there, as crane and Bazel write it, not just now.
+fn packed(image: &Image, at: &Path) {
+    let archive = Docker::one(image, json!(["app:1"])).compressed(|_, layer| gzip(layer));
+    std::fs::write(at, archive.tar()).expect("a file");
+    let file = std::fs::File::options().write(true).open(at).expect("a file");
+    let old = std::time::SystemTime::now() - Duration::from_secs(3600);
+    file.set_modified(old).expect("another time");
+}
+
+const TAG: &str = "app/manifests/1";
+
+#[test]
+fn layers_that_must_be_hashed_are_hashed_at_the_first_start_only() {
+    let sandbox = Sandbox::new();
+    packed(&large(4), &sandbox.path("medium.tar"));
+    let place = sandbox.text("medium.tar");
+    let start = |sandbox: Sandbox, hashes: bool| {
+        let server = Imgpack::read_only(sandbox, &[&place, "--state-dir", "state"]);
+        let manifest = raw::get(server.address(), &format!("/v2/{TAG}"));
+        let read = read_by(&server);
+        println!("{read} bytes are read before the first manifest");
+        assert_eq!(read > LARGE as u64, hashes, "{}", server.said());
+        assert!(hashes || read < LARGE as u64 / 8, "{read}");
+        (server, sha256(&manifest.body))
+    };
+    let (server, first) = start(sandbox, true);
+    assert!(!server.said().contains("warning"), "{}", server.said());
+    assert_eq!(fetched(server.address(), TAG), Ok(first.clone()));
+    let (server, second) = start(server.ended(), false);
+    assert_eq!(fetched(server.address(), TAG), Ok(first.clone()));
+    assert_eq!(second, first);
+    // Written anew, it is hashed anew.
+    let sandbox = server.ended();
+    packed(&large(5), &sandbox.path("medium.tar"));
+    let (server, third) = start(sandbox, true);
+    assert_ne!(third, first);
+    // Nobody else keeps a memory, and nobody who only looks.
+    let sandbox = server.ended();
+    std::fs::remove_dir_all(sandbox.path("state")).expect("a directory");
+    sandbox.run(&["serve", &place, "--state-dir", "state", "--print-config", "k3s"]).ok();
+    sandbox.run(&["verify", &place]).ok();
+    assert!(!sandbox.path("state").exists() && !sandbox.path(".local").exists());
+    // Where none can be kept, it is served all the same.
+    sandbox.write("state", b"no directory");
+    let (server, again) = start(sandbox, true);
+    assert_eq!(again, third);
+    assert!(!server.said().contains("warning"), "{}", server.said());
+}
+
+#[test]
+fn a_memory_that_lies_gives_no_wrong_bytes_and_is_corrected() {
+    let sandbox = Sandbox::new();
+    let place = sandbox.text("medium.tar");
+    packed(&large(6), &sandbox.path("medium.tar"));
+    let args = [place.as_str(), "--state-dir", "state"];
+    let server = Imgpack::read_only(sandbox, &args);
+    let right = fetched(server.address(), TAG).expect("it is there");
+    let sandbox = server.ended();
+    let memory = sandbox.path("state/digests");
+    let text = std::fs::read_to_string(&memory).expect("a memory");
+    let (_, line) = text.split_once('\n').expect("lines");
+    let (before, _) = line.split_once("sha256:").expect("a digest");
+    let lie = sha256(b"something else");
+    let line = format!("{before}{lie}\n");
+    std::fs::write(&memory, format!("{}\n{line}", sha256(line.as_bytes()))).expect("a file");
+
+    let server = Imgpack::read_only(sandbox, &args);
+    let host = server.address().to_owned();
+    let manifest = raw::get(&host, &format!("/v2/{TAG}")).json();
+    assert_eq!(string(&manifest["layers"][0]["digest"]), lie, "the lie is believed so far");
+    // The end does not come: `fetched` fails when it does, with other bytes than the digest says.
+    assert_eq!(fetched(&host, TAG), Err(0));
+    settles(&server, TAG, |found| *found == Ok(right.clone()));
+    let blob = raw::get(&host, &format!("/v2/app/blobs/{lie}"));
+    assert_eq!(blob.status(), 404);
+    let sandbox = server.ended();
+    assert_eq!(std::fs::read_to_string(&memory).expect("a memory"), text);
+    let server = Imgpack::read_only(sandbox, &args);
+    assert_eq!(fetched(server.address(), TAG), Ok(right));
 }

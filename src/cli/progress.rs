@@ -116,6 +116,8 @@ fn line_of(event: &Event<'_>) -> Option<String> {
         Event::Reused(blob, size) => format!("reused {blob}, {size} bytes"),
         Event::Stored(blob, size) => format!("stored {blob}, {size} bytes"),
         Event::Published(image) => format!("published {image}"),
+        Event::Unpacking(archive, size) => format!("unpacking {archive}, {size} bytes"),
+        Event::Hashing(archive, size) => format!("hashing layers of {archive}, {size} bytes"),
         Event::Warning(text) => format!("warning: {text}"),
         Event::Detail(text) => (*text).to_owned(),
         _ => return None,
@@ -139,6 +141,12 @@ fn value_of(event: &Event<'_>, done: &AtomicU64) -> Option<serde_json::Value> {
         Event::Reused(blob, size) => json!({"event": "reused", "blob": blob, "bytes": size}),
         Event::Stored(blob, size) => json!({"event": "stored", "blob": blob, "bytes": size}),
         Event::Published(image) => json!({"event": "published", "image": image}),
+        Event::Unpacking(archive, size) => {
+            json!({"event": "unpacking", "archive": archive, "bytes": size})
+        }
+        Event::Hashing(archive, size) => {
+            json!({"event": "hashing", "archive": archive, "bytes": size})
+        }
         Event::Warning(text) => json!({"event": "warning", "text": text}),
         Event::Detail(text) => json!({"event": "detail", "text": text}),
         _ => return None,

@@ -60,6 +60,7 @@ impl Run {
             limits,
             sync: !global.no_sync,
             wait: global.wait,
+            digests: Arc::default(),
         };
         let reading = Reading {
             prefer: global.prefer.map(|p| match p {

@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
+use imgpack::io::digests::Digests;
 use imgpack::reference::{DEFAULT_DOMAIN, is_domain};
 use imgpack::serve::names::Naming;
 use imgpack::serve::places::{self, Places};
@@ -23,8 +24,10 @@ mod access_log;
 mod guard;
 mod guide;
 mod machine;
+mod waits;
 
 use guard::{Guard, GuardFlags};
+use waits::Waits;
 
 /// Seconds between two looks at the places.
 const WATCH: u64 = 2;
@@ -39,8 +42,9 @@ Examples:
   imgpack serve                                 the local store
   imgpack serve --writable /srv/images          a registry to push to
 
-Nothing is unpacked or copied: layers are sent from where they lie. An image of docker.io is pulled
-as localhost:5000/library/nginx, one of quay.io as localhost:5000/quay.io/coreos/etcd.")]
+Layers are sent from where they lie; only archives that are compressed as a whole are unpacked first,
+at every start. An image of docker.io is pulled as localhost:5000/library/nginx, one of quay.io as
+localhost:5000/quay.io/coreos/etcd.")]
 pub(crate) struct ServeArgs {
     /// Layouts, archives, folders of these; the store when none is named and nothing is writable
     #[arg(value_name = "PLACE")]
@@ -102,9 +106,16 @@ pub(crate) fn run(args: &ServeArgs, run: &Run) -> Result<u8> {
         None => Some(Guard::new(&args.guard, run)?),
     };
     // A signal ends the taking of requests; those under way go on until `served` is set.
-    let served = Context { cancel: Arc::default(), ..ctx.clone() };
+    let served = Context {
+        cancel: Arc::default(),
+        progress: Arc::new(Waits(ctx.progress.clone())),
+        digests: Arc::new(Digests::open(args.guard.state_dir(), SystemTime::now)),
+        ..ctx.clone()
+    };
     let scratch = Scratches::new(run);
-    let env = Env { ctx: served.clone(), ..run.env().clone() };
+    // Before that, it ends what is being unpacked or hashed.
+    let opening = Context { cancel: ctx.cancel.clone(), ..served.clone() };
+    let env = Env { ctx: opening, ..run.env().clone() };
     // Whoever serves it has it locked; for a configuration it is only looked at, if anything is there.
     let (writable, looked_at) = match args.print_config {
         None => (args.writable.as_ref(), None),
@@ -112,7 +123,7 @@ pub(crate) fn run(args: &ServeArgs, run: &Run) -> Result<u8> {
     };
     let looked_at = looked_at.map(|path| Place { scheme: Scheme::Oci, path, image: None });
     wanted.extend(looked_at.filter(|place| place.source(&env, &|| scratch.make()).is_ok()));
-    let places = Places::open(wanted, env, Box::new(move || scratch.make()))?;
+    let places = Places::open(wanted, env, Box::new(move || scratch.make()))?.under(&served);
     let mut registry = Registry::new(Naming::new(&args.default_namespace), &served);
     if let Some(path) = writable {
         registry = registry.with_writable(Writable::open(path, args.rules(), &served)?);

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,10 +25,37 @@ pub struct Extent {
     pub size: u64,
 }
 
+/// Which file it is and when it was written: where that is the same, the bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Stamp {
+    /// Device and inode.
+    pub file: (u64, u64),
+    /// Bytes.
+    pub size: u64,
+    /// Seconds since 1970 and nanoseconds, of its content.
+    pub modified: (i64, i64),
+    /// The same of anything about it.
+    pub changed: (i64, i64),
+}
+
 impl Extent {
     /// The whole of a file of `size` bytes.
     pub fn whole(file: File, path: &Path, size: u64) -> Self {
         Self { file: Arc::new(file), path: Arc::new(path.to_path_buf()), offset: 0, size }
+    }
+
+    /// What its file is like now.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn stamp(&self) -> Result<Stamp> {
+        let meta = self.file.metadata().map_err(|e| Error::io(&self.path, "looking at", &e))?;
+        Ok(Stamp {
+            file: (meta.dev(), meta.ino()),
+            size: meta.size(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        })
     }
 
     /// A reader over the stretch.

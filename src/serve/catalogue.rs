@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::io::digests::Digests;
 use crate::manifest::MAX_DOCUMENT;
 use crate::serve::holdings::{Holdings, Repository};
 use crate::serve::names::{Name, Naming};
@@ -42,6 +43,13 @@ impl Part {
     /// A place and what it holds.
     pub fn new(source: Box<dyn Source>, holdings: Holdings) -> Self {
         Self { source, holdings: RwLock::new(holdings), watch: Arc::default(), shelf: None }
+    }
+
+    /// The same; what was remembered of its files is forgotten when it proves wrong.
+    #[must_use]
+    pub fn remembered(mut self, digests: Arc<Digests>) -> Self {
+        self.watch = Arc::new(Watch::remembered(digests));
+        self
     }
 
     /// A place that is written to: its blobs are known to `shelf`, and belong to every repository.

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::io::IoSliceMut;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,7 +15,8 @@ use rustix::io::{ReadWriteFlags, preadv2};
 
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
-use crate::io::parts::Extent;
+use crate::io::digests::Digests;
+use crate::io::parts::{Extent, Stamp};
 
 /// Bytes in one piece where many are being sent: 256 of them take 32 MiB.
 const PIECE: usize = 128 << 10;
@@ -24,33 +25,29 @@ const LARGE_PIECE: usize = 512 << 10;
 /// How many that is.
 const FEW: usize = 32;
 
-/// What is looked at to see whether a file is still the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-/// Which file: device and inode.
-type File = (u64, u64);
-
 /// What is known of the files of one place.
 #[derive(Default)]
 pub struct Watch {
     /// What a file was like when it was first served.
-    files: Mutex<HashMap<File, Stamp>>,
+    files: Mutex<HashMap<(u64, u64), Stamp>>,
     /// Where blobs lay that were hashed on their way out, and were right.
-    proved: Mutex<HashMap<Digest, (File, Stamp, u64)>>,
+    proved: Mutex<HashMap<Digest, (Stamp, u64)>>,
     /// How many blobs are being sent.
     sending: AtomicUsize,
     /// A file is not what it was when it was first served.
     stale: AtomicBool,
     /// Files come and go, and are named by their digests; one that is taken away is sent to its end.
     written: bool,
+    /// What was remembered of the files of the place.
+    digests: Arc<Digests>,
 }
 
 impl Watch {
+    /// For a place that was read with a memory, which must forget what proves wrong.
+    pub fn remembered(digests: Arc<Digests>) -> Self {
+        Self { digests, ..Self::default() }
+    }
+
     /// For a place that is written to.
     pub fn written() -> Self {
         Self { written: true, ..Self::default() }
@@ -72,14 +69,14 @@ impl Watch {
         start: u64,
         length: u64,
     ) -> Result<Outgoing> {
-        let (file, stamp) = stamp(&extent, self.written)?;
-        let known = || *lock(&self.files).entry(file).or_insert(stamp);
+        let stamp = stamp(&extent, self.written)?;
+        let known = || *lock(&self.files).entry(stamp.file).or_insert(stamp);
         if !self.written && known() != stamp {
             self.stale.store(true, Relaxed);
             return Err(changed(&extent));
         }
         let whole = start == 0 && length == extent.size;
-        let here = (file, stamp, extent.offset);
+        let here = (stamp, extent.offset);
         let proved = lock(&self.proved).get(digest) == Some(&here);
         let proof = (whole && !proved).then(|| {
             let hasher = Hasher::new(digest.algorithm());
@@ -95,15 +92,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn stamp(extent: &Extent, written: bool) -> Result<(File, Stamp)> {
-    let meta = extent.file.metadata().map_err(|e| Error::io(&extent.path, "looking at", &e))?;
-    let stamp = Stamp {
-        size: meta.size(),
-        modified: (meta.mtime(), meta.mtime_nsec()),
-        // Losing its name changes this time, and nothing else.
-        changed: if written { (0, 0) } else { (meta.ctime(), meta.ctime_nsec()) },
-    };
-    Ok(((meta.dev(), meta.ino()), stamp))
+fn stamp(extent: &Extent, written: bool) -> Result<Stamp> {
+    let stamp = extent.stamp()?;
+    // Losing its name changes this time, and nothing else.
+    Ok(if written { Stamp { changed: (0, 0), ..stamp } } else { stamp })
 }
 
 fn changed(extent: &Extent) -> Error {
@@ -113,7 +105,7 @@ fn changed(extent: &Extent) -> Error {
 struct Proof {
     hasher: Hasher,
     digest: Digest,
-    here: (File, Stamp, u64),
+    here: (Stamp, u64),
 }
 
 /// A blob, or a part of one, that is being sent.
@@ -190,7 +182,7 @@ impl Outgoing {
 
     /// A piece that was read: it goes out when the file is still what it was.
     fn came(&mut self, piece: BytesMut) -> Result<Bytes> {
-        if stamp(&self.extent, self.watch.written)?.1 != self.stamp {
+        if stamp(&self.extent, self.watch.written)? != self.stamp {
             return Err(changed(&self.extent));
         }
         self.at += piece.len() as u64;
@@ -203,6 +195,10 @@ impl Outgoing {
         {
             let found = proof.hasher.finish();
             if found != proof.digest {
+                // What is remembered wrongly is read again, and then right.
+                if self.watch.digests.forget(&self.extent) {
+                    self.watch.stale.store(true, Relaxed);
+                }
                 let what = format!("expected {}, found {found}", proof.digest);
                 return Err(Error::corrupt(what).input(self.extent.path.display().to_string()));
             }

@@ -51,6 +51,13 @@ impl Places {
         Ok(opened)
     }
 
+    /// The same, read again in another context.
+    #[must_use]
+    pub fn under(mut self, ctx: &Context) -> Self {
+        self.env.ctx = ctx.clone();
+        self
+    }
+
     /// Puts what is there into the catalogue.
     pub fn publish(&self, registry: &Registry) {
         let first = registry.writable().map(|writable| writable.part());
@@ -94,7 +101,7 @@ impl Places {
         for note in &held.notes {
             self.env.ctx.warn(&format!("{}: {note}", source.place()));
         }
-        Ok(Arc::new(Part::new(source, held)))
+        Ok(Arc::new(Part::new(source, held).remembered(self.env.ctx.digests.clone())))
     }
 
     fn source(&self, place: &Place) -> Result<(Box<dyn Source>, PathBuf)> {
@@ -149,6 +156,9 @@ pub fn watch(mut places: Places, registry: &Registry, seconds: u64, ctx: &Contex
     const STEP: std::time::Duration = std::time::Duration::from_millis(200);
     let steps = (seconds * 5).max(1);
     let mut passed = 0;
+    // Here, so that nobody who asks waits for it, and who only looks at places writes nothing.
+    let digests = places.env.ctx.digests.clone();
+    digests.save();
     while ctx.check().is_ok() {
         std::thread::sleep(STEP);
         passed += 1;
@@ -159,5 +169,6 @@ pub fn watch(mut places: Places, registry: &Registry, seconds: u64, ctx: &Contex
         if places.refresh() {
             places.publish(registry);
         }
+        digests.save();
     }
 }

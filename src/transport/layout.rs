@@ -44,7 +44,7 @@ impl LayoutSource {
         let root = Arc::new(Dir::open(path)?);
         // Keeps `prune` away while we read; media that cannot lock are read all the same.
         let lock = root.sub("blobs").and_then(|blobs| blobs.lock(false, ctx.wait)).ok();
-        let members = DirMembers { root: root.clone() };
+        let members = DirMembers { root: root.clone(), ctx };
         let layout = interpret(&members, reading, ctx)
             .map_err(|e| e.input_or(path.display().to_string()))?;
         Ok(Self { root, layout, proofs: HashMap::new(), _lock: lock })
@@ -125,11 +125,12 @@ pub fn check_size(desc: &Descriptor, size: u64) -> Result<()> {
     Err(Error::corrupt(format!("{digest} is {size} bytes, its descriptor says {claimed}")))
 }
 
-struct DirMembers {
+struct DirMembers<'c> {
     root: Arc<Dir>,
+    ctx: &'c Context,
 }
 
-impl Members for DirMembers {
+impl Members for DirMembers<'_> {
     fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
         self.root.read(name, limit)
     }
@@ -146,13 +147,15 @@ impl Members for DirMembers {
     }
 
     fn digest(&self, name: &str) -> Result<Digest> {
-        let Some((mut file, _)) = self.root.file(name)? else {
+        let Some((file, size)) = self.root.file(name)? else {
             return Err(Error::malformed(format!("{name} is missing")));
         };
-        let mut hasher = crate::digest::Hasher::new(crate::digest::Algorithm::Sha256);
-        std::io::copy(&mut file, &mut hasher)
-            .map_err(|e| Error::io(&self.root.join(name), "reading", &e))?;
-        Ok(hasher.finish())
+        let extent = Extent::whole(file, &self.root.join(name), size);
+        self.ctx.digests.digest(&extent, || {
+            let mut hasher = crate::digest::Hasher::new(crate::digest::Algorithm::Sha256);
+            std::io::copy(&mut extent.reader(), &mut hasher)?;
+            Ok(hasher.finish())
+        })
     }
 
     fn names(&self) -> Vec<String> {

@@ -135,6 +135,14 @@ impl Imgpack {
         Self::start(sandbox, places)
     }
 
+    /// Ends it in good order, and gives back what it was over.
+    #[track_caller]
+    pub fn ended(mut self) -> Sandbox {
+        self.server.signal("TERM");
+        assert_eq!(self.server.end(), Some(0), "{}", self.server.said());
+        self.sandbox
+    }
+
     /// A server with these flags and places.
     pub fn start(sandbox: Sandbox, more: &[&str]) -> Self {
         Self { server: Server::start(&sandbox, more), sandbox }

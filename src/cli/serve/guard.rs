@@ -39,7 +39,8 @@ pub(crate) struct GuardFlags {
     /// Ask only who wants to change something
     #[arg(long)]
     anonymous_pull: bool,
-    /// Where the certificate of our own is kept (default: $STATE_DIRECTORY, else ~/.local/state/imgpack/serve)
+    /// Where the certificate of our own and digests of layers are kept (default: $STATE_DIRECTORY, else
+    /// ~/.local/state/imgpack/serve)
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
 }
@@ -66,6 +67,11 @@ impl GuardFlags {
         self.htpasswd.is_some() && !self.anonymous_pull
     }
 
+    /// Where what lasts is kept.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.state_dir.clone().unwrap_or_else(machine::state_dir)
+    }
+
     fn shown(&self) -> Result<Option<Shown>> {
         if let (Some(cert), Some(key)) = (&self.tls_cert, &self.tls_key) {
             return Ok(Some(Shown::Given(cert.clone(), key.clone())));
@@ -86,8 +92,7 @@ impl GuardFlags {
             }
         };
         let more = more.split(',').map(str::trim).filter(|name| !name.is_empty());
-        let dir = self.state_dir.clone().unwrap_or_else(machine::state_dir);
-        Ok(Some(Shown::Own(dir, more.map(str::to_owned).collect())))
+        Ok(Some(Shown::Own(self.state_dir(), more.map(str::to_owned).collect())))
     }
 
     fn clients(&self) -> Result<Option<Clients>> {

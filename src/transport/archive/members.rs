@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 
 use crate::context::Context;
 use crate::digest::{Algorithm, Digest, Hasher};
@@ -19,6 +19,7 @@ use crate::io::pump;
 use crate::io::scratch::Scratch;
 use crate::io::tar::{Ending, EntryKind, Skip, TarReader};
 use crate::layout::{self, clean};
+use crate::progress::Event;
 
 /// Most links followed from one name.
 const MAX_HOPS: usize = 16;
@@ -51,7 +52,9 @@ pub(super) struct Archive {
     scratch: Option<Arc<Scratch>>,
     path: String,
     hashed: Mutex<BTreeMap<u64, Digest>>,
-    cancel: Context,
+    ctx: Context,
+    /// Whether it was told that members are hashed.
+    said: Once,
     /// What is odd about the tar itself.
     pub(super) warnings: Vec<String>,
 }
@@ -121,7 +124,8 @@ impl Archive {
             scratch: None,
             path,
             hashed: Mutex::default(),
-            cancel: ctx.clone(),
+            ctx: ctx.clone(),
+            said: Once::new(),
             warnings: Vec::new(),
         }
     }
@@ -283,21 +287,29 @@ impl Archive {
                     return Ok(*digest);
                 }
                 drop(known);
-                let mut hasher = Hasher::new(Algorithm::Sha256);
-                let mut reader = self.slot_extent(slot, "")?.reader();
-                let mut buf = vec![0; pump::CHUNK];
-                loop {
-                    self.cancel.check()?;
-                    match pump::fill(&mut reader, &mut buf)? {
-                        0 => break,
-                        n => hasher.update(&buf[..n]),
-                    }
-                }
-                let digest = hasher.finish();
+                let extent = self.slot_extent(slot, "")?;
+                let digest = self.ctx.digests.digest(&extent, || self.read_hashed(&extent))?;
                 self.hashed.lock().unwrap_or_else(PoisonError::into_inner).insert(*offset, digest);
                 Ok(digest)
             }
             _ => Err(Error::malformed("not a regular file")),
+        }
+    }
+
+    fn read_hashed(&self, extent: &Extent) -> Result<Digest> {
+        self.said.call_once(|| {
+            let size = self.input.as_ref().map_or(0, |input| input.size);
+            self.ctx.progress.event(Event::Hashing(&self.path, size));
+        });
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        let mut reader = extent.reader();
+        let mut buf = vec![0; pump::CHUNK];
+        loop {
+            self.ctx.check()?;
+            match pump::fill(&mut reader, &mut buf)? {
+                0 => return Ok(hasher.finish()),
+                n => hasher.update(&buf[..n]),
+            }
         }
     }
 

@@ -15,6 +15,7 @@ use crate::io::parts::Extent;
 use crate::io::scratch::Scratch;
 use crate::layer;
 use crate::layout::{Layout, Reading, interpret};
+use crate::progress::Event;
 use crate::transport::archive::members::Archive;
 use crate::transport::layout::check_size;
 use crate::transport::{Checked, Root, Source};
@@ -45,6 +46,7 @@ impl ArchiveSource {
         let extent = Extent::whole(file, path, meta.len());
         let head = extent.head(SNIFF_LEN)?;
         if Encoding::sniff(&head) != Encoding::Plain {
+            ctx.progress.event(Event::Unpacking(&shown, extent.size));
             return Self::stream(extent.reader(), &shown, scratch()?, reading, ctx);
         }
         if meta.len() == 0 {

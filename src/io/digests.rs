@@ -1,0 +1,405 @@
+//! Digests of stretches of files, remembered over runs: what must be hashed to be named is hashed once.
+//!
+//! It knows no archive and no clock. A stretch is known by its file's device, inode, size and times, so
+//! that whatever is written there makes it another. Nobody needs what it holds: a file that is damaged
+//! counts as empty, one that cannot be written costs only time in the next run. Nobody relies on it
+//! either: whoever sends bytes hashes them, and has forgotten what proves wrong.
+//!
+//! The file: the digest of all that follows, then a line for each stretch, those used last at the end.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::io::dir::Dir;
+use crate::io::parts::{Extent, Stamp};
+
+const NAME: &str = "digests";
+/// Most stretches that are remembered.
+const MOST: usize = 20_000;
+/// Largest file that is read, in bytes.
+const MAX: u64 = 8 << 20;
+/// How long a file must have been left alone, so that any later change shows in its time: FAT counts in
+/// steps of two seconds. It may be half copied, too.
+const SETTLED: Duration = Duration::from_secs(2);
+/// Seconds to wait for another server that writes.
+const WAIT: u64 = 2;
+
+/// The memory; the default one remembers nothing.
+#[derive(Default)]
+pub struct Digests {
+    home: Option<Home>,
+    known: Mutex<Known>,
+}
+
+/// Where a memory is kept, and how it learns the time.
+struct Home {
+    directory: PathBuf,
+    now: fn() -> SystemTime,
+}
+
+/// Bytes of a file in one state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Stretch {
+    stamp: Stamp,
+    offset: u64,
+    size: u64,
+}
+
+#[derive(Default)]
+struct Known {
+    /// Digests, and when they were used: the larger, the later.
+    digests: HashMap<Stretch, (Digest, u64)>,
+    uses: u64,
+    forgotten: HashSet<Stretch>,
+    /// Whether there is something to write.
+    changed: bool,
+}
+
+impl Digests {
+    /// The memory in a directory, which need not exist.
+    pub fn open(directory: PathBuf, now: fn() -> SystemTime) -> Self {
+        let mut known = Known::default();
+        for (stretch, digest) in Dir::open(&directory).map(|dir| read(&dir)).unwrap_or_default() {
+            known.put(stretch, digest);
+        }
+        Self { home: Some(Home { directory, now }), known: Mutex::new(known) }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The digest of a stretch; `hash` is asked when it is not known.
+    ///
+    /// # Errors
+    /// Those of `hash`.
+    pub fn digest(&self, extent: &Extent, hash: impl FnOnce() -> Result<Digest>) -> Result<Digest> {
+        let Some(home) = &self.home else { return hash() };
+        let Some(stretch) = Stretch::of(extent) else { return hash() };
+        if let Some(digest) = self.known().find(&stretch) {
+            return Ok(digest);
+        }
+        let settled = stretch.settled((home.now)());
+        let digest = hash()?;
+        if settled && Stretch::of(extent) == Some(stretch) {
+            self.known().note(stretch, digest);
+        }
+        Ok(digest)
+    }
+
+    /// Forgets what proved wrong. True when it was remembered.
+    pub fn forget(&self, extent: &Extent) -> bool {
+        let Some(stretch) = Stretch::of(extent) else { return false };
+        let mut known = self.known();
+        let was = known.digests.remove(&stretch).is_some();
+        if was {
+            known.forgotten.insert(stretch);
+            known.changed = true;
+        }
+        was
+    }
+
+    /// Writes what is new, beside what another server remembered meanwhile.
+    pub fn save(&self) {
+        let mut known = self.known();
+        let Some(home) = self.home.as_ref().filter(|_| known.changed) else { return };
+        let Ok(dir) = Dir::create(&home.directory) else { return };
+        let Ok(_alone) = dir.lock(true, WAIT) else { return };
+        let mut all = read(&dir);
+        all.retain(|(stretch, _)| known.leaves(stretch));
+        let mut own: Vec<_> = known.digests.iter().collect();
+        own.sort_by_key(|(_, (_, used))| *used);
+        all.extend(own.into_iter().map(|(stretch, (digest, _))| (*stretch, *digest)));
+        let lines = all[all.len().saturating_sub(MOST)..].iter().map(|(s, d)| s.line(d));
+        let lines: String = lines.collect();
+        let text = format!("{}\n{lines}", Digest::of(lines.as_bytes()));
+        // Not flushed: what a crash leaves of it is seen by its first line.
+        if dir.replace(NAME, text.as_bytes(), false).is_ok() {
+            known.changed = false;
+        }
+    }
+}
+
+impl Known {
+    fn put(&mut self, stretch: Stretch, digest: Digest) {
+        self.uses += 1;
+        self.digests.insert(stretch, (digest, self.uses));
+    }
+
+    fn find(&mut self, stretch: &Stretch) -> Option<Digest> {
+        self.uses += 1;
+        let (digest, used) = self.digests.get_mut(stretch)?;
+        *used = self.uses;
+        Some(*digest)
+    }
+
+    /// Adds what was hashed; what the file was before, and the oldest of too many, goes.
+    fn note(&mut self, stretch: Stretch, digest: Digest) {
+        self.digests.retain(|other, _| !stretch.replaces(other));
+        self.put(stretch, digest);
+        if self.digests.len() > MOST {
+            let oldest = self.digests.iter().min_by_key(|(_, (_, used))| *used);
+            if let Some(oldest) = oldest.map(|(stretch, _)| *stretch) {
+                self.digests.remove(&oldest);
+            }
+        }
+        self.changed = true;
+    }
+
+    /// Whether something that lies in the file, and is not known here, stays there.
+    fn leaves(&self, stretch: &Stretch) -> bool {
+        !self.digests.contains_key(stretch)
+            && !self.forgotten.contains(stretch)
+            && !self.digests.keys().any(|known| known.replaces(stretch))
+    }
+}
+
+impl Stretch {
+    /// Nothing when the file cannot be looked at.
+    fn of(extent: &Extent) -> Option<Self> {
+        let stamp = extent.stamp().ok()?;
+        Some(Self { stamp, offset: extent.offset, size: extent.size })
+    }
+
+    /// Whether its file is the same, and no longer what it was.
+    fn replaces(&self, other: &Self) -> bool {
+        self.stamp.file == other.stamp.file && self.stamp != other.stamp
+    }
+
+    fn settled(&self, now: SystemTime) -> bool {
+        let (seconds, nanos) = self.stamp.modified;
+        let Ok(now) = now.duration_since(UNIX_EPOCH) else { return false };
+        let now = (now.as_secs(), now.subsec_nanos());
+        // What is not from after 1970 is old enough.
+        let Ok(seconds) = u64::try_from(seconds) else { return true };
+        (seconds + SETTLED.as_secs(), u32::try_from(nanos).unwrap_or_default()) <= now
+    }
+
+    fn line(&self, digest: &Digest) -> String {
+        let Stamp { file: (device, inode), size, modified: (m, m_nanos), changed: (c, c_nanos) } =
+            self.stamp;
+        let (offset, length) = (self.offset, self.size);
+        format!("{device} {inode} {size} {m} {m_nanos} {c} {c_nanos} {offset} {length} {digest}\n")
+    }
+}
+
+/// What a directory remembers; nothing when that is damaged.
+fn read(dir: &Dir) -> Vec<(Stretch, Digest)> {
+    let bytes = dir.read(NAME, MAX).ok().flatten().unwrap_or_default();
+    parse(&String::from_utf8_lossy(&bytes)).unwrap_or_default()
+}
+
+fn parse(text: &str) -> Option<Vec<(Stretch, Digest)>> {
+    let (first, lines) = text.split_once('\n')?;
+    let whole = first.parse::<Digest>().ok()? == Digest::of(lines.as_bytes());
+    lines.lines().filter(|_| whole).map(entry).collect()
+}
+
+fn entry(line: &str) -> Option<(Stretch, Digest)> {
+    let words: Vec<&str> = line.split(' ').collect();
+    let [device, inode, size, m, m_nanos, c, c_nanos, offset, length, digest] = words[..] else {
+        return None;
+    };
+    let stamp = Stamp {
+        file: (device.parse().ok()?, inode.parse().ok()?),
+        size: size.parse().ok()?,
+        modified: (m.parse().ok()?, m_nanos.parse().ok()?),
+        changed: (c.parse().ok()?, c_nanos.parse().ok()?),
+    };
+    let stretch = Stretch { stamp, offset: offset.parse().ok()?, size: length.parse().ok()? };
+    Some((stretch, digest.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// A file that was left alone for long.
+    fn file(path: &Path, bytes: &[u8]) -> Extent {
+        std::fs::write(path, bytes).unwrap();
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        file.set_modified(UNIX_EPOCH + Duration::from_secs(1_000_000_000)).unwrap();
+        let file = std::fs::File::open(path).unwrap();
+        Extent::whole(file, path, bytes.len() as u64)
+    }
+
+    /// What a memory says, and whether it had to be hashed.
+    fn ask(digests: &Digests, extent: &Extent) -> (Digest, bool) {
+        let mut hashed = false;
+        let hash = || {
+            hashed = true;
+            Ok(Digest::of(&extent.head(1 << 20).unwrap()))
+        };
+        let found = digests.digest(extent, hash).unwrap();
+        (found, hashed)
+    }
+
+    fn opened(at: &Path) -> Digests {
+        Digests::open(at.to_path_buf(), SystemTime::now)
+    }
+
+    #[test]
+    fn what_was_hashed_is_known_to_the_next_run_until_the_file_changes() {
+        let temp = tempfile::tempdir().unwrap();
+        let (at, path) = (temp.path().join("new/state"), temp.path().join("a.tar"));
+        let whole = file(&path, b"0123456789");
+        let part = Extent { offset: 2, size: 3, ..whole.clone() };
+        let first = opened(&at);
+        for extent in [&whole, &part] {
+            assert!(ask(&first, extent).1);
+            assert!(!ask(&first, extent).1);
+        }
+        first.save();
+        let second = opened(&at);
+        assert_eq!(ask(&second, &whole), (Digest::of(b"0123456789"), false));
+        assert_eq!(ask(&second, &part), (Digest::of(b"234"), false));
+        for other in [
+            Extent { offset: 3, ..part.clone() },
+            Extent { size: 2, ..part.clone() },
+            file(&temp.path().join("b.tar"), b"0123456789"),
+        ] {
+            assert!(ask(&second, &other).1, "{other:?}");
+        }
+        // As large as before, and with its time set back: the other time tells.
+        std::thread::sleep(Duration::from_millis(20));
+        let changed = file(&path, b"9876543210");
+        assert_eq!(ask(&second, &changed), (Digest::of(b"9876543210"), true));
+        second.save();
+        let text = std::fs::read_to_string(at.join(NAME)).unwrap();
+        assert!(!text.contains(&Digest::of(b"234").to_string()), "the file before is forgotten");
+        assert!(!ask(&opened(&at), &changed).1);
+    }
+
+    #[test]
+    fn what_is_damaged_is_thrown_away() {
+        let temp = tempfile::tempdir().unwrap();
+        let (at, extent) = (temp.path().join("state"), file(&temp.path().join("a"), b"a"));
+        let first = opened(&at);
+        ask(&first, &extent);
+        first.save();
+        let good = std::fs::read_to_string(at.join(NAME)).unwrap();
+        assert!(!ask(&opened(&at), &extent).1);
+        let (head, lines) = good.split_once('\n').unwrap();
+        let sealed = |lines: &str| format!("{}\n{lines}", Digest::of(lines.as_bytes()));
+        for bad in [
+            String::new(),
+            head.to_owned(),
+            lines.to_owned(),
+            good[..good.len() - 1].to_owned(),
+            good.replace("sha256:", "sha265:"),
+            format!("{good}{lines}"),
+            sealed("half a li"),
+            sealed(&lines.replace(' ', "  ")),
+            sealed(&format!("-1{lines}")),
+            "\0".repeat(good.len()),
+        ] {
+            std::fs::write(at.join(NAME), &bad).unwrap();
+            let next = opened(&at);
+            assert_eq!(ask(&next, &extent), (Digest::of(b"a"), true), "{bad}");
+            next.save();
+            assert_eq!(std::fs::read_to_string(at.join(NAME)).unwrap(), good, "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_proved_wrong_is_forgotten_for_good() {
+        let temp = tempfile::tempdir().unwrap();
+        let (at, extent) = (temp.path().join("state"), file(&temp.path().join("a"), b"a"));
+        let first = opened(&at);
+        assert!(!first.forget(&extent));
+        let wrong = Digest::of(b"b");
+        assert_eq!(first.digest(&extent, || Ok(wrong)).unwrap(), wrong);
+        first.save();
+        let second = opened(&at);
+        assert_eq!(ask(&second, &extent), (wrong, false));
+        assert!(second.forget(&extent));
+        second.save();
+        assert_eq!(ask(&opened(&at), &extent), (Digest::of(b"a"), true));
+        assert_eq!(ask(&second, &extent), (Digest::of(b"a"), true));
+    }
+
+    #[test]
+    fn a_file_that_may_still_be_written_is_not_remembered() {
+        let temp = tempfile::tempdir().unwrap();
+        let (at, extent) = (temp.path().join("state"), file(&temp.path().join("a"), b"a"));
+        let written = 1_000_000_000;
+        fn at_once() -> SystemTime {
+            UNIX_EPOCH + Duration::from_millis(1_000_000_001_999)
+        }
+        fn later() -> SystemTime {
+            UNIX_EPOCH + Duration::from_millis(1_000_000_002_000)
+        }
+        fn before() -> SystemTime {
+            UNIX_EPOCH + Duration::from_secs(5)
+        }
+        assert_eq!(extent.stamp().unwrap().modified.0, written);
+        for (now, kept) in [(at_once as fn() -> _, false), (before, false), (later, true)] {
+            let digests = Digests::open(at.clone(), now);
+            assert!(ask(&digests, &extent).1);
+            assert_eq!(ask(&digests, &extent).1, !kept);
+            digests.save();
+            assert_eq!(at.exists(), kept);
+        }
+        // Nor one that changes while it is hashed.
+        let digests = opened(&at);
+        let path = temp.path().join("b");
+        let extent = file(&path, b"b");
+        let hash = || {
+            std::thread::sleep(Duration::from_millis(20));
+            file(&path, b"c");
+            Ok(Digest::of(b"b"))
+        };
+        digests.digest(&extent, hash).unwrap();
+        assert_eq!(ask(&digests, &extent), (Digest::of(b"c"), true));
+        // And the default memory has none.
+        let none = Digests::default();
+        assert!(ask(&none, &extent).1 && ask(&none, &extent).1);
+    }
+
+    #[test]
+    fn only_so_many_are_remembered_and_the_oldest_go() {
+        let temp = tempfile::tempdir().unwrap();
+        let at = temp.path().join("state");
+        let whole = file(&temp.path().join("a"), &vec![1; MOST + 3]);
+        let nth = |n: usize| Extent { offset: n as u64, size: 1, ..whole.clone() };
+        let digest = Digest::of(b"x");
+        let first = opened(&at);
+        for n in 0..MOST {
+            first.known().put(Stretch::of(&nth(n)).unwrap(), digest);
+        }
+        // The very first is used once more, so that it is not the oldest.
+        assert!(!ask(&first, &nth(0)).1);
+        assert!(ask(&first, &nth(MOST)).1);
+        assert_eq!(first.known().digests.len(), MOST);
+        first.save();
+        assert!(std::fs::metadata(at.join(NAME)).unwrap().len() < MAX);
+        let second = opened(&at);
+        assert_eq!([0, 2, MOST, 1].map(|n| ask(&second, &nth(n)).1), [false, false, false, true]);
+        // Another server, which knew less, takes nothing away but the oldest.
+        let third = Digests::open(at.join("none"), SystemTime::now);
+        assert!(ask(&third, &nth(MOST + 1)).1);
+        let third = Digests { home: first.home, ..third };
+        third.save();
+        let fourth = opened(&at);
+        assert_eq!(fourth.known().digests.len(), MOST);
+        assert_eq!([3, MOST + 1, 2].map(|n| ask(&fourth, &nth(n)).1), [false, false, true]);
+    }
+
+    #[test]
+    fn where_nothing_can_be_written_it_lasts_as_long_as_the_run() {
+        let temp = tempfile::tempdir().unwrap();
+        let extent = file(&temp.path().join("a"), b"a");
+        let at = temp.path().join("a/state");
+        let digests = opened(&at);
+        assert!(ask(&digests, &extent).1);
+        digests.save();
+        assert!(!ask(&digests, &extent).1);
+        assert!(!at.exists());
+    }
+}
