@@ -43,14 +43,10 @@ pub fn copy(
     ctx: &Context,
 ) -> Result<Report> {
     let report = attempt(from, to, roots, policy, ctx)?;
-    if report.published.is_empty()
-        && let Some(failed) = report.failed.first()
-        && !policy.survey
-    {
-        return Err(failed.error());
-    }
+    // Where nothing at all arrived the first failure says more than a report.
     match report.failed.first() {
-        Some(failed) if !policy.survey && !policy.keep_going => Err(failed.error()),
+        Some(failed) if !policy.tolerates() => Err(failed.error()),
+        Some(failed) if !policy.survey && report.published.is_empty() => Err(failed.error()),
         _ => Ok(report),
     }
 }
@@ -91,7 +87,6 @@ fn transfer(
     ctx: &Context,
     report: &mut Report,
 ) -> Result<Arrivals> {
-    let tolerant = policy.survey || policy.keep_going;
     let mut present: Vec<Tree> = Vec::new();
     for found in
         walk::all(from, &wanting(from, to, roots, policy, ctx, report)?, to.accepts(), policy, ctx)
@@ -101,7 +96,9 @@ fn transfer(
                 report.note_missing(&tree, ctx);
                 present.push(tree);
             }
-            Err(failed) if tolerant && !stops(&failed.error()) => report.failed.push(failed),
+            Err(failed) if policy.tolerates() && !stops(&failed.error()) => {
+                report.failed.push(failed)
+            }
             Err(failed) => return Err(failed.error()),
         }
     }
@@ -126,10 +123,10 @@ fn transfer(
             let sealed = seal::seal(to, tree, &renamed, ctx);
             match sealed.and_then(|sealed| report.seal(tree, sealed, to, ctx)) {
                 Ok(()) => continue,
-                Err(e) if to.accepts().remote && tolerant && !stops(&e) => errors.push(e),
+                Err(e) if to.accepts().remote && policy.tolerates() && !stops(&e) => errors.push(e),
                 Err(e) => return Err(e),
             }
-        } else if !tolerant {
+        } else if !policy.tolerates() {
             return Err(errors.swap_remove(0).input_or(from.place()));
         }
         let (title, digest) = (tree.root.title(), tree.root.desc.digest);

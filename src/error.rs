@@ -57,8 +57,17 @@ struct Inner {
     input: Option<String>,
     place: Option<String>,
     os: Option<i32>,
-    unreadable: bool,
-    of_target: bool,
+    case: Case,
+}
+
+/// What some callers go on from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Case {
+    Plain,
+    Unreadable,
+    OfTarget,
+    Absent,
+    Empty,
 }
 
 impl Error {
@@ -70,8 +79,7 @@ impl Error {
             input: None,
             place: None,
             os: None,
-            unreadable: false,
-            of_target: false,
+            case: Case::Plain,
         }))
     }
 
@@ -113,14 +121,28 @@ impl Error {
 
     /// A part of the input that the medium does not give back.
     pub fn unreadable(path: &Path, err: &io::Error) -> Self {
-        let mut inner = Arc::unwrap_or_clone(Self::io(path, "reading", err).0);
-        inner.unreadable = inner.kind == Kind::Io;
+        let error = Self::io(path, "reading", err);
+        if error.kind() == Kind::Io { error.case(Case::Unreadable) } else { error }
+    }
+
+    /// Something that an image needs is not in its place: the image is broken, not the user's request.
+    pub fn absent(what: impl fmt::Display) -> Self {
+        Self::malformed(format!("{what} is missing")).case(Case::Absent)
+    }
+
+    /// A place without images.
+    pub fn empty() -> Self {
+        Self::malformed("holds no images").case(Case::Empty)
+    }
+
+    fn case(self, case: Case) -> Self {
+        let mut inner = Arc::unwrap_or_clone(self.0);
+        inner.case = case;
         Self(Arc::new(inner))
     }
 
     fn from_parts(kind: Kind, what: String, os: Option<i32>) -> Self {
-        let (input, place, unreadable, of_target) = (None, None, false, false);
-        Self(Arc::new(Inner { kind, what, input, place, os, unreadable, of_target }))
+        Self(Arc::new(Inner { kind, what, input: None, place: None, os, case: Case::Plain }))
     }
 
     /// Takes our own error back out of an `io::Error`, or wraps a foreign one.
@@ -191,20 +213,28 @@ impl Error {
 
     /// Whether it is the input that cannot be read: other parts of it may be.
     pub fn is_unreadable(&self) -> bool {
-        self.0.unreadable
+        self.0.case == Case::Unreadable
+    }
+
+    /// Whether something that an image needs is not in its place.
+    pub fn is_absent(&self) -> bool {
+        self.0.case == Case::Absent
+    }
+
+    /// Whether the place holds no images.
+    pub fn is_empty(&self) -> bool {
+        self.0.case == Case::Empty
     }
 
     /// Says that it is the destination's: something is missing there, not in the input.
     #[must_use]
     pub fn of_target(self) -> Self {
-        let mut inner = Arc::unwrap_or_clone(self.0);
-        inner.of_target = true;
-        Self(Arc::new(inner))
+        self.case(Case::OfTarget)
     }
 
     /// Whether it is the destination's.
     pub fn is_of_target(&self) -> bool {
-        self.0.of_target
+        self.0.case == Case::OfTarget
     }
 
     /// The same error with another kind.

@@ -136,7 +136,7 @@ pub fn interpret(members: &dyn Members, reading: Reading, ctx: &Context) -> Resu
         _ => layout.roots = oci,
     }
     if layout.roots.iter().all(|r| r.companion) {
-        return Err(Error::malformed("holds no images"));
+        return Err(Error::empty());
     }
     if layout.roots.len() > ctx.limits.images {
         let most = ctx.limits.images;

@@ -30,6 +30,23 @@ pub enum Role {
     Other,
 }
 
+impl Role {
+    /// Whether it points at others by descriptors, so that what has it is worth nothing without them.
+    pub fn is_parent(self) -> bool {
+        matches!(self, Self::Index | Self::Manifest)
+    }
+
+    /// Whether registries keep it among the manifests, not among the blobs.
+    pub fn is_document(self) -> bool {
+        self.is_parent() || self == Self::Schema1
+    }
+
+    /// Whether what is behind it must be read to know: an artifact's manifest may have any type.
+    pub fn may_be_parent(self) -> bool {
+        self.is_parent() || self == Self::Other
+    }
+}
+
 macro_rules! known {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
         $($(#[$doc])* pub const $name: &str = $text;)*

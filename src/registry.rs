@@ -55,6 +55,26 @@ pub enum Wanted<'a> {
     Digest(&'a Digest),
 }
 
+impl<'a> Wanted<'a> {
+    /// What a name means to who reads: its digest, which says more than the tag beside it; `latest`
+    /// when it says neither.
+    pub fn to_read(name: &'a Reference) -> Self {
+        match (name.digest(), name.tag()) {
+            (Some(digest), _) => Self::Digest(digest),
+            (None, tag) => Self::Tag(tag.unwrap_or("latest")),
+        }
+    }
+
+    /// What a name means to who writes: its tag, which is what can be moved; the digest only says
+    /// what becomes of it.
+    pub fn to_write(name: &'a Reference) -> Self {
+        match (name.tag(), name.digest()) {
+            (None, Some(digest)) => Self::Digest(digest),
+            (tag, _) => Self::Tag(tag.unwrap_or("latest")),
+        }
+    }
+}
+
 impl fmt::Display for Wanted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -248,11 +248,11 @@ pub(crate) enum ArchiveFormat {
 /// Who will load the archive.
 #[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq)]
 pub(crate) enum Consumer {
-    /// Docker up to 20.10: layers must be plain or gzip
+    /// Docker up to 20.10: no zstd layers
     Docker20,
     /// Docker 23 and later
     Docker,
-    /// podman: layers plain or gzip, no sparse index
+    /// podman: no sparse index
     Podman,
     /// ctr and nerdctl: names required, no sparse index
     Containerd,

@@ -155,7 +155,6 @@ pub(crate) fn adapt(
         policy.complete = true;
     }
     roots.retain(|r| !r.companion || matches!(consumer, Consumer::Docker | Consumer::Containerd));
-    let plain_or_gzip = matches!(consumer, Consumer::Docker20 | Consumer::Podman);
     for root in roots.iter().filter(|r| !r.companion) {
         let tree = imgpack::copy::walk(source, root, ctx)?;
         for manifest in tree.node.manifests() {
@@ -172,7 +171,7 @@ pub(crate) fn adapt(
                 let encoding = Encoding::sniff(&head);
                 let fine = match encoding {
                     Encoding::Plain | Encoding::Gzip => true,
-                    Encoding::Zstd => !plain_or_gzip || consumer == Consumer::Podman,
+                    Encoding::Zstd => consumer != Consumer::Docker20,
                     Encoding::Xz | Encoding::Bzip2 => {
                         matches!(consumer, Consumer::Docker20 | Consumer::Podman)
                     }

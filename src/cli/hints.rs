@@ -31,7 +31,7 @@ pub(crate) fn of(error: &Error) -> Option<String> {
             "imgpack import - NAME".into()
         }
         Kind::Malformed if what.contains("`import`") => format!("imgpack import {input} NAME"),
-        Kind::Malformed if what == "holds no images" => {
+        Kind::Malformed if error.is_empty() => {
             "expected an image archive, an OCI layout, a dir: directory or a registry's storage"
                 .into()
         }

@@ -117,7 +117,7 @@ pub(crate) fn run(args: &ImagesArgs, run: &Run) -> Result<u8> {
     show(&lines, args, &format)
 }
 
-/// Creation time in seconds since 1970; 0 when the image does not say.
+/// Creation time in seconds since 1970; long before when the image does not say.
 pub(crate) fn created(image: &Described) -> i64 {
     image
         .config

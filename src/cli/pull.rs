@@ -66,9 +66,8 @@ pub(crate) fn run(args: &PullArgs, run: &Run) -> Result<u8> {
         asked.push(Asked { images: vec![name.clone()], name });
     }
     let mut wanted: Vec<Reference> = asked.iter().flat_map(|one| one.images.clone()).collect();
-    let companions = run.env().network.companions;
     let (source, unresolved) =
-        RegistrySource::open(&registries, &wanted, companions, Known::default(), ctx)?;
+        RegistrySource::open(&registries, &wanted, true, Known::default(), ctx)?;
     if let Some((_, error)) = unresolved.first()
         && !policy.keep_going
     {

@@ -52,7 +52,7 @@ Examples:
 
 Some registries delete no tags, and say so; then name the digest, which `imgpack digest` shows.")]
 pub(crate) struct DeleteArgs {
-    /// Names with a tag or a digest; latest without either
+    /// Names, each with a tag or a digest
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
     #[command(flatten)]
@@ -99,7 +99,7 @@ pub(crate) fn tags(args: &TagsArgs, run: &Run) -> Result<u8> {
 pub(crate) fn digest(args: &DigestArgs, run: &Run) -> Result<u8> {
     for text in &args.names {
         let name = typed(text)?.or_latest();
-        let found = repository(&name, run)?.head(wanted(&name))?;
+        let found = repository(&name, run)?.head(Wanted::to_read(&name))?;
         let found = found.ok_or_else(|| missing(&name))?;
         out::line(&found.digest.to_string())?;
     }
@@ -114,15 +114,16 @@ pub(crate) fn delete(args: &DeleteArgs, run: &Run) -> Result<u8> {
             return Err(Error::new(Kind::Usage, what).input(name.familiar()));
         }
         let repository = run.env().network.sink(run.ctx())?.repository(&name)?.direct();
-        let family = match (name.digest(), repository.head(wanted(&name))) {
+        let family = match (name.digest(), repository.head(Wanted::to_read(&name))) {
             (Some(_), Ok(Some(there))) => remains::family(&repository, &there).unwrap_or_default(),
             // A tag that goes leaves the image there.
             _ => BTreeSet::new(),
         };
-        match repository.delete(wanted(&name)) {
+        match repository.delete(Wanted::to_read(&name)) {
             Err(e) if e.kind() == Kind::Unsupported => {
                 // Of what is not there it matters little what the registry deletes.
-                let there = repository.head(wanted(&name))?.ok_or_else(|| missing(&name))?;
+                let there =
+                    repository.head(Wanted::to_read(&name))?.ok_or_else(|| missing(&name))?;
                 let e = e.note(format!("it is {}", there.digest));
                 return Err(e.input(name.familiar()));
             }
@@ -187,13 +188,6 @@ fn split(term: &str) -> (&str, &str) {
 /// A repository, with the settings of the side that is read.
 fn repository(name: &Reference, run: &Run) -> Result<Repository> {
     run.env().network.source(run.ctx())?.repository(name)
-}
-
-fn wanted(name: &Reference) -> Wanted<'_> {
-    match (name.digest(), name.tag()) {
-        (Some(digest), _) => Wanted::Digest(digest),
-        (None, tag) => Wanted::Tag(tag.unwrap_or("latest")),
-    }
 }
 
 fn missing(name: &Reference) -> Error {

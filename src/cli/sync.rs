@@ -200,9 +200,6 @@ fn say(report: &SyncReport) -> Result<()> {
 
 /// A line for each failure, and the exit code.
 fn verdict(report: &SyncReport, run: &Run) -> Result<u8> {
-    for warning in report.warnings.iter().filter(|warning| warning.starts_with("nothing was")) {
-        run.ctx().warn(warning);
-    }
     let failures = report.entries.iter().filter_map(|entry| Some((entry, entry.error.as_ref()?)));
     let lines: Vec<String> = failures.map(|(entry, error)| line(&entry.source, error)).collect();
     let Some(error) = report.error() else {

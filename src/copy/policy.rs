@@ -60,6 +60,11 @@ impl Policy {
         !self.platforms.is_empty() || !self.own_platforms.is_empty()
     }
 
+    /// Whether sound images go on when others fail.
+    pub(super) fn tolerates(&self) -> bool {
+        self.survey || self.keep_going
+    }
+
     /// Whether it leaves every root as it is.
     pub(super) fn keeps(&self) -> bool {
         !self.prunes() && self.compress.is_none() && !self.survey

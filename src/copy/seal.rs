@@ -97,7 +97,7 @@ impl Sealer<'_> {
         }
         let replaced = changed.then(|| config.iter().chain(&layers).cloned().map(Some).collect());
         let desc = self.parent(&m.desc, &m.bytes, replaced)?;
-        if let (Some(config), false) = (config, m.config_bytes.is_none()) {
+        if let Some(config) = config.filter(|_| m.config_bytes.is_some()) {
             self.images.push(Image {
                 manifest: desc.clone(),
                 config,

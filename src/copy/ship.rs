@@ -136,7 +136,6 @@ impl Run<'_> {
             let (outcome, stored) = match self.deliver(leaf, at) {
                 Ok(done) => done,
                 Err(error) => {
-                    let tolerant = self.policy.survey || self.policy.keep_going;
                     let input_fault = matches!(
                         error.kind(),
                         Kind::Corrupt | Kind::Malformed | Kind::Missing | Kind::Unsupported
@@ -148,7 +147,7 @@ impl Run<'_> {
                         Kind::Io if error.is_unreadable() => self.explained(error, leaf),
                         _ => error,
                     };
-                    if !tolerant || !input_fault || stops(&error) {
+                    if !self.policy.tolerates() || !input_fault || stops(&error) {
                         lock(&self.stop).get_or_insert(error);
                         return;
                     }

@@ -51,7 +51,7 @@ pub enum Node {
         desc: Descriptor,
         /// Its bytes.
         bytes: Vec<u8>,
-        /// For each entry in order: the child, or nothing when it is dropped or absent.
+        /// What became of each entry, in order.
         children: Vec<Child>,
     },
     /// A manifest.
@@ -134,7 +134,7 @@ impl Node {
     }
 }
 
-/// Walks all roots in parallel; companions of kept roots follow them.
+/// Walks all roots in parallel.
 pub(super) fn all(
     from: &dyn Source,
     roots: &[Root],
@@ -235,7 +235,7 @@ fn single(node: Arc<Node>, accepts: Accepts, platforms: &[Platform]) -> Arc<Node
 
 fn image_nodes(node: &Arc<Node>) -> Vec<Arc<Node>> {
     match node.as_ref() {
-        Node::Manifest(m) if is_attestation(&m.desc) => Vec::new(),
+        Node::Manifest(m) if m.desc.is_attestation() => Vec::new(),
         Node::Manifest(_) => vec![node.clone()],
         Node::Opaque(_) => Vec::new(),
         Node::Index { children, .. } => children
@@ -246,10 +246,6 @@ fn image_nodes(node: &Arc<Node>) -> Vec<Arc<Node>> {
             })
             .collect(),
     }
-}
-
-fn is_attestation(desc: &Descriptor) -> bool {
-    desc.is_attestation()
 }
 
 struct Walker<'a> {
@@ -267,7 +263,8 @@ struct Walker<'a> {
 impl Walker<'_> {
     fn bytes(&self, desc: &Descriptor, what: &str) -> Result<Vec<u8>> {
         let blob = Blob::new(self.from, desc.clone(), self.ctx);
-        blob.bytes(MAX_DOCUMENT).map_err(|e| absent(e, what, desc))
+        let absent = |e: Error| if e.kind() == Kind::Missing { gone(what, desc) } else { e };
+        blob.bytes(MAX_DOCUMENT).map_err(absent)
     }
 
     /// The node behind a descriptor; nothing when the policy does not want it.
@@ -286,7 +283,7 @@ impl Walker<'_> {
 
     fn read(&mut self, desc: &Descriptor, depth: usize, any: bool) -> Result<Option<Node>> {
         let role = desc.media_type.role();
-        let parent = matches!(role, Role::Index | Role::Manifest | Role::Schema1);
+        let parent = role.is_document();
         if !parent && desc.size > MAX_DOCUMENT {
             return Ok(Some(Node::Opaque(desc.clone())));
         }
@@ -378,7 +375,7 @@ impl Walker<'_> {
         let node = match self.node(entry, depth + 1, all) {
             Ok(node) => node,
             // The manifest is here and what it needs is not: pulled for another platform.
-            Err(e) if e.kind() == Kind::Malformed && e.what().ends_with("is missing") => {
+            Err(e) if e.is_absent() => {
                 self.missing.push(Missing { digest: entry.digest, platform });
                 return Ok(Child::Absent(entry.clone()));
             }
@@ -440,11 +437,6 @@ impl Walker<'_> {
     }
 }
 
-/// Something an image needs is not in its place: the image is broken, not the user's request.
-fn absent(err: Error, what: &str, desc: &Descriptor) -> Error {
-    if err.kind() == Kind::Missing { gone(what, desc) } else { err }
-}
-
 fn gone(what: &str, desc: &Descriptor) -> Error {
-    Error::malformed(format!("{what} {} is missing", desc.digest))
+    Error::absent(format_args!("{what} {}", desc.digest))
 }

@@ -52,7 +52,7 @@ pub fn table(bytes: &[u8]) -> Result<Option<Vec<Item>>> {
         }
     };
     if items.is_empty() {
-        return Err(Error::malformed("holds no images"));
+        return Err(Error::empty());
     }
     let items: Result<Vec<Item>> = items
         .iter()

@@ -143,5 +143,5 @@ pub(crate) fn maintain(place: &Place, subject: &Digest, entry: &Descriptor) -> R
 
 /// Whether a type is one whose subject counts.
 pub(crate) fn may_refer(media_type: &str) -> bool {
-    matches!(MediaType::from(media_type).role(), Role::Index | Role::Manifest)
+    MediaType::from(media_type).role().is_parent()
 }

@@ -111,11 +111,6 @@ impl Access {
         self.rules.certificates || self.users().is_some()
     }
 
-    /// Whether reads are guarded too.
-    pub fn guards_reads(&self) -> bool {
-        self.guards_writes() && !self.rules.anonymous_pull
-    }
-
     fn users(&self) -> Option<Arc<Users>> {
         self.users.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

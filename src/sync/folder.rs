@@ -48,7 +48,7 @@ pub fn open(path: &Path, env: &Env, scratch: &Scratches<'_>) -> Result<Opened> {
     if folder.parts.is_empty() {
         return Err(match folder.failed.into_iter().next() {
             Some((_, error)) => error,
-            None => Error::malformed("holds no images").input(shown),
+            None => Error::empty().input(shown),
         });
     }
     let source = Box::new(Union::new(shown, folder.parts));

@@ -65,8 +65,7 @@ fn kept(sealed: &Sealed) -> Kept {
 }
 
 fn documents(blobs: &[crate::descriptor::Descriptor]) -> Vec<Digest> {
-    let parent = |role| matches!(role, Role::Index | Role::Manifest);
-    blobs.iter().filter(|b| parent(b.media_type.role())).map(|b| b.digest).collect()
+    blobs.iter().filter(|b| b.media_type.role().is_parent()).map(|b| b.digest).collect()
 }
 
 /// Tells the next run what images became.

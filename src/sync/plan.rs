@@ -10,7 +10,6 @@ use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::media_type::Role;
 use crate::reference::Reference;
 use crate::sync::kept;
 use crate::sync::opener::Opener;
@@ -163,11 +162,10 @@ impl Prepared<'_> {
         plan.bytes = blobs.iter().map(|blob| blob.size).sum();
         let there = opener.holds(&self.job.to, &repositories, &blobs);
         for (blob, there) in blobs.iter().zip(there) {
-            let role = blob.media_type.role();
             if there {
                 plan.present_blobs += 1;
                 plan.present_bytes += blob.size;
-            } else if !matches!(role, Role::Index | Role::Manifest | Role::Schema1) {
+            } else if !blob.media_type.role().is_document() {
                 plan.sent_blobs += 1;
                 plan.sent_bytes += blob.size;
             }

@@ -74,13 +74,13 @@ impl Everywhere {
         let mut gone = BTreeSet::new();
         let mut done = Vec::new();
         for name in names {
-            let there = repository.head(wanted(name))?;
+            let there = repository.head(Wanted::to_write(name))?;
             let Some(there) = there else {
                 done.push(Ok(()));
                 continue;
             };
             let family = remains::family(&repository, &there)?;
-            let mut deleted = repository.delete(wanted(name));
+            let mut deleted = repository.delete(Wanted::to_write(name));
             let whole = name.tag().is_some()
                 && deleted.as_ref().is_err_and(|e| e.kind() == Kind::Unsupported);
             if whole {
@@ -110,14 +110,6 @@ impl Everywhere {
     fn digests(&self, repository: &Repository, tags: &[&String]) -> Result<BTreeSet<Digest>> {
         let heads = self.each(tags, |tag| repository.head(Wanted::Tag(tag)));
         heads.into_iter().filter_map(|h| h.map(|h| h.map(|d| d.digest)).transpose()).collect()
-    }
-}
-
-fn wanted(name: &Reference) -> Wanted<'_> {
-    match (name.tag(), name.digest()) {
-        (Some(tag), _) => Wanted::Tag(tag),
-        (None, Some(digest)) => Wanted::Digest(digest),
-        (None, None) => Wanted::Tag("latest"),
     }
 }
 
@@ -161,7 +153,7 @@ impl Opener for Everywhere {
         }
         self.each(roots, |root| {
             let Some(name) = root.names.first() else { return Ok(None) };
-            let found = self.at_target(name)?.head(wanted(name));
+            let found = self.at_target(name)?.head(Wanted::to_write(name));
             Ok(found.map_err(|e| e.input_or(name.familiar()))?.map(|desc| desc.digest))
         })
     }

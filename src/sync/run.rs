@@ -86,17 +86,25 @@ impl Prepared<'_> {
                 entry.platforms.clone_from(&own.platforms);
             }
         }
-        remove(job, &removals, &mut report, opener);
+        remove(job, &removals, &mut report, opener, ctx);
         Ok(report)
     }
 }
 
-fn remove(job: &SyncJob, removals: &[Reference], report: &mut SyncReport, opener: &dyn Opener) {
+fn remove(
+    job: &SyncJob,
+    removals: &[Reference],
+    report: &mut SyncReport,
+    opener: &dyn Opener,
+    ctx: &Context,
+) {
     if removals.is_empty() {
         return;
     }
     if report.failed().next().is_some() {
-        report.warnings.push("nothing was removed, since images failed".into());
+        let what = "nothing was removed, since images failed";
+        ctx.warn(what);
+        report.warnings.push(what.into());
         return;
     }
     for (name, done) in removals.iter().zip(opener.delete(&job.to, removals)) {

@@ -69,7 +69,7 @@ pub struct Engines {
 /// What an engine is known to load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
-    /// Before docker 23: layers must be plain or gzip.
+    /// Before docker 23: no zstd layers.
     Old,
     /// Everything else.
     Current,

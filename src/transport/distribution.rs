@@ -73,7 +73,7 @@ impl RegistryFiles {
             source.add(name, digest).map_err(|e| e.input_or(shown.clone()))?;
         }
         if source.roots.is_empty() {
-            return Err(Error::malformed("holds no images").input(shown));
+            return Err(Error::empty().input(shown));
         }
         Ok(source)
     }
@@ -171,12 +171,12 @@ impl LayoutTree {
             match LayoutSource::open(dir, reading, ctx) {
                 Ok(source) => tree.add(source, &repository),
                 // An empty repository is no defect of the others.
-                Err(e) if e.what().contains("holds no images") => {}
+                Err(e) if e.is_empty() => {}
                 Err(e) => return Err(e),
             }
         }
         if tree.roots.is_empty() {
-            return Err(Error::malformed("holds no images").input(shown));
+            return Err(Error::empty().input(shown));
         }
         Ok(tree)
     }

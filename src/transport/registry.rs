@@ -122,11 +122,9 @@ impl RegistrySource {
     }
 
     fn head(&self, name: &Reference, at: usize) -> Result<Descriptor> {
-        let wanted = match (name.digest(), name.tag()) {
-            (Some(digest), _) => Wanted::Digest(digest),
-            (None, tag) => Wanted::Tag(tag.unwrap_or("latest")),
-        };
-        let found = self.repositories[at].head(wanted).map_err(|e| e.input_or(name.familiar()))?;
+        let found = self.repositories[at]
+            .head(Wanted::to_read(name))
+            .map_err(|e| e.input_or(name.familiar()))?;
         found.ok_or_else(|| Error::missing("no such image in the registry").input(name.familiar()))
     }
 
@@ -365,8 +363,7 @@ impl Source for RegistrySource {
         _: &Checked,
     ) -> Result<Box<dyn Read + Send + '_>> {
         let leaf = self.held().get(&desc.digest).is_some_and(|h| h.leaf);
-        let role = desc.media_type.role();
-        let document = matches!(role, Role::Index | Role::Manifest | Role::Schema1) || !leaf;
+        let document = desc.media_type.role().is_document() || !leaf;
         let mut last = Error::missing(format!("{} is in none of the repositories", desc.digest));
         for at in self.holders_of(&desc.digest) {
             let repository = &self.repositories[at];

@@ -17,7 +17,6 @@ use crate::io::dir::Dir;
 use crate::io::parts::Extent;
 use crate::io::scratch::Scratch;
 use crate::manifest::{Document, MAX_DOCUMENT};
-use crate::media_type::Role;
 use crate::transport::layout::check_size;
 use crate::transport::{Accepts, Blob, Checked, Origin, Refused, Root, Sealed, Sink, Source};
 
@@ -173,7 +172,7 @@ impl Sink for DirSink {
     }
 
     fn put(&self, blob: &Blob<'_>) -> Result<()> {
-        if matches!(blob.descriptor().media_type.role(), Role::Manifest | Role::Index) {
+        if blob.descriptor().media_type.role().is_parent() {
             lock(&self.parents).push(blob.descriptor().digest);
         }
         self.staging.put(blob)

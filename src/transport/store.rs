@@ -225,7 +225,7 @@ fn mark(root: &Dir, desc: &Descriptor, live: &mut HashSet<Digest>, depth: usize)
     if !live.insert(desc.digest) || depth > crate::layout::MAX_NESTING {
         return Ok(());
     }
-    if !matches!(desc.media_type.role(), Role::Index | Role::Manifest | Role::Other) {
+    if !desc.media_type.role().may_be_parent() {
         return Ok(());
     }
     // An opaque blob named by an index is no document, however large it is.

@@ -185,9 +185,8 @@ impl Place {
             Scheme::Registry => {
                 let registries = env.network.source(ctx)?;
                 let wanted = [self.reference()?];
-                let companions = env.network.companions;
                 let (source, unresolved) =
-                    RegistrySource::open(&registries, &wanted, companions, Known::default(), ctx)?;
+                    RegistrySource::open(&registries, &wanted, true, Known::default(), ctx)?;
                 match unresolved.into_iter().next() {
                     Some((_, error)) => Err(error),
                     None => Ok(Box::new(source)),

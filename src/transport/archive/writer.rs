@@ -282,6 +282,5 @@ impl Sink for ArchiveSink {
 }
 
 fn is_parent(blob: &Blob<'_>) -> bool {
-    use crate::media_type::Role;
-    matches!(blob.descriptor().media_type.role(), Role::Manifest | Role::Index)
+    blob.descriptor().media_type.role().is_parent()
 }

@@ -18,8 +18,6 @@ pub struct Network {
     pub from: Settings,
     /// The side that is written, when it differs.
     pub to: Option<Settings>,
-    /// Whether signatures and other companions are looked for.
-    pub companions: bool,
     /// Where what may be forgotten is kept over runs.
     pub memory: Option<PathBuf>,
     opened: Arc<Mutex<Opened>>,
@@ -37,7 +35,7 @@ impl Network {
     pub fn new(from: Settings, to: Option<Settings>) -> Self {
         // Beside the uploads that were cut off.
         let memory = from.state.as_deref().and_then(Path::parent).map(Path::to_path_buf);
-        Self { from, to, companions: true, memory, opened: Arc::default() }
+        Self { from, to, memory, opened: Arc::default() }
     }
 
     /// Says how one host of the side that is read is reached.

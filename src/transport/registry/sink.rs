@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::context::Context;
@@ -17,7 +16,6 @@ use crate::io::lanes;
 use crate::io::scratch::Scratch;
 use crate::layer::Compression;
 use crate::manifest::{self, Document};
-use crate::media_type::Role;
 use crate::reference::Reference;
 use crate::registry::upload::{Begun, Session};
 use crate::registry::{Registries, Repository, Wanted};
@@ -51,7 +49,6 @@ pub struct RegistrySink {
     /// Blobs whose bytes were sent to a repository in this run.
     uploaded: Mutex<BTreeSet<(Digest, String)>>,
     recoded: Recoded,
-    sent: Arc<AtomicU64>,
     ctx: Context,
 }
 
@@ -91,14 +88,8 @@ impl RegistrySink {
             refused: Mutex::default(),
             uploaded: Mutex::default(),
             recoded: Recoded::open(memory),
-            sent: Arc::default(),
             ctx: ctx.clone(),
         }
-    }
-
-    /// Bytes of blobs that were sent, still counted while the sink works.
-    pub fn sent(&self) -> Arc<AtomicU64> {
-        self.sent.clone()
     }
 
     fn repository(&self, name: &Reference) -> Result<Repository> {
@@ -222,11 +213,10 @@ impl RegistrySink {
             return Ok(());
         }
         let begun = lock(&self.begun).remove(&(desc.digest, to.name()));
-        let sent = to.upload(desc, begun, &|| Ok(Box::new(blob.open()?))).map_err(|e| {
+        to.upload(desc, begun, &|| Ok(Box::new(blob.open()?))).map_err(|e| {
             // A blob that is missing says so through its reader; what else is missing is the repository.
             if e.place().is_none() { e.of_target() } else { e }
         })?;
-        self.sent.fetch_add(sent, Ordering::Relaxed);
         self.mark(&desc.digest, name);
         lock(&self.uploaded).insert((desc.digest, name.to_owned()));
         Ok(())
@@ -246,10 +236,6 @@ impl Drop for RegistrySink {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn is_document(desc: &Descriptor) -> bool {
-    matches!(desc.media_type.role(), Role::Index | Role::Manifest | Role::Schema1)
 }
 
 impl Sink for RegistrySink {
@@ -278,16 +264,11 @@ impl Sink for RegistrySink {
     fn standing(&self, root: &Root) -> Result<Option<Descriptor>> {
         let mut found: Option<Descriptor> = None;
         for name in &root.names {
-            let wanted = match (name.tag(), name.digest()) {
-                (Some(tag), _) => Wanted::Tag(tag),
-                (None, Some(digest)) => Wanted::Digest(digest),
-                (None, None) => Wanted::Tag("latest"),
-            };
             let known = lock(&self.heads).get(name).cloned();
             let there = match known {
                 Some(there) => there,
                 None => {
-                    let there = self.repository(name)?.head(wanted);
+                    let there = self.repository(name)?.head(Wanted::to_write(name));
                     let there = there.map_err(|e| e.input_or(name.familiar()))?;
                     lock(&self.heads).insert(name.clone(), there.clone());
                     there
@@ -343,7 +324,7 @@ impl Sink for RegistrySink {
     }
 
     fn reuse(&self, desc: &Descriptor) -> Result<bool> {
-        if is_document(desc) {
+        if desc.media_type.role().is_document() {
             // Manifests are put when everything beneath them is there.
             return Ok(false);
         }
@@ -373,7 +354,7 @@ impl Sink for RegistrySink {
 
     fn put(&self, blob: &Blob<'_>) -> Result<()> {
         let desc = blob.descriptor();
-        if is_document(desc) {
+        if desc.media_type.role().is_document() {
             let bytes = blob.bytes(manifest::MAX_DOCUMENT)?;
             lock(&self.documents).insert(desc.digest, Arc::new((desc.clone(), bytes)));
             return Ok(());

@@ -2,9 +2,7 @@
 //!
 //! It uploads no blob that the registry did not ask for.
 
-use std::sync::atomic::Ordering;
-
-use super::{RegistrySink, is_document, lock};
+use super::{RegistrySink, lock};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
@@ -26,7 +24,9 @@ impl RegistrySink {
     ) -> Result<bool> {
         let document = Document::parse(&manifest.1, &manifest.0.media_type)?;
         let mut any = false;
-        for desc in document.children().into_iter().filter(|desc| !is_document(desc)) {
+        for desc in
+            document.children().into_iter().filter(|desc| !desc.media_type.role().is_document())
+        {
             let wanted = named.is_empty() || named.contains(&desc.digest);
             let key = (desc.digest, to.name());
             if !wanted || lock(&self.uploaded).contains(&key) {
@@ -35,8 +35,7 @@ impl RegistrySink {
             let Some(blob) = open(desc) else { continue };
             let text = format!("{} lacks {} after all; sending it", to.name(), desc.digest);
             self.ctx.progress.event(Event::Detail(&text));
-            let sent = to.upload(desc, None, &|| Ok(Box::new(blob.open()?)))?;
-            self.sent.fetch_add(sent, Ordering::Relaxed);
+            to.upload(desc, None, &|| Ok(Box::new(blob.open()?)))?;
             lock(&self.uploaded).insert(key);
             any = true;
         }
