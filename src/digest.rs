@@ -38,14 +38,19 @@ impl Algorithm {
             Self::Sha512 => "sha512",
         }
     }
+
+    /// The digest of `bytes`.
+    pub fn digest(self, bytes: &[u8]) -> Digest {
+        let mut hasher = Hasher::new(self);
+        hasher.update(bytes);
+        hasher.finish()
+    }
 }
 
 impl Digest {
     /// SHA-256 of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
-        let mut hasher = Hasher::new(Algorithm::Sha256);
-        hasher.update(bytes);
-        hasher.finish()
+        Algorithm::Sha256.digest(bytes)
     }
 
     /// The hash function it was made with.

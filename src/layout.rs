@@ -261,16 +261,10 @@ fn parse(members: &dyn Members, desc: &Descriptor) -> Result<Option<Document>> {
     let Some(bytes) = members.read(&desc.digest.blob_path(), MAX_DOCUMENT)? else {
         return Ok(None);
     };
-    if bytes.len() as u64 != desc.size || !same_digest(&bytes, &desc.digest) {
+    if bytes.len() as u64 != desc.size || desc.digest.algorithm().digest(&bytes) != desc.digest {
         return Err(Error::corrupt(format!("{} does not match its descriptor", desc.digest)));
     }
     Document::parse(&bytes, &desc.media_type).map(Some)
-}
-
-fn same_digest(bytes: &[u8], digest: &Digest) -> bool {
-    let mut hasher = crate::digest::Hasher::new(digest.algorithm());
-    hasher.update(bytes);
-    hasher.finish() == *digest
 }
 
 /// What an OCI root leads to: config digests of its images, and whether a manifest among them lists

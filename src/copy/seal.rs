@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::copy::Renamed;
 use crate::copy::walk::{Child, Manifest, Node, Tree};
 use crate::descriptor::{ANNOTATION_SUBJECT, Descriptor};
-use crate::digest::{Digest, Hasher};
+use crate::digest::Digest;
 use crate::error::Result;
 use crate::manifest::{self, Document};
 use crate::transport::{Blob, Image, Sealed, Sink};
@@ -126,9 +126,7 @@ impl Sealer<'_> {
             None => (bytes, desc.clone()),
             Some(replaced) => {
                 rewritten = manifest::rewrite(bytes, &replaced)?;
-                let mut hasher = Hasher::new(desc.digest.algorithm());
-                hasher.update(&rewritten);
-                let digest = hasher.finish();
+                let digest = desc.digest.algorithm().digest(&rewritten);
                 let size = rewritten.len() as u64;
                 (rewritten.as_slice(), Descriptor { digest, size, ..desc.clone() })
             }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::descriptor::Descriptor;
-use crate::digest::{Digest, Hasher};
+use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::media_type::{self, MediaType, Role};
 use crate::registry::auth::scope;
@@ -90,7 +90,7 @@ impl Place {
     fn check(&self, wanted: Wanted<'_>, answer: Answer) -> Result<Found> {
         answer.expect_no_page("a manifest")?;
         let said = answer.header("docker-content-digest").and_then(|d| Digest::from_str(d).ok());
-        let algorithm = |d: &Digest| digest_as(d, &answer.bytes);
+        let algorithm = |d: &Digest| d.algorithm().digest(&answer.bytes);
         if let Wanted::Digest(digest) = wanted {
             let came = algorithm(digest);
             if came != *digest && !is_schema1(&answer.bytes) {
@@ -284,13 +284,6 @@ pub(crate) enum Put {
     },
     /// Somebody else was faster, and the condition no longer holds.
     Raced,
-}
-
-/// The digest of bytes in the algorithm of another.
-fn digest_as(other: &Digest, bytes: &[u8]) -> Digest {
-    let mut hasher = Hasher::new(other.algorithm());
-    hasher.update(bytes);
-    hasher.finish()
 }
 
 /// What the headers of an answer to HEAD say; `None` when that is too little.

@@ -14,10 +14,10 @@ use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::{DiffId, Digest};
 use crate::error::{Error, Kind, Result};
-use crate::io::dir::Dir;
+use crate::io::dir::{self, Dir};
 use crate::layout::name_of;
 use crate::manifest::{Document, MAX_DOCUMENT};
-use crate::media_type::Role;
+use crate::media_type::MediaType;
 use crate::partial::Partials;
 use crate::reference::Reference;
 use crate::transport::layout::index::{self, Change, Index};
@@ -211,38 +211,41 @@ fn roots(index: &Index) -> Vec<Root> {
 /// Every digest that an index leads to, its own entries among them.
 ///
 /// # Errors
-/// `Malformed` when a manifest that is there cannot be read, `Io`.
+/// `Corrupt` when a manifest that is there is damaged, so that nobody knows what it led to; `Io`.
 pub fn live(root: &Dir, index: &Index) -> Result<HashSet<Digest>> {
     let mut live: HashSet<Digest> = HashSet::new();
-    for entry in index.entries() {
-        mark(root, entry, &mut live, 0)?;
+    let mut walked: HashSet<(Digest, MediaType)> = HashSet::new();
+    let mut open: Vec<Descriptor> = index.entries().cloned().collect();
+    while let Some(desc) = open.pop() {
+        live.insert(desc.digest);
+        // What one document calls a layer, or absent, another may name as what it is.
+        if desc.media_type.role().may_be_parent()
+            && walked.insert((desc.digest, desc.media_type.clone()))
+        {
+            open.extend(children(root, &desc)?);
+        }
     }
     Ok(live)
 }
 
-/// Marks a descriptor and all it leads to; what is absent (a sparse index) is passed over.
-fn mark(root: &Dir, desc: &Descriptor, live: &mut HashSet<Digest>, depth: usize) -> Result<()> {
-    if !live.insert(desc.digest) || depth > crate::layout::MAX_NESTING {
-        return Ok(());
-    }
-    if !desc.media_type.role().may_be_parent() {
-        return Ok(());
-    }
-    // An opaque blob named by an index is no document, however large it is.
-    if desc.media_type.role() == Role::Other && desc.size > MAX_DOCUMENT {
-        return Ok(());
-    }
+/// What a document leads to; nothing when it is absent (a sparse index) or no document, whatever type
+/// whoever named it gave it.
+fn children(root: &Dir, desc: &Descriptor) -> Result<Vec<Descriptor>> {
     let path = desc.digest.blob_path();
-    let Some(bytes) = root.read(&path, MAX_DOCUMENT)? else { return Ok(()) };
-    let doc = match Document::parse(&bytes, &desc.media_type) {
-        Ok(doc) => doc,
-        Err(_) if desc.media_type.role() == Role::Other => return Ok(()),
-        Err(e) => return Err(e.input_or(root.join(&path).display().to_string())),
-    };
-    for child in doc.children() {
-        mark(root, child, live, depth + 1)?;
+    if matches!(root.stat(&path)?, Some(dir::Entry::File(size)) if size > MAX_DOCUMENT) {
+        return Ok(Vec::new());
     }
-    Ok(())
+    let Some(bytes) = root.read(&path, MAX_DOCUMENT)? else { return Ok(Vec::new()) };
+    let parsed = Document::parse(&bytes, &desc.media_type);
+    // Where type and bytes disagree the bytes are right.
+    match parsed.or_else(|_| Document::parse(&bytes, &MediaType::from(""))) {
+        Ok(document) => Ok(document.children().into_iter().cloned().collect()),
+        Err(_) if desc.digest.algorithm().digest(&bytes) == desc.digest => Ok(Vec::new()),
+        Err(_) => {
+            let what = "a manifest is damaged, and nobody knows which blobs it needs";
+            Err(Error::corrupt(what).input(root.join(&path).display().to_string()))
+        }
+    }
 }
 
 /// Notes layers whose diff id was checked, one line each; a lost line costs only a check.

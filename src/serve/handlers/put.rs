@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{CONTENT_DIGEST, location};
 use crate::descriptor::Descriptor;
-use crate::digest::{Digest, Hasher};
+use crate::digest::Digest;
 use crate::error::Kind;
 use crate::manifest::Document;
 use crate::media_type::MediaType;
@@ -80,9 +80,7 @@ fn read(request: &Request, body: &mut (dyn Read + Send)) -> Result<Vec<u8>, Faul
 /// The digest that the manifest is stored under.
 fn named(wanted: &Wanted, bytes: &[u8]) -> Result<Digest, Fault> {
     let Wanted::Digest(digest) = wanted else { return Ok(Digest::of(bytes)) };
-    let mut hasher = Hasher::new(digest.algorithm());
-    hasher.update(bytes);
-    let found = hasher.finish();
+    let found = digest.algorithm().digest(bytes);
     if found == *digest {
         return Ok(found);
     }

@@ -238,6 +238,37 @@ fn what_nothing_leads_to_is_collected_after_its_grace() {
 }
 
 #[test]
+fn what_others_call_an_image_does_not_cost_it_its_layers() {
+    let temp = tempfile::tempdir().unwrap();
+    let (theirs, x) = (name("docker.io/library/theirs"), name("docker.io/library/x"));
+    let store = open(temp.path(), 0);
+    let kept = image(&store, &x, b"kept");
+    let large = push(&store, &theirs, &vec![b'{'; 9 << 20]);
+    let called = |desc: &Descriptor, media_type: &str| Descriptor {
+        media_type: media_type.into(),
+        ..desc.clone()
+    };
+    let entries = [
+        called(&kept.0, OCI_LAYER),
+        called(&kept.0, OCI_CONFIG),
+        called(&kept.0, OCI_INDEX),
+        called(&large, OCI_MANIFEST),
+    ];
+    let mut nested = manifest::index(&entries);
+    for depth in 0..12 {
+        let entry = Descriptor::of(OCI_INDEX, &nested);
+        publish(&store, &theirs, &(entry.clone(), nested), &[&format!("{depth}")]);
+        nested = manifest::index(&[entry]);
+    }
+    publish(&store, &x, &kept, &["1"]);
+    assert_eq!(store.collect().unwrap().blobs, 0);
+    for tag in 0..12 {
+        assert!(store.untag(&theirs, &format!("{tag}")).unwrap());
+    }
+    assert_eq!(store.collect().unwrap().blobs, 0);
+}
+
+#[test]
 fn what_a_client_was_told_of_is_not_collected_before_it_can_use_it() {
     let temp = tempfile::tempdir().unwrap();
     let x = name("docker.io/library/x");
