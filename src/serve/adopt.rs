@@ -28,6 +28,9 @@ pub fn blob(
     name: &Name,
     digest: &Digest,
 ) -> Result<bool> {
+    if writable.blob(name, digest).is_some() {
+        return Ok(false);
+    }
     let Some(found) = registry.catalogue().find(from.0, from.1) else { return Ok(false) };
     let Some(stored) = found.blob(digest) else { return Ok(false) };
     let size = stored.descriptor().size;

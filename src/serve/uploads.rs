@@ -84,10 +84,7 @@ impl Uploads {
     /// # Errors
     /// `Busy` when there are too many already, `Io`.
     pub fn begin(&self, name: &Name, algorithm: Algorithm) -> Result<Arc<Session>> {
-        let mut bytes = [0; 16];
-        let failed = |_| Error::new(Kind::Other, "the system gives no random numbers");
-        self.random.fill(&mut bytes).map_err(failed)?;
-        let id: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = self.unheard_of()?;
         let file = format!("{id}.{}", whose(name));
         if self.count() >= MAX_SESSIONS {
             self.purge(IDLE)?;
@@ -122,21 +119,28 @@ impl Uploads {
         Ok(())
     }
 
-    /// Makes a session the blob it is said to be: flushed, then named. Its size in bytes.
+    /// Finds out whether a session is the blob it is said to be, and flushes it.
     ///
     /// # Errors
-    /// [`Stop::Mismatch`] when it is another, and the session is gone then; [`Stop::Failed`].
-    pub fn finish(&self, mut claimed: Claimed<'_>, digest: &Digest) -> Result<u64, Stop> {
+    /// [`Stop::Mismatch`] when it is another, [`Stop::Failed`] when the medium failed: the session is
+    /// gone then, since what the system failed to write once it takes for written.
+    pub fn prove<'s>(&self, mut claimed: Claimed<'s>, digest: &Digest) -> Result<Proved<'s>, Stop> {
         let found = claimed.digest(digest.algorithm())?;
-        if found != *digest {
-            self.cancel(claimed)?;
-            return Err(Stop::Mismatch(found));
+        let flushed = if self.sync { claimed.flush() } else { Ok(()) };
+        if found == *digest && flushed.is_ok() {
+            return Ok(Proved { claimed, digest: *digest });
         }
-        if self.sync {
-            claimed.flush()?;
-        }
+        self.cancel(claimed)?;
+        flushed.and(Err(Stop::Mismatch(found)))
+    }
+
+    /// Makes a session the blob that it is. Its size in bytes.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn finish(&self, Proved { claimed, digest }: Proved<'_>) -> Result<u64> {
         let (session, size) = (claimed.session(), claimed.offset());
-        self.name(session.file(), digest)?;
+        self.name(session.file(), &digest)?;
         self.sessions().remove(session.id());
         claimed.end();
         Ok(size)
@@ -148,10 +152,7 @@ impl Uploads {
     /// `Io`; nothing is there then.
     pub fn put(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
         use std::io::Write;
-        let mut random = [0; 8];
-        let failed = |_| Error::new(Kind::Other, "the system gives no random numbers");
-        self.random.fill(&mut random).map_err(failed)?;
-        let name = format!("{:016x}", u64::from_le_bytes(random));
+        let name = self.unheard_of()?;
         let path = self.dir.join(&name);
         let mut file = self.dir.create_file(&name)?;
         let written = file.write_all(bytes).map_err(|e| Error::io(&path, "writing", &e));
@@ -166,6 +167,14 @@ impl Uploads {
         named
     }
 
+    /// A name that nobody can guess, and nothing has.
+    fn unheard_of(&self) -> Result<String> {
+        let mut bytes = [0; 16];
+        let failed = |_| Error::new(Kind::Other, "the system gives no random numbers");
+        self.random.fill(&mut bytes).map_err(failed)?;
+        Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
     /// Gives a flushed file the name of its digest.
     fn name(&self, file: &str, digest: &Digest) -> Result<()> {
         let blobs = &self.blobs[usize::from(digest.algorithm() == Algorithm::Sha512)];
@@ -178,13 +187,11 @@ impl Uploads {
     /// # Errors
     /// `Io`.
     pub fn now(&self) -> Result<i64> {
-        const CLOCK: &str = "clock";
-        let path = self.dir.join(CLOCK);
-        self.dir.remove_file(CLOCK)?;
-        let file = self.dir.create_file(CLOCK)?;
-        let meta = file.metadata().map_err(|e| Error::io(&path, "looking at", &e))?;
-        self.dir.remove_file(CLOCK)?;
-        Ok(meta.mtime())
+        let name = self.unheard_of()?;
+        let file = self.dir.create_file(&name)?;
+        let meta = file.metadata().map_err(|e| Error::io(&self.dir.join(&name), "looking at", &e));
+        self.dir.remove_file(&name)?;
+        Ok(meta?.mtime())
     }
 
     /// Ends sessions that nobody touched for `age` seconds. How many they were.
@@ -212,6 +219,12 @@ impl Uploads {
     pub fn count(&self) -> usize {
         self.sessions().len()
     }
+}
+
+/// A session that has a digest, flushed.
+pub struct Proved<'s> {
+    claimed: Claimed<'s>,
+    digest: Digest,
 }
 
 /// The repository in the name of a session's file.

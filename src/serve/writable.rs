@@ -14,7 +14,7 @@ use crate::blobs::BlobDir;
 use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::io::dir::{Dir, Lock};
 use crate::manifest::{Document, Kind, MAX_DOCUMENT};
 use crate::serve::catalogue::{Part, Shelf};
@@ -220,8 +220,10 @@ impl Writable {
     /// # Errors
     /// [`Stop`].
     pub fn commit(&self, name: &Name, claimed: Claimed<'_>, digest: &Digest) -> Result<(), Stop> {
+        // Hashing and flushing may take minutes; whoever collects need not wait for that.
+        let proved = self.uploads.prove(claimed, digest)?;
         let _gate = self.gate();
-        self.uploads.finish(claimed, digest)?;
+        self.uploads.finish(proved)?;
         self.shelf.see(digest);
         Ok(self.shelf.deletions.lift(Thing::Blob, name, digest)?)
     }
@@ -355,10 +357,11 @@ impl Writable {
     /// Takes a blob out of a repository. False when it is not there.
     ///
     /// # Errors
-    /// `Unsupported` when it is a manifest, `Io`.
+    /// `Usage` when it is a manifest, `Io`.
     pub fn remove_blob(&self, name: &Name, digest: &Digest) -> Result<bool> {
         if self.manifest(name, digest) {
-            return Err(Error::unsupported(format!("{digest} is a manifest")));
+            let what = format!("{digest} is a manifest, which is deleted as one");
+            return Err(Error::new(error::Kind::Usage, what));
         }
         if self.blob(name, digest).is_none() {
             return Ok(false);

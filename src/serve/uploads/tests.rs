@@ -46,10 +46,8 @@ impl Read for Breaks<'_> {
     }
 }
 
-fn sha512(bytes: &[u8]) -> Digest {
-    let mut hasher = crate::digest::Hasher::new(Algorithm::Sha512);
-    hasher.update(bytes);
-    hasher.finish()
+fn finish(uploads: &Uploads, claimed: Claimed<'_>, digest: &Digest) -> u64 {
+    uploads.finish(uploads.prove(claimed, digest).unwrap()).unwrap()
 }
 
 #[test]
@@ -58,7 +56,7 @@ fn bytes_in_any_pieces_become_the_blob_of_either_algorithm() {
     let uploads = place.uploads();
     let x = name("docker.io/library/x");
     let bytes: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 251) as u8).collect();
-    for digest in [Digest::of(&bytes), sha512(&bytes)] {
+    for digest in [Digest::of(&bytes), Algorithm::Sha512.digest(&bytes)] {
         // A few at a time have threads and memory of their own, a crowd has not.
         for (algorithm, crowd) in
             [(Algorithm::Sha256, 0), (Algorithm::Sha512, 0), (Algorithm::Sha256, 99)]
@@ -69,7 +67,7 @@ fn bytes_in_any_pieces_become_the_blob_of_either_algorithm() {
             claimed.append(None, None, &mut &bytes[..4096]).unwrap();
             claimed.append(Some(4096), Some(2_000_000), &mut &bytes[4096..2_004_096]).unwrap();
             claimed.append(Some(2_004_096), None, &mut &bytes[2_004_096..]).unwrap();
-            assert_eq!(uploads.finish(claimed, &digest).unwrap(), 3_000_000);
+            assert_eq!(finish(&uploads, claimed, &digest), 3_000_000);
             assert_eq!(place.blob(&digest).unwrap(), bytes);
             assert!(uploads.find(&x, session.id()).is_none());
             assert!(matches!(session.claim(), Err(Stop::Unknown)));
@@ -99,7 +97,7 @@ fn what_does_not_follow_is_refused_and_the_session_goes_on() {
     assert!(matches!(stop, Err(Stop::Cut)), "{stop:?}");
     claimed.append(Some(9), None, &mut &b"."[..]).unwrap();
     let digest = Digest::of(b"beginning.");
-    uploads.finish(claimed, &digest).unwrap();
+    finish(&uploads, claimed, &digest);
     assert_eq!(place.blob(&digest).unwrap(), b"beginning.");
 }
 
@@ -117,7 +115,10 @@ fn all_that_arrived_of_a_large_body_that_broke_off_is_kept() {
     assert!(matches!(stop, Err(Stop::Size)), "{stop:?}");
     assert_eq!(claimed.offset(), 2_500_001);
     claimed.append(None, None, &mut &bytes[2_500_001..]).unwrap();
-    uploads.finish(claimed, &Digest::of(&bytes)).unwrap();
+    uploads
+        .prove(claimed, &Digest::of(&bytes))
+        .map(|proved| uploads.finish(proved).unwrap())
+        .unwrap();
     assert!(place.blob(&Digest::of(&bytes)).unwrap() == bytes);
 }
 
@@ -129,7 +130,7 @@ fn the_wrong_digest_leaves_nothing() {
     let session = uploads.begin(&x, Algorithm::Sha256).unwrap();
     let mut claimed = session.claim().unwrap();
     claimed.append(None, None, &mut &b"a"[..]).unwrap();
-    let stop = uploads.finish(claimed, &Digest::of(b"b"));
+    let stop = uploads.prove(claimed, &Digest::of(b"b"));
     assert!(matches!(stop, Err(Stop::Mismatch(found)) if found == Digest::of(b"a")));
     assert!(uploads.find(&x, session.id()).is_none());
     assert_eq!((place.files(), place.blob(&Digest::of(b"a"))), (0, None));
@@ -156,7 +157,7 @@ fn a_session_outlives_the_process_and_belongs_to_its_repository() {
     let mut claimed = session.claim().unwrap();
     claimed.append(Some(4), None, &mut &b" and half"[..]).unwrap();
     let digest = Digest::of(b"half and half");
-    uploads.finish(claimed, &digest).unwrap();
+    finish(&uploads, claimed, &digest);
     assert_eq!(place.blob(&digest).unwrap(), b"half and half");
 }
 

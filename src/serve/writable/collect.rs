@@ -82,24 +82,29 @@ impl Writable {
         let _nobody_adds = self.root.sub("blobs")?.lock(true, 0)?;
         let live = self.live()?;
         let mut collected = none;
-        let mut gone = HashSet::new();
-        {
-            // No client is told that a blob is there between this look and its removal.
-            let seen = self.shelf.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            for (digest, size) in old {
-                if live.contains(&digest) || seen.contains_key(&digest) {
-                    continue;
-                }
-                self.shelf.blobs.remove(&digest)?;
-                collected.blobs += 1;
-                collected.bytes += size;
-                gone.insert(digest);
+        let (mut gone, mut outcome) = (HashSet::new(), Ok(()));
+        for (digest, size) in old {
+            if live.contains(&digest) {
+                continue;
             }
+            // No client is told that a blob is there between this look and its removal; nor does one
+            // that asks for others wait for all of them.
+            let seen = self.shelf.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            if seen.contains_key(&digest) {
+                continue;
+            }
+            outcome = self.shelf.blobs.remove(&digest);
+            drop(seen);
+            if outcome.is_err() {
+                break;
+            }
+            collected.blobs += 1;
+            collected.bytes += size;
+            gone.insert(digest);
         }
         self.part.change(|held| held.blobs.retain(|digest, _| !gone.contains(digest)));
-        self.shelf
-            .deletions
-            .compact(|digest| !matches!(self.shelf.blobs.size(digest), Ok(Some(_))))?;
+        outcome?;
+        self.shelf.deletions.compact(|digest| matches!(self.shelf.blobs.size(digest), Ok(None)))?;
         Ok(collected)
     }
 
