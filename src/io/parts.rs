@@ -23,6 +23,8 @@ pub struct Extent {
     pub offset: u64,
     /// How many bytes.
     pub size: u64,
+    /// What its file was like when it was found out where they lie; unless their name says what they are.
+    pub indexed: Option<Stamp>,
 }
 
 /// Which file it is and when it was written: where that is the same, the bytes are.
@@ -41,7 +43,17 @@ pub struct Stamp {
 impl Extent {
     /// The whole of a file of `size` bytes.
     pub fn whole(file: File, path: &Path, size: u64) -> Self {
-        Self { file: Arc::new(file), path: Arc::new(path.to_path_buf()), offset: 0, size }
+        let (file, path) = (Arc::new(file), Arc::new(path.to_path_buf()));
+        Self { file, path, offset: 0, size, indexed: None }
+    }
+
+    /// The same, from now on only as long as its file is what it is now.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn indexed(mut self) -> Result<Self> {
+        self.indexed = Some(self.stamp()?);
+        Ok(self)
     }
 
     /// What its file is like now.

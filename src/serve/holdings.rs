@@ -11,11 +11,11 @@ use serde_json::Value;
 use crate::context::Context;
 use crate::descriptor::{ANNOTATION_SUBJECT, Descriptor};
 use crate::digest::Digest;
-use crate::error::Result;
+use crate::error::{self, Result};
 use crate::json;
 use crate::layout::sidecar_of;
 use crate::manifest::{Document, Kind, MAX_DOCUMENT};
-use crate::media_type::{MediaType, Role};
+use crate::media_type::MediaType;
 use crate::reference::is_tag;
 use crate::serve::names::Name;
 use crate::transport::{Blob, GENERATIONS, Root, Source};
@@ -29,6 +29,8 @@ pub struct Holdings {
     pub blobs: HashMap<Digest, u64>,
     /// What is odd, in words.
     pub notes: Vec<String>,
+    /// Whether the medium did not give something that a later look may find.
+    pub incomplete: bool,
 }
 
 /// One repository.
@@ -158,7 +160,7 @@ pub fn gather(source: &dyn Source, unnamed: Option<&Name>, ctx: &Context) -> Res
     let mut holdings = Holdings::default();
     holdings.notes.extend(source.warnings().iter().cloned());
     let roots = source.roots();
-    let parsed = documents(source, roots, ctx, &mut holdings.notes)?;
+    let parsed = documents(source, roots, ctx, &mut holdings)?;
     let mut whose: HashMap<Digest, Vec<Name>> = HashMap::new();
     for root in roots.iter().filter(|root| !root.companion) {
         for (name, tag) in names(root, unnamed, &mut holdings) {
@@ -275,16 +277,18 @@ fn documents(
     source: &dyn Source,
     roots: &[Root],
     ctx: &Context,
-    notes: &mut Vec<String>,
+    holdings: &mut Holdings,
 ) -> Result<HashMap<Digest, Parsed>> {
     let mut found: HashMap<Digest, Parsed> = HashMap::new();
-    let mut asked: HashSet<Digest> = HashSet::new();
+    // Who gives a wrong size or type hides nothing from who gives the right ones.
+    let mut asked: HashSet<(Digest, u64, MediaType)> = HashSet::new();
     let mut open: Vec<Descriptor> = roots.iter().map(|root| root.desc.clone()).collect();
     while !open.is_empty() {
         ctx.check()?;
         open.retain(|desc| {
-            matches!(desc.media_type.role(), Role::Index | Role::Manifest | Role::Other)
-                && asked.insert(desc.digest)
+            desc.media_type.role().may_be_parent()
+                && !found.contains_key(&desc.digest)
+                && asked.insert((desc.digest, desc.size, desc.media_type.clone()))
         });
         let read: Vec<(Descriptor, Result<Option<Parsed>>)> = open
             .into_par_iter()
@@ -301,7 +305,10 @@ fn documents(
                     found.insert(desc.digest, parsed);
                 }
                 Ok(None) => {}
-                Err(e) => notes.push(format!("{} is not served: {e}", desc.digest)),
+                Err(e) => {
+                    holdings.incomplete |= e.kind() == error::Kind::Io;
+                    holdings.notes.push(format!("{} is not served: {e}", desc.digest));
+                }
             }
         }
     }

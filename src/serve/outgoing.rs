@@ -70,7 +70,8 @@ impl Watch {
         length: u64,
     ) -> Result<Outgoing> {
         let stamp = stamp(&extent, self.written)?;
-        let known = || *lock(&self.files).entry(stamp.file).or_insert(stamp);
+        let known =
+            || *lock(&self.files).entry(stamp.file).or_insert(extent.indexed.unwrap_or(stamp));
         if !self.written && known() != stamp {
             self.stale.store(true, Relaxed);
             return Err(changed(&extent));
@@ -281,5 +282,18 @@ mod tests {
         std::fs::write(&path, b"short").unwrap();
         let fresh = Arc::new(Watch::default()).outgoing(extent(&path), &digest, 0, 5).unwrap();
         assert!(all(fresh).is_err());
+    }
+
+    #[test]
+    fn what_changed_since_it_was_indexed_gives_nothing_at_all() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("archive");
+        std::fs::write(&path, b"header and layer").unwrap();
+        let layer = Extent { offset: 11, size: 5, ..extent(&path).indexed().unwrap() };
+        let digest = Digest::of(b"layer");
+        let part = |watch: Watch| Arc::new(watch).outgoing(layer.clone(), &digest, 1, 3);
+        assert_eq!(all(part(Watch::default()).unwrap()).unwrap(), b"aye");
+        std::fs::write(&path, b"another, and as long").unwrap();
+        assert_eq!(part(Watch::default()).map(|_| ()).unwrap_err().kind(), crate::Kind::Corrupt);
     }
 }

@@ -3,14 +3,15 @@
 //! It knows no request. What a place looks like is its stamp: files with their sizes and times, blobs
 //! left out, since they are named by their digests.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use walkdir::WalkDir;
 
 use crate::context::Context;
 use crate::digest::{Algorithm, Digest, Hasher};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::io::scratch::Scratch;
 use crate::reference::{DEFAULT_DOMAIN, Reference};
 use crate::serve::Registry;
@@ -35,7 +36,12 @@ struct Served {
     place: Place,
     stamp: Option<Digest>,
     part: Option<Arc<Part>>,
+    /// When it is looked at again although it did not change: something could not be read.
+    again: Option<Instant>,
 }
+
+/// How long what could not be read is left alone.
+const PAUSE: Duration = Duration::from_secs(30);
 
 impl Places {
     /// Opens places, and says what is odd about them.
@@ -46,7 +52,8 @@ impl Places {
         let mut opened = Self { places: Vec::new(), env, scratch };
         for place in places {
             let (stamp, part) = (stamp(&place, &opened.env), opened.read(&place)?);
-            opened.places.push(Served { place, stamp, part: Some(part) });
+            let again = again(&part);
+            opened.places.push(Served { place, stamp, part: Some(part), again });
         }
         Ok(opened)
     }
@@ -72,7 +79,9 @@ impl Places {
         for at in 0..self.places.len() {
             let Some(served) = self.places.get(at) else { break };
             let now = stamp(&served.place, &self.env);
-            if now == served.stamp && served.part.as_ref().is_some_and(|part| !part.is_stale()) {
+            let due = served.again.is_some_and(|again| again <= Instant::now());
+            let same = now == served.stamp && served.part.as_ref().is_some_and(|p| !p.is_stale());
+            if same && !due {
                 continue;
             }
             // What cannot be read now (half copied, pulled out) is tried again the next time.
@@ -81,9 +90,14 @@ impl Places {
             any |= served.part.is_some() || read.is_ok();
             match read {
                 Ok(part) => {
-                    ctx.warn(&format!("{} changed, and was read again", part.place()));
+                    if !same {
+                        ctx.warn(&format!("{} changed, and was read again", part.place()));
+                    }
+                    served.again = again(&part);
                     (served.stamp, served.part) = (now, Some(part));
                 }
+                // That says nothing about the place.
+                Err(e) if is_shortage(&e) => {}
                 Err(e) if served.part.is_some() => {
                     ctx.warn(&format!("no longer served: {e}"));
                     (served.stamp, served.part) = (now, None);
@@ -95,25 +109,39 @@ impl Places {
     }
 
     fn read(&self, place: &Place) -> Result<Arc<Part>> {
-        let (source, path) = self.source(place)?;
-        let unnamed = stem(&path);
-        let held = holdings::gather(&*source, unnamed.as_ref(), &self.env.ctx)?;
+        let (source, incomplete) = self.source(place)?;
+        let unnamed = stem(&place.path);
+        let mut held = holdings::gather(&*source, unnamed.as_ref(), &self.env.ctx)?;
+        held.incomplete |= incomplete;
         for note in &held.notes {
             self.env.ctx.warn(&format!("{}: {note}", source.place()));
         }
         Ok(Arc::new(Part::new(source, held).remembered(self.env.ctx.digests.clone())))
     }
 
-    fn source(&self, place: &Place) -> Result<(Box<dyn Source>, PathBuf)> {
+    /// A place, and whether some of it could not be read now.
+    fn source(&self, place: &Place) -> Result<(Box<dyn Source>, bool)> {
         if place.scheme == Scheme::Path && place.path.is_dir() {
             let opened = folder::open(&place.path, &self.env, &*self.scratch)?;
             for (_, error) in &opened.failed {
                 self.env.ctx.warn(&format!("not served: {error}"));
             }
-            return Ok((opened.source, place.path.clone()));
+            let unread = opened.failed.iter().any(|(_, error)| error.kind() == Kind::Io);
+            return Ok((opened.source, unread));
         }
-        Ok((place.source(&self.env, &*self.scratch)?, place.path.clone()))
+        Ok((place.source(&self.env, &*self.scratch)?, false))
     }
+}
+
+fn again(part: &Part) -> Option<Instant> {
+    part.holdings(|held| held.incomplete).then(|| Instant::now() + PAUSE)
+}
+
+/// Whether this process lacks something.
+fn is_shortage(error: &Error) -> bool {
+    use rustix::io::Errno;
+    let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(|errno| Some(errno.raw_os_error()));
+    short.contains(&error.os_error())
 }
 
 /// The repository of images without a name: what the file is called, without its endings.
@@ -133,13 +161,19 @@ fn stamp(place: &Place, env: &Env) -> Option<Digest> {
     let path = if place.scheme == Scheme::Store { &env.store } else { &place.path };
     let mut hasher = Hasher::new(Algorithm::Sha256);
     let not_blobs = |entry: &walkdir::DirEntry| {
-        let name = entry.file_name();
-        name != "blobs" && !name.to_string_lossy().starts_with(".imgpack-")
+        let name = entry.file_name().to_string_lossy();
+        let blobs = ["blobs", "_layers", "_uploads"].contains(&name.as_ref());
+        entry.depth() == 0 || (!blobs && !name.starts_with(".imgpack-"))
     };
-    let walk = WalkDir::new(path).max_depth(8).sort_by_file_name();
+    // A tag of a registry's storage lies some way down.
+    let walk = WalkDir::new(path).max_depth(16).sort_by_file_name();
     for entry in walk.into_iter().filter_entry(not_blobs) {
         let entry = entry.ok()?;
-        let meta = entry.metadata().ok()?;
+        let meta = match entry.depth() {
+            // What was named may be a link.
+            0 => path.metadata().ok()?,
+            _ => entry.metadata().ok()?,
+        };
         if meta.is_dir() {
             hasher.update(entry.path().as_os_str().as_encoded_bytes());
             continue;

@@ -20,7 +20,7 @@ pub struct Union {
     roots: Vec<Root>,
     warnings: Vec<String>,
     /// Which part has a blob; asked once.
-    owner: Mutex<HashMap<Digest, Option<usize>>>,
+    owner: Mutex<HashMap<Digest, usize>>,
 }
 
 impl Union {
@@ -60,10 +60,16 @@ impl Union {
 
     fn part(&self, desc: &Descriptor) -> Option<&dyn Source> {
         let mut owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = *owner.entry(desc.digest).or_insert_with(|| {
-            self.parts.iter().position(|part| part.has(desc).unwrap_or_default())
-        });
-        at.and_then(|at| self.parts.get(at)).map(AsRef::as_ref)
+        let at = match owner.get(&desc.digest) {
+            Some(at) => *at,
+            // What is in none now may only not be readable now.
+            None => {
+                let at = self.parts.iter().position(|p| p.has(desc).unwrap_or_default())?;
+                owner.insert(desc.digest, at);
+                at
+            }
+        };
+        self.parts.get(at).map(AsRef::as_ref)
     }
 }
 

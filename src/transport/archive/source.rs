@@ -52,7 +52,8 @@ impl ArchiveSource {
         if meta.len() == 0 {
             return Err(Error::malformed("empty file, not an archive").input(shown));
         }
-        let archive = Archive::index(extent, ctx).map_err(|e| e.input_or(shown.clone()))?;
+        let archive =
+            Archive::index(extent.indexed()?, ctx).map_err(|e| e.input_or(shown.clone()))?;
         Self::interpreted(archive, reading, ctx).map_err(|e| e.input_or(shown))
     }
 
