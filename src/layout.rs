@@ -14,7 +14,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::json;
 use crate::manifest::{self, Document, MAX_DOCUMENT};
-use crate::media_type::{self, Role};
+use crate::media_type::Role;
 use crate::reference::Reference;
 use crate::transport::{Origin, Root};
 
@@ -95,16 +95,21 @@ pub struct Layout {
     pub members: HashMap<Digest, String>,
 }
 
+/// Bytes that a table may have for each image that a place may hold.
+const ENTRY: u64 = 800;
+
 /// Reads the tables of a place.
 ///
 /// # Errors
 /// `Malformed` when they break their format, contradict each other or hold no image.
 pub fn interpret(members: &dyn Members, reading: Reading, ctx: &Context) -> Result<Layout> {
-    let manifest_json = match members.read("manifest.json", MAX_DOCUMENT)? {
+    let images = u64::try_from(ctx.limits.images).unwrap_or(u64::MAX);
+    let most = MAX_DOCUMENT.max(images.saturating_mul(ENTRY));
+    let manifest_json = match members.read("manifest.json", most)? {
         Some(bytes) => docker::table(&bytes).map_err(|e| e.within("manifest.json"))?,
         None => None,
     };
-    let index_json = members.read("index.json", MAX_DOCUMENT)?;
+    let index_json = members.read("index.json", most)?;
     let marker = members.read("oci-layout", 64 << 10)?;
     if let Some(marker) = &marker {
         check_marker(marker)?;
@@ -163,7 +168,7 @@ fn entries(
     layout: &mut Layout,
     ctx: &Context,
 ) -> Result<Vec<Root>> {
-    let doc = Document::parse(bytes, &media_type::OCI_INDEX.into())?;
+    let doc = Document::table(bytes, ctx.limits.images.max(manifest::MAX_ENTRIES))?;
     let manifest::Kind::Index(descs) = doc.kind else {
         return Err(Error::malformed("not an index"));
     };

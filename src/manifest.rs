@@ -53,6 +53,18 @@ impl Document {
     /// `Malformed` when the body breaks its format, says another type than `claimed`, or could be
     /// read as another kind; `Unsupported` for Docker's schema 1.
     pub fn parse(bytes: &[u8], claimed: &MediaType) -> Result<Self> {
+        Self::read(bytes, claimed, MAX_ENTRIES)
+    }
+
+    /// Parses the table of a place, an index of up to `most` entries.
+    ///
+    /// # Errors
+    /// As [`Document::parse`].
+    pub fn table(bytes: &[u8], most: usize) -> Result<Self> {
+        Self::read(bytes, &media_type::OCI_INDEX.into(), most)
+    }
+
+    fn read(bytes: &[u8], claimed: &MediaType, most: usize) -> Result<Self> {
         let body = json::object(bytes)?;
         if claimed.role() == Role::Schema1 || body.contains_key("fsLayers") {
             return Err(Error::unsupported(
@@ -68,7 +80,7 @@ impl Document {
         let kind = match media_type.role() {
             Role::Index => {
                 forbid(&body, &["config", "layers", "fslayers", "history", "blobs"], "an index")?;
-                let entries = descriptors(&body, "manifests", MAX_ENTRIES)?;
+                let entries = descriptors(&body, "manifests", most)?;
                 Kind::Index(entries)
             }
             _ if media_type.as_str() == media_type::OCI_ARTIFACT => {

@@ -162,13 +162,18 @@ pub fn gather(source: &dyn Source, unnamed: Option<&Name>, ctx: &Context) -> Res
     let roots = source.roots();
     let parsed = documents(source, roots, ctx, &mut holdings)?;
     let mut whose: HashMap<Digest, Vec<Name>> = HashMap::new();
-    for root in roots.iter().filter(|root| !root.companion) {
+    // Where nobody says so in a name or an annotation, the document itself does.
+    let (companions, images): (Vec<&Root>, Vec<&Root>) = roots.iter().partition(|root| {
+        let about = || parsed.get(&root.desc.digest).is_some_and(|p| p.referrer.is_some());
+        root.companion || (root.names.is_empty() && root.label.is_none() && about())
+    });
+    for root in images {
         for (name, tag) in names(root, unnamed, &mut holdings) {
             place(&mut holdings, &name, root, tag, &parsed, &mut whose);
         }
     }
     // Companions go where what they are about is; those of companions after them.
-    let mut waiting: Vec<&Root> = roots.iter().filter(|root| root.companion).collect();
+    let mut waiting = companions;
     for _ in 0..GENERATIONS {
         let (now, later): (Vec<&Root>, Vec<&Root>) = waiting
             .into_iter()

@@ -132,7 +132,9 @@ struct DirMembers<'c> {
 
 impl Members for DirMembers<'_> {
     fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-        self.root.read(name, limit)
+        // A large store has its last changes beside its index.
+        let folded = if name == "index.json" { Index::folded(&self.root, limit)? } else { None };
+        folded.map_or_else(|| self.root.read(name, limit), |bytes| Ok(Some(bytes)))
     }
 
     fn size(&self, name: &str) -> Result<Option<u64>> {

@@ -70,12 +70,27 @@ impl Index {
     /// # Errors
     /// `Malformed`, `Io`.
     pub fn load(root: &Dir) -> Result<Self> {
+        Self::read(root, MAX_INDEX)
+    }
+
+    /// index.json with what the journal adds, when there is a journal; each of at most `most` bytes.
+    ///
+    /// # Errors
+    /// `Malformed`, `Io`.
+    pub fn folded(root: &Dir, most: u64) -> Result<Option<Vec<u8>>> {
+        if root.stat(JOURNAL)?.is_none() {
+            return Ok(None);
+        }
+        Self::read(root, most).map(|index| Some(index.to_bytes()))
+    }
+
+    fn read(root: &Dir, most: u64) -> Result<Self> {
         let mut index = Self::default();
-        if let Some(bytes) = root.read("index.json", MAX_INDEX)? {
+        if let Some(bytes) = root.read("index.json", most)? {
             let path = root.join("index.json").display().to_string();
             index.parse(&bytes).map_err(|e| e.input_or(path))?;
         }
-        if let Some(bytes) = root.read(JOURNAL, MAX_INDEX)? {
+        if let Some(bytes) = root.read(JOURNAL, most)? {
             for line in bytes.split_inclusive(|&b| b == b'\n') {
                 // A run that died while appending leaves half a line, which was never reported done.
                 let Some(text) = line.strip_suffix(b"\n") else { break };
@@ -101,9 +116,10 @@ impl Index {
             Some(_) => return Err(Error::malformed("manifests: expected an array")),
         };
         self.rest = body;
-        for (i, entry) in entries.iter().enumerate() {
+        // One by one: there may be a hundred thousand.
+        for (i, entry) in entries.into_iter().enumerate() {
             let desc =
-                Descriptor::from_value(entry).map_err(|e| e.at(format!("manifests[{i}]")))?;
+                Descriptor::from_value(&entry).map_err(|e| e.at(format!("manifests[{i}]")))?;
             self.push(desc);
         }
         Ok(())

@@ -36,11 +36,11 @@ impl Editor {
     pub fn open(root: Arc<Dir>, sync: bool, wait: u64) -> Result<Self> {
         let (index, seen) = (Index::default(), [None; 2]);
         let mut editor = Self { root, index, seen, room: ROOM, sync, wait };
+        // Which reads it, if there is one.
         let (_lock, _) = editor.lock()?;
         if editor.root.stat("oci-layout")?.is_none() {
             editor.root.replace("oci-layout", tables::MARKER, sync)?;
         }
-        editor.read()?;
         Ok(editor)
     }
 
@@ -93,6 +93,7 @@ impl Editor {
     fn read(&mut self) -> Result<()> {
         self.seen = [None; 2];
         self.index = Index::load(&self.root)?;
+        self.room = 2 * self.index.entries.len() + ROOM;
         self.seen = self.stamps()?;
         Ok(())
     }
