@@ -45,6 +45,7 @@ pub struct Registry {
     /// Set when something was not as it should be, so that places are looked at again at once.
     again: AtomicBool,
     status: Arc<Status>,
+    kept: page::Kept,
 }
 
 impl Registry {
@@ -54,7 +55,8 @@ impl Registry {
         let ctx = Context { cancel: Arc::default(), ..ctx.clone() };
         let status = Arc::<Status>::default();
         let catalogue = Catalogue::new(naming, &ctx, status.clone());
-        Self { catalogue, writable: None, again: AtomicBool::new(false), status }
+        let (again, kept) = (AtomicBool::new(false), page::Kept::default());
+        Self { catalogue, writable: None, again, status, kept }
     }
 
     /// The same, with a store that is written to; its images come before those of other places.
@@ -73,6 +75,11 @@ impl Registry {
     /// What it holds.
     pub fn catalogue(&self) -> &Catalogue {
         &self.catalogue
+    }
+
+    /// What the page counted last.
+    pub fn kept(&self) -> &page::Kept {
+        &self.kept
     }
 
     /// What the server says of itself.

@@ -4,7 +4,9 @@
 //! and replaced whole, while answers that are under way keep the old one.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::Ordering::Relaxed;
+use std::ops::Bound;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -35,6 +37,8 @@ pub trait Shelf: Send + Sync {
 pub struct Part {
     source: Box<dyn Source>,
     holdings: RwLock<Holdings>,
+    /// How often they were changed in place.
+    changes: AtomicU64,
     watch: Arc<Watch>,
     shelf: Option<Arc<dyn Shelf>>,
 }
@@ -42,7 +46,8 @@ pub struct Part {
 impl Part {
     /// A place and what it holds.
     pub fn new(source: Box<dyn Source>, holdings: Holdings) -> Self {
-        Self { source, holdings: RwLock::new(holdings), watch: Arc::default(), shelf: None }
+        let (holdings, changes) = (RwLock::new(holdings), AtomicU64::new(0));
+        Self { source, holdings, changes, watch: Arc::default(), shelf: None }
     }
 
     /// The same; what was remembered of its files is forgotten when it proves wrong.
@@ -55,7 +60,7 @@ impl Part {
     /// A place that is written to: its blobs are known to `shelf`, and belong to every repository.
     pub fn written(source: Box<dyn Source>, holdings: Holdings, shelf: Arc<dyn Shelf>) -> Self {
         let (holdings, watch) = (RwLock::new(holdings), Arc::new(Watch::written()));
-        Self { source, holdings, watch, shelf: Some(shelf) }
+        Self { source, holdings, changes: AtomicU64::new(0), watch, shelf: Some(shelf) }
     }
 
     /// How it is called in messages.
@@ -75,7 +80,10 @@ impl Part {
 
     /// Changes what it is known to hold; for a place that is written to.
     pub fn change<R>(&self, change: impl FnOnce(&mut Holdings) -> R) -> R {
-        change(&mut self.holdings.write().unwrap_or_else(PoisonError::into_inner))
+        let mut holdings = self.holdings.write().unwrap_or_else(PoisonError::into_inner);
+        // Before the change: who sees the new count waits here for what it counts.
+        self.changes.fetch_add(1, Release);
+        change(&mut holdings)
     }
 
     fn repository<R>(&self, name: &Name, look: impl FnOnce(&Repository) -> R) -> Option<R> {
@@ -87,9 +95,18 @@ impl Part {
 pub struct Catalogue {
     naming: Naming,
     parts: RwLock<Vec<Arc<Part>>>,
+    /// How often they were set.
+    replaced: AtomicU64,
     documents: RwLock<Documents>,
     status: Arc<Status>,
     ctx: Context,
+}
+
+/// Tells one state of a catalogue from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Generation {
+    replaced: u64,
+    changes: u64,
 }
 
 #[derive(Default)]
@@ -102,7 +119,8 @@ impl Catalogue {
     /// An empty one; hits and misses of its cache are counted in `status`.
     pub fn new(naming: Naming, ctx: &Context, status: Arc<Status>) -> Self {
         let (parts, documents) = (RwLock::default(), RwLock::default());
-        Self { naming, parts, documents, status, ctx: ctx.clone() }
+        let replaced = AtomicU64::new(0);
+        Self { naming, parts, replaced, documents, status, ctx: ctx.clone() }
     }
 
     /// How names are read.
@@ -112,7 +130,16 @@ impl Catalogue {
 
     /// Sets the places, in the order in which they are asked.
     pub fn replace(&self, parts: Vec<Arc<Part>>) {
-        *self.parts.write().unwrap_or_else(PoisonError::into_inner) = parts;
+        let mut all = self.parts.write().unwrap_or_else(PoisonError::into_inner);
+        self.replaced.fetch_add(1, Release);
+        *all = parts;
+    }
+
+    /// Another one whenever anything it holds is.
+    pub fn generation(&self) -> Generation {
+        let parts = self.parts.read().unwrap_or_else(PoisonError::into_inner);
+        let changes = parts.iter().map(|part| part.changes.load(Acquire)).sum();
+        Generation { replaced: self.replaced.load(Acquire), changes }
     }
 
     /// The places.
@@ -193,12 +220,18 @@ pub struct Stored {
 }
 
 impl Found<'_> {
-    /// Its tags, sorted.
-    pub fn tags(&self) -> BTreeSet<String> {
-        let tags = |part: &Arc<Part>| -> Vec<String> {
-            part.repository(&self.name, |r| r.tags.keys().cloned().collect()).unwrap_or_default()
+    /// Its first `most` tags behind `last`, sorted.
+    pub fn tags_after(&self, last: &str, most: usize) -> Vec<String> {
+        let behind = (Bound::Excluded(last), Bound::Unbounded);
+        let of = |r: &Repository| -> Vec<String> {
+            r.tags.range::<str, _>(behind).take(most).map(|(tag, _)| tag.clone()).collect()
         };
-        self.parts.iter().flat_map(tags).collect()
+        let tags = |part| Part::repository(part, &self.name, of).unwrap_or_default();
+        let mut all: Vec<String> = self.parts.iter().flat_map(|part| tags(part)).collect();
+        all.sort();
+        all.dedup();
+        all.truncate(most);
+        all
     }
 
     /// A manifest of it.
@@ -243,6 +276,18 @@ impl Found<'_> {
         all.sort_by_key(|desc| desc.digest);
         all.dedup_by_key(|desc| desc.digest);
         all
+    }
+
+    /// How many there are of these.
+    pub fn referrers_count(&self, subject: &Digest) -> usize {
+        let of = |r: &Repository| r.referrers.get(subject).map_or(0, Vec::len);
+        let count = |part: &Arc<Part>| part.repository(&self.name, of).unwrap_or_default();
+        let counts: Vec<usize> = self.parts.iter().map(count).filter(|count| *count > 0).collect();
+        match counts.as_slice() {
+            [] => 0,
+            [one] => *one,
+            _ => self.referrers(subject).len(),
+        }
     }
 
     /// The bytes of a document, checked against its digest when they are read.

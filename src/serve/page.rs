@@ -1,7 +1,7 @@
 //! The page for people: what is served, as HTML that needs no script and asks nobody else.
 //!
 //! It speaks no registry protocol. `html` writes and is the one place where text meets markup; `listing`
-//! counts from memory, `view` reads documents; `index`, `image` and `packing` are the pages. Names,
+//! counts from memory, `kept` remembers the counts, `view` reads documents; `index`, `image` and `packing` are the pages. Names,
 //! labels and histories come from archives of strangers: they are shown, never trusted.
 
 use http::{StatusCode, header};
@@ -16,12 +16,14 @@ use crate::serve::route::{self, Wanted};
 mod html;
 mod image;
 mod index;
+mod kept;
 mod listing;
 mod packing;
 mod pull;
 mod shell;
 mod view;
 
+pub use kept::Kept;
 use listing::Entry;
 use pull::Site;
 

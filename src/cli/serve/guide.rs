@@ -165,7 +165,7 @@ pub(super) fn say(
         repositories.iter().partition(|name| catalogue.naming().is_default(name));
     let first = plain.into_iter().chain(other).find_map(|name| {
         let shown = catalogue.naming().shown(name);
-        let tag = catalogue.find(&shown, None)?.tags().into_iter().next()?;
+        let tag = catalogue.find(&shown, None)?.tags_after("", 1).into_iter().next()?;
         Some(format!("{host}/{shown}:{tag}"))
     });
     if let Some(first) = first {

@@ -23,7 +23,9 @@ pub(super) fn catalog(registry: &Registry, request: &Request) -> Answer {
     let mut names: Vec<String> =
         catalogue.repositories().iter().map(|name| catalogue.naming().shown(name)).collect();
     names.sort();
-    let (page, next) = page(names.into_iter(), request);
+    let (most, last) = asked(request);
+    let from = names.partition_point(|name| !last.is_empty() && *name <= last);
+    let (page, next) = cut(names.into_iter().skip(from).take(most + 1).collect(), most);
     linked(Answer::json(&json!({"repositories": page})), "/v2/_catalog", request, next)
 }
 
@@ -32,22 +34,24 @@ pub(super) fn tags(registry: &Registry, request: &Request, name: &str) -> Answer
     let Some(found) = registry.catalogue().find(name, request.ns().as_deref()) else {
         return no_repository(name);
     };
-    let (page, next) = page(found.tags().into_iter(), request);
+    let (most, last) = asked(request);
+    let (page, next) = cut(found.tags_after(&last, most + 1), most);
     let path = format!("/v2/{name}/tags/list");
     linked(Answer::json(&json!({"name": name, "tags": page})), &path, request, next)
 }
 
-/// The part of a sorted list that is asked for, and the last entry when more follows.
-fn page(
-    list: impl Iterator<Item = String>,
-    request: &Request,
-) -> (Vec<String>, Option<(usize, String)>) {
+/// How many entries are asked for, and behind which one; the first ones when it is empty.
+fn asked(request: &Request) -> (usize, String) {
     let most = request.query("n").and_then(|n| n.parse::<u64>().ok());
     let most = most.map_or(MAX_PAGE, |n| usize::try_from(n).unwrap_or(MAX_PAGE).min(MAX_PAGE));
-    let last = request.query("last").unwrap_or_default();
-    let mut list = list.filter(|entry| last.is_empty() || *entry > last);
-    let page: Vec<String> = list.by_ref().take(most).collect();
-    let next = page.last().cloned().filter(|_| list.next().is_some());
+    (most, request.query("last").unwrap_or_default())
+}
+
+/// A page of entries that may be one too many, and its last entry when more follows.
+fn cut(mut page: Vec<String>, most: usize) -> (Vec<String>, Option<(usize, String)>) {
+    let more = page.len() > most;
+    page.truncate(most);
+    let next = page.last().cloned().filter(|_| more);
     (page, next.map(|last| (most, last)))
 }
 
@@ -86,8 +90,9 @@ pub(super) fn referrers(
         }
         listed.push((desc.digest, value));
     }
-    let listed: Vec<Value> = listed.into_iter().map(|(_, value)| value).collect();
-    let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": listed});
+    let mut index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX});
+    // Moved in: what is put into `json!` is copied, and there may be thousands.
+    index["manifests"] = listed.into_iter().map(|(_, value)| value).collect();
     let mut answer = Answer::bytes(OCI_INDEX, crate::json::go_compact(&index));
     if wanted.is_some() {
         answer = answer.with(FILTERS, "artifactType");

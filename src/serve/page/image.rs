@@ -55,7 +55,7 @@ pub(super) fn answer(registry: &Registry, asked: &Asked, entry: &Entry) -> Answe
         }
     };
     let weight = Weight::of(catalogue, &entry.name, &entry.digest);
-    let uses = listing::uses(catalogue, &weight.digests().collect());
+    let uses = listing::uses(catalogue, |digest| weight.has(digest));
     let near = Near { registry, found: &found, entry, uses };
     shell::page(asked, &reference, |h| {
         h.element("div", &[("class", "head")], |h| {

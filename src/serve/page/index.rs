@@ -2,10 +2,9 @@
 //!
 //! It must not know how an image looks from near (`image`) or on paper (`packing`).
 
-use std::collections::HashSet;
-
 use super::html::Html;
-use super::listing::{self, Entry, Weight};
+use super::kept::{Counted, Image};
+use super::listing;
 use super::pull::{self, TOOLS};
 use super::shell::{self, Slice, count, name};
 use super::view::{self, View};
@@ -18,24 +17,21 @@ use crate::units;
 const PAGE: usize = 200;
 
 /// One line of the list.
-struct Row {
-    entry: Entry,
+struct Row<'k> {
+    image: &'k Image,
     platforms: Vec<String>,
     layers: Option<usize>,
     artifact: Option<String>,
-    weight: Weight,
     referrers: usize,
     unreadable: bool,
 }
 
 /// The list of images.
 pub(super) fn answer(registry: &Registry, asked: &Asked) -> Answer {
-    let catalogue = registry.catalogue();
-    let all = listing::entries(catalogue, &asked.words);
-    let (slice, entries) = Slice::cut(&all, asked.page, PAGE);
-    let rows: Vec<Row> = entries.iter().map(|entry| row(registry, entry)).collect();
-    let wanted: HashSet<_> = rows.iter().flat_map(|row| row.weight.digests()).collect();
-    let uses = listing::uses(catalogue, &wanted);
+    let counted = registry.kept().counted(registry.catalogue());
+    let all = counted.found(&asked.words);
+    let (slice, images) = Slice::cut(&all, asked.page, PAGE);
+    let rows: Vec<Row<'_>> = images.iter().map(|image| row(registry, image)).collect();
     let title = match asked.query.is_empty() {
         true => "Images".to_owned(),
         false => format!("Images with {}", asked.query),
@@ -43,7 +39,7 @@ pub(super) fn answer(registry: &Registry, asked: &Asked) -> Answer {
     shell::page(asked, &title, |h| {
         h.element("div", &[("class", "head")], |h| {
             h.leaf("h1", &[], &title);
-            summary(h, registry, asked, &all);
+            summary(h, asked, &counted, &all);
         });
         if rows.is_empty() {
             return;
@@ -71,7 +67,7 @@ pub(super) fn answer(registry: &Registry, asked: &Asked) -> Answer {
                 });
                 h.element("tbody", &[], |h| {
                     for row in &rows {
-                        line(h, registry, asked, row, row.weight.shared(&uses));
+                        line(h, registry, asked, row);
                     }
                 });
             });
@@ -80,13 +76,8 @@ pub(super) fn answer(registry: &Registry, asked: &Asked) -> Answer {
     })
 }
 
-fn summary(h: &mut Html, registry: &Registry, asked: &Asked, all: &[Entry]) {
-    let catalogue = registry.catalogue();
-    let mut weight = Weight::default();
-    for entry in all {
-        weight.join(Weight::of(catalogue, &entry.name, &entry.digest));
-    }
-    let repositories: HashSet<_> = all.iter().map(|entry| &entry.name).collect();
+fn summary(h: &mut Html, asked: &Asked, counted: &Counted, all: &[&Image]) {
+    let totals = counted.totals(all);
     h.element("p", &[("class", "quiet")], |h| match (all.is_empty(), asked.query.is_empty()) {
         (true, true) => h.text("Nothing is served yet."),
         (true, false) => {
@@ -95,8 +86,8 @@ fn summary(h: &mut Html, registry: &Registry, asked: &Asked, all: &[Entry]) {
         }
         (false, _) => {
             let images = count(all.len(), "image", "images");
-            let repositories = count(repositories.len(), "repository", "repositories");
-            h.text(format!("{images} in {repositories}, {}", units::size(weight.bytes())));
+            let repositories = count(totals.repositories, "repository", "repositories");
+            h.text(format!("{images} in {repositories}, {}", units::size(totals.bytes)));
             if !asked.query.is_empty() {
                 h.text(" · ");
                 h.leaf("a", &[("href", "/")], "Show all images");
@@ -128,8 +119,8 @@ fn tools(h: &mut Html, asked: &Asked) {
     });
 }
 
-fn row(registry: &Registry, entry: &Entry) -> Row {
-    let catalogue = registry.catalogue();
+fn row<'k>(registry: &Registry, image: &'k Image) -> Row<'k> {
+    let (catalogue, entry) = (registry.catalogue(), &image.entry);
     let found = view::repository(catalogue, &entry.name);
     let read = found.as_ref().map(|found| View::read(found, &entry.digest));
     let (view, unreadable) = match read {
@@ -139,28 +130,27 @@ fn row(registry: &Registry, entry: &Entry) -> Row {
     };
     let artifact = view.as_ref().and_then(|view| Some(view.artifact_type()?.to_owned()));
     let layers = view.as_ref().map(|view| view.layers().len()).filter(|layers| *layers > 0);
-    let about = found.map_or(0, |found| found.referrers(&entry.digest).len());
+    let about = found.map_or(0, |found| found.referrers_count(&entry.digest));
     let sidecars = listing::sidecars(catalogue, &entry.name, &entry.digest).len();
     Row {
         platforms: view.map(|view| view.platforms()).unwrap_or_default(),
-        weight: Weight::of(catalogue, &entry.name, &entry.digest),
         referrers: about + sidecars,
-        entry: entry.clone(),
+        image,
         layers,
         artifact,
         unreadable,
     }
 }
 
-fn line(h: &mut Html, registry: &Registry, asked: &Asked, row: &Row, shared: u64) {
-    let reference = row.entry.reference(registry.catalogue().naming());
+fn line(h: &mut Html, registry: &Registry, asked: &Asked, row: &Row<'_>) {
+    let reference = row.image.entry.reference(registry.catalogue().naming());
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "–".to_owned());
     let number = |h: &mut Html, text: Option<String>| {
         h.leaf("td", &[("class", "n")], or_dash(text));
     };
     h.element("tr", &[], |h| {
         h.element("th", &[("scope", "row")], |h| {
-            h.element("a", &[("href", &link(&reference))], |h| name(h, &row.entry));
+            h.element("a", &[("href", &link(&reference))], |h| name(h, &row.image.entry));
         });
         h.element("td", &[], |h| match &row.artifact {
             _ if row.unreadable => h.leaf("span", &[("class", "bad")], "cannot be read"),
@@ -170,8 +160,8 @@ fn line(h: &mut Html, registry: &Registry, asked: &Asked, row: &Row, shared: u64
             _ => shell::platforms(h, &row.platforms),
         });
         number(h, row.layers.map(|layers| layers.to_string()));
-        number(h, Some(units::size(row.weight.bytes())));
-        number(h, Some(shared).filter(|shared| *shared > 0).map(units::size));
+        number(h, Some(units::size(row.image.bytes)));
+        number(h, Some(row.image.shared).filter(|shared| *shared > 0).map(units::size));
         number(h, Some(row.referrers).filter(|n| *n > 0).map(|n| n.to_string()));
         h.element("td", &[("class", "js")], |h| {
             let (image, pod) = (asked.site.image(&reference), pull::pod(&reference));

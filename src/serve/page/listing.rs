@@ -4,6 +4,7 @@
 //! a tag nor another document names.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt::Write as _;
 
 use crate::digest::Digest;
 use crate::layout::sidecar_of;
@@ -35,11 +36,20 @@ impl Entry {
     pub(super) fn reference(&self, naming: &Naming) -> String {
         naming.shown(&self.name) + &self.suffix()
     }
+
+    /// Whether its name or digest contains all of these words; `text` is room to write in.
+    pub(super) fn matches(&self, words: &[String], text: &mut String) -> bool {
+        text.clear();
+        let tag = self.tag.as_deref().unwrap_or_default();
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{}:{tag}@{}", self.name, self.digest);
+        text.make_ascii_lowercase();
+        words.iter().all(|word| text.contains(word.as_str()))
+    }
 }
 
-/// Every image whose name or digest contains all of these words, by name. Sidecars (`sha256-….sig`)
-/// are shown with what they are about.
-pub(super) fn entries(catalogue: &Catalogue, words: &[String]) -> Vec<Entry> {
+/// Every image, by name. Sidecars (`sha256-….sig`) are shown with what they are about.
+pub(super) fn entries(catalogue: &Catalogue) -> Vec<Entry> {
     let mut all: BTreeMap<(Name, Option<String>, Option<Digest>), Digest> = BTreeMap::new();
     for part in catalogue.parts() {
         part.holdings(|holdings| {
@@ -56,16 +66,7 @@ pub(super) fn entries(catalogue: &Catalogue, words: &[String]) -> Vec<Entry> {
         });
     }
     let entry = |((name, tag, _), digest)| Entry { name, tag, digest };
-    all.into_iter().map(entry).filter(|entry| matches(entry, words)).collect()
-}
-
-fn matches(entry: &Entry, words: &[String]) -> bool {
-    if words.is_empty() {
-        return true;
-    }
-    let tag = entry.tag.as_deref().unwrap_or_default();
-    let text = format!("{}:{tag}@{}", entry.name, entry.digest).to_lowercase();
-    words.iter().all(|word| text.contains(word.as_str()))
+    all.into_iter().map(entry).collect()
 }
 
 /// Manifests that are neither tagged, nor listed by an index, nor about another.
@@ -79,9 +80,12 @@ fn nameless(repository: &Repository) -> Vec<Digest> {
 /// Tags of a repository that are sidecars of a digest: signatures, attestations, SBOMs of cosign.
 pub(super) fn sidecars(catalogue: &Catalogue, name: &Name, of: &Digest) -> Vec<(String, Digest)> {
     let mut found = BTreeMap::new();
+    let begin = format!("sha256-{}", of.hex());
     for part in catalogue.parts() {
         part.holdings(|holdings| {
-            let tags = holdings.repositories.get(name).into_iter().flat_map(|r| &r.tags);
+            let tags = holdings.repositories.get(name).into_iter();
+            let tags = tags.flat_map(|r| r.tags.range(begin.clone()..));
+            let tags = tags.take_while(|(tag, _)| tag.starts_with(&begin));
             for (tag, digest) in tags.filter(|(tag, _)| sidecar_of(tag) == Some(*of)) {
                 found.entry(tag.clone()).or_insert(*digest);
             }
@@ -121,11 +125,6 @@ impl Weight {
         !self.0.is_empty()
     }
 
-    /// Takes in what another holds.
-    pub(super) fn join(&mut self, other: Self) {
-        self.0.extend(other.0);
-    }
-
     /// Bytes, each thing once.
     pub(super) fn bytes(&self) -> u64 {
         self.0.values().fold(0, |sum, size| sum.saturating_add(*size))
@@ -138,15 +137,27 @@ impl Weight {
         sizes.fold(0, |sum, size| sum.saturating_add(*size))
     }
 
-    /// The digests.
-    pub(super) fn digests(&self) -> impl Iterator<Item = Digest> + '_ {
-        self.0.keys().copied()
+    /// Whether it holds this.
+    pub(super) fn has(&self, digest: &Digest) -> bool {
+        self.0.contains_key(digest)
+    }
+}
+
+impl IntoIterator for Weight {
+    type Item = (Digest, u64);
+    type IntoIter = std::collections::hash_map::IntoIter<Digest, u64>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
     }
 }
 
 /// How many images use each of these blobs. An image is a manifest: one for each platform, whatever
 /// it is called.
-pub(super) fn uses(catalogue: &Catalogue, wanted: &HashSet<Digest>) -> HashMap<Digest, usize> {
+pub(super) fn uses(
+    catalogue: &Catalogue,
+    wanted: impl Fn(&Digest) -> bool,
+) -> HashMap<Digest, usize> {
     let (mut counts, mut seen) = (HashMap::new(), HashSet::new());
     for part in catalogue.parts() {
         part.holdings(|holdings| {
@@ -155,7 +166,7 @@ pub(super) fn uses(catalogue: &Catalogue, wanted: &HashSet<Digest>) -> HashMap<D
                 if manifest.blobs.is_empty() || !seen.insert(*digest) {
                     continue;
                 }
-                for blob in manifest.blobs.iter().filter(|blob| wanted.contains(blob)) {
+                for blob in manifest.blobs.iter().filter(|blob| wanted(blob)) {
                     *counts.entry(*blob).or_default() += 1;
                 }
             }

@@ -3,7 +3,7 @@
 //! It must not know today's date: the browser prints it at the foot.
 
 use super::html::Html;
-use super::listing::{self, Weight};
+use super::kept::Totals;
 use super::shell::{self, Slice, count, name};
 use super::view::{self, View};
 use super::{Asked, link};
@@ -18,14 +18,10 @@ const PAGE: usize = 1_000;
 pub(super) fn answer(registry: &Registry, asked: &Asked) -> Answer {
     let catalogue = registry.catalogue();
     let naming = catalogue.naming();
-    let all = listing::entries(catalogue, &asked.words);
-    let (slice, entries) = Slice::cut(&all, asked.page, PAGE);
-    let (mut whole, mut alone) = (Weight::default(), 0_u64);
-    for entry in &all {
-        let weight = Weight::of(catalogue, &entry.name, &entry.digest);
-        alone = alone.saturating_add(weight.bytes());
-        whole.join(weight);
-    }
+    let counted = registry.kept().counted(catalogue);
+    let all = counted.found(&asked.words);
+    let (slice, images) = Slice::cut(&all, asked.page, PAGE);
+    let together = counted.totals(&all);
     shell::page(asked, "Packing list", |h| {
         h.element("div", &[("class", "head")], |h| {
             h.leaf("h1", &[], "Packing list");
@@ -34,7 +30,7 @@ pub(super) fn answer(registry: &Registry, asked: &Asked) -> Answer {
                 if !asked.query.is_empty() {
                     h.text(format!("images with {} · ", asked.query));
                 }
-                totals(h, all.len(), whole.bytes(), alone);
+                totals(h, all.len(), &together);
                 if !slice.is_whole() {
                     h.text(format!(" · {}", slice.words()));
                 }
@@ -56,10 +52,10 @@ pub(super) fn answer(registry: &Registry, asked: &Asked) -> Answer {
                 });
             });
             h.element("tbody", &[], |h| {
-                for (at, entry) in entries.iter().enumerate() {
+                for (at, image) in images.iter().enumerate() {
+                    let entry = &image.entry;
                     let found = view::repository(catalogue, &entry.name);
                     let view = found.as_ref().map(|found| View::read(found, &entry.digest));
-                    let weight = Weight::of(catalogue, &entry.name, &entry.digest);
                     h.element("tr", &[], |h| {
                         let number = slice.first() + at + 1;
                         h.leaf("td", &[("class", "n")], number.to_string());
@@ -72,7 +68,7 @@ pub(super) fn answer(registry: &Registry, asked: &Asked) -> Answer {
                             Some(Ok(Some(view))) => shell::platforms(h, &view.platforms()),
                             _ => h.leaf("span", &[("class", "bad")], "cannot be read"),
                         });
-                        h.leaf("td", &[("class", "n")], units::size(weight.bytes()));
+                        h.leaf("td", &[("class", "n")], units::size(image.bytes));
                         h.element("td", &[("class", "tick")], |h| {
                             h.leaf("span", &[("aria-hidden", "true")], "");
                         });
@@ -80,13 +76,14 @@ pub(super) fn answer(registry: &Registry, asked: &Asked) -> Answer {
                 }
             });
         });
-        h.element("p", &[("class", "total")], |h| totals(h, all.len(), whole.bytes(), alone));
+        h.element("p", &[("class", "total")], |h| totals(h, all.len(), &together));
         slice.links(h, "/packing-list", &asked.query);
     })
 }
 
 /// How much it is, and how much it would be had nothing been shared.
-fn totals(h: &mut Html, images: usize, bytes: u64, alone: u64) {
+fn totals(h: &mut Html, images: usize, totals: &Totals) {
+    let Totals { bytes, alone, .. } = *totals;
     h.text(format!("{}, ", count(images, "image", "images")));
     h.leaf("b", &[], units::size(bytes));
     if alone > bytes {

@@ -361,6 +361,31 @@ fn ten_thousand_images_come_in_pages() {
 }
 
 #[test]
+fn what_is_counted_once_is_counted_again_when_something_changed() {
+    let mut place = Memory::default();
+    let image = place.image(&config("amd64"), &["a", "b"], &Value::Null);
+    place.name(&image, "docker.io/library/app:1");
+    let registry = place.served();
+    contains(&page(&registry, "/"), &["1 image in 1 repository"]);
+    let first = registry.kept().counted(registry.catalogue());
+    page(&registry, "/packing-list");
+    page(&registry, "/?q=app");
+    assert!(Arc::ptr_eq(&first, &registry.kept().counted(registry.catalogue())));
+    // A tag more, as a push adds it.
+    let name = registry.catalogue().repositories().into_iter().next().unwrap();
+    registry.catalogue().parts()[0].change(|held| {
+        let repository = held.repositories.get_mut(&name).unwrap();
+        repository.tags.insert("2".into(), image.digest);
+    });
+    for target in ["/", "/?q=app"] {
+        contains(&page(&registry, target), &["2 images in 1 repository", "app:2"]);
+    }
+    // Another medium in its place.
+    registry.catalogue().replace(Vec::new());
+    contains(&page(&registry, "/"), &["Nothing is served yet."]);
+}
+
+#[test]
 fn every_page_forbids_what_it_does_not_need() {
     let registry = peaceful();
     for (target, media_type, status) in [

@@ -1,0 +1,126 @@
+//! The list of images with what each weighs, counted once for as long as the catalogue stays as it is.
+//!
+//! It writes no markup. Counting goes through everything that is served, so it is done by one request at
+//! a time, and what was counted is kept for the others.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::listing::{self, Entry, Weight};
+use crate::digest::Digest;
+use crate::serve::catalogue::{Catalogue, Generation};
+use crate::serve::names::Name;
+
+/// What was counted last.
+#[derive(Default)]
+pub struct Kept(Mutex<Option<(Generation, Arc<Counted>)>>);
+
+impl Kept {
+    /// The images of a catalogue as it is now.
+    pub(super) fn counted(&self, catalogue: &Catalogue) -> Arc<Counted> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Before anything is looked at: what changes meanwhile is counted the next time.
+        let now = catalogue.generation();
+        if let Some((_, counted)) = kept.as_ref().filter(|(then, _)| *then == now) {
+            return counted.clone();
+        }
+        // The old one goes first, so that there are never two.
+        *kept = None;
+        let counted = Arc::new(Counted::of(catalogue));
+        *kept = Some((now, counted.clone()));
+        counted
+    }
+}
+
+/// Every image, by name.
+pub(super) struct Counted {
+    images: Vec<Image>,
+    /// Bytes of every document and blob; images hold the numbers of theirs.
+    sizes: Vec<u64>,
+}
+
+/// One image of the list.
+pub(super) struct Image {
+    /// What it is called.
+    pub(super) entry: Entry,
+    /// Bytes of all beneath it, each thing once.
+    pub(super) bytes: u64,
+    /// Bytes of what other images use too.
+    pub(super) shared: u64,
+    things: Arc<[u32]>,
+}
+
+/// What several images are together.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Totals {
+    /// Repositories.
+    pub(super) repositories: usize,
+    /// Bytes, what they share counted once.
+    pub(super) bytes: u64,
+    /// Bytes, what they share counted for each.
+    pub(super) alone: u64,
+}
+
+impl Counted {
+    fn of(catalogue: &Catalogue) -> Self {
+        let entries = listing::entries(catalogue);
+        let mut numbers: HashMap<Digest, u32> = HashMap::new();
+        let mut sizes = Vec::new();
+        let mut weighed: HashMap<(&Name, Digest), Arc<[u32]>> = HashMap::new();
+        for entry in &entries {
+            weighed.entry((&entry.name, entry.digest)).or_insert_with(|| {
+                let weight = Weight::of(catalogue, &entry.name, &entry.digest);
+                let number = |(digest, size)| {
+                    *numbers.entry(digest).or_insert_with(|| {
+                        sizes.push(size);
+                        u32::try_from(sizes.len() - 1).unwrap_or(u32::MAX)
+                    })
+                };
+                weight.into_iter().map(number).collect()
+            });
+        }
+        let uses = listing::uses(catalogue, |digest| numbers.contains_key(digest));
+        let mut several = vec![false; sizes.len()];
+        for (digest, number) in &numbers {
+            several[*number as usize] = uses.get(digest).is_some_and(|uses| *uses > 1);
+        }
+        let sum = |things: &[u32], which: &dyn Fn(usize) -> bool| {
+            let sizes = things.iter().map(|n| *n as usize).filter(|n| which(*n)).map(|n| sizes[n]);
+            sizes.fold(0, u64::saturating_add)
+        };
+        let things: Vec<Arc<[u32]>> =
+            entries.iter().map(|entry| weighed[&(&entry.name, entry.digest)].clone()).collect();
+        let image = |(entry, things): (Entry, Arc<[u32]>)| Image {
+            bytes: sum(&things, &|_| true),
+            shared: sum(&things, &|n| several[n]),
+            entry,
+            things,
+        };
+        drop(weighed);
+        let images = entries.into_iter().zip(things).map(image).collect();
+        Self { images, sizes }
+    }
+
+    /// The images whose name or digest contains all of these words.
+    pub(super) fn found(&self, words: &[String]) -> Vec<&Image> {
+        let mut text = String::new();
+        let matches = |image: &&Image| words.is_empty() || image.entry.matches(words, &mut text);
+        self.images.iter().filter(matches).collect()
+    }
+
+    /// What images of it are together.
+    pub(super) fn totals(&self, images: &[&Image]) -> Totals {
+        let mut open = vec![true; self.sizes.len()];
+        let (mut bytes, mut alone) = (0_u64, 0_u64);
+        for image in images {
+            alone = alone.saturating_add(image.bytes);
+            for n in image.things.iter().map(|n| *n as usize) {
+                if std::mem::take(&mut open[n]) {
+                    bytes = bytes.saturating_add(self.sizes[n]);
+                }
+            }
+        }
+        let repositories: HashSet<&Name> = images.iter().map(|image| &image.entry.name).collect();
+        Totals { repositories: repositories.len(), bytes, alone }
+    }
+}
