@@ -33,7 +33,7 @@ mod framing;
 mod progress;
 pub mod tls;
 
-use exchange::{Connection, exchange};
+use exchange::{Connection, exchange, unread};
 use progress::Progress;
 use tls::Tls;
 
@@ -225,12 +225,13 @@ async fn requests(
     let (headers, head, idle) = (settings.headers, settings.header_timeout, settings.idle_timeout);
     let shared = Connection { registry, settings, activity: activity.clone(), remote, peer };
     let shared = Arc::new(shared);
+    let connection = shared.clone();
     let service = service_fn(move |request: Parts<Incoming>| {
         let shared = shared.clone();
         async move { Ok::<_, Infallible>(exchange(shared, request).await) }
     });
     let stream = TokioIo::new(stream);
-    // Whatever ends a connection is between it and its client.
+    // Whatever else ends a connection is between it and its client.
     let serving = async {
         if http2 {
             let mut builder = http2::Builder::new(TokioExecutor::new());
@@ -241,7 +242,9 @@ async fn requests(
             // How long heads may take is looked after by `stalled`: hyper counts idle time as well.
             let mut builder = http1::Builder::new();
             builder.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(headers * 4);
-            let _ = watcher.watch(builder.serve_connection(stream, service)).await;
+            if let Err(e) = watcher.watch(builder.serve_connection(stream, service)).await {
+                unread(&connection, &e);
+            }
         }
     };
     tokio::select! {

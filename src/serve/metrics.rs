@@ -64,9 +64,9 @@ impl Operation {
 }
 
 /// Statuses that are counted by themselves; the others as the first of their hundred.
-const STATUSES: [u16; 25] = [
-    200, 201, 202, 204, 206, 300, 301, 304, 307, 400, 401, 403, 404, 405, 409, 412, 413, 416, 429,
-    431, 500, 501, 503, 507, 100,
+const STATUSES: [u16; 26] = [
+    200, 201, 202, 204, 206, 300, 301, 304, 307, 400, 401, 403, 404, 405, 409, 412, 413, 414, 416,
+    429, 431, 500, 501, 503, 507, 100,
 ];
 
 /// Upper ends of the buckets of the histogram, in milliseconds.
@@ -86,8 +86,8 @@ pub struct Metrics {
     pub connections: AtomicU64,
     /// Connections that were taken.
     pub accepted: AtomicU64,
-    /// Uploads whose bytes are coming in.
-    pub uploads: AtomicU64,
+    /// Requests that bring bytes of uploads, and are being answered.
+    pub uploading: AtomicU64,
     /// Wrong passwords.
     pub denied: AtomicU64,
     /// Documents that were in memory.
@@ -126,19 +126,20 @@ impl Metrics {
         self.micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Relaxed);
     }
 
-    /// All of them as text; `repositories` is how many there are.
-    pub fn text(&self, repositories: usize) -> String {
+    /// All of them as text, beside how many repositories there are, and uploads that were begun.
+    pub fn text(&self, repositories: usize, uploads: usize) -> String {
         let mut out = String::new();
         // Writing to a String cannot fail.
-        let _ = self.write(&mut out, repositories);
+        let _ = self.write(&mut out, repositories, uploads);
         out
     }
 
-    fn write(&self, out: &mut String, repositories: usize) -> std::fmt::Result {
+    fn write(&self, out: &mut String, repositories: usize, uploads: usize) -> std::fmt::Result {
         let version = env!("CARGO_PKG_VERSION");
         head(out, "imgpack_build_info", "gauge", "Which imgpack this is.")?;
         writeln!(out, "imgpack_build_info{{version=\"{version}\"}} 1")?;
-        head(out, "imgpack_requests_total", "counter", "Requests by operation and status.")?;
+        let help = "Requests by operation and status; what could not be read as one is other.";
+        head(out, "imgpack_requests_total", "counter", help)?;
         for ((_, operation), counts) in OPERATIONS.iter().zip(&self.answers) {
             for (status, count) in STATUSES.iter().zip(counts) {
                 let count = count.load(Relaxed);
@@ -167,7 +168,7 @@ impl Metrics {
             ("sent_bytes_total", "counter", "Bytes that went out.", &self.sent),
             ("connections", "gauge", "Connections that are open.", &self.connections),
             ("connections_total", "counter", "Connections that were taken.", &self.accepted),
-            ("active_uploads", "gauge", "Uploads whose bytes are coming in.", &self.uploads),
+            ("upload_requests", "gauge", "Requests that are uploading.", &self.uploading),
             ("denied_total", "counter", "Wrong passwords.", &self.denied),
             ("cache_hits_total", "counter", "Documents that were in memory.", &self.hits),
             ("cache_misses_total", "counter", "Documents that had to be read.", &self.misses),
@@ -175,6 +176,9 @@ impl Metrics {
             head(out, &format!("imgpack_{name}"), kind, help)?;
             writeln!(out, "imgpack_{name} {}", value.load(Relaxed))?;
         }
+        let help = "Uploads that were begun, and neither finished nor given up.";
+        head(out, "imgpack_active_uploads", "gauge", help)?;
+        writeln!(out, "imgpack_active_uploads {uploads}")?;
         head(out, "imgpack_repositories", "gauge", "Repositories that are served.")?;
         writeln!(out, "imgpack_repositories {repositories}")
     }
@@ -203,8 +207,8 @@ mod tests {
             metrics.answered(get, status, Duration::from_micros(micros));
         }
         let _open = Gauge::new(&metrics.connections);
-        drop(Gauge::new(&metrics.uploads));
-        let text = metrics.text(3);
+        drop(Gauge::new(&metrics.uploading));
+        let text = metrics.text(3, 2);
         for line in [
             "imgpack_requests_total{operation=\"get_manifest\",status=\"200\"} 2",
             "imgpack_requests_total{operation=\"get_manifest\",status=\"404\"} 1",
@@ -215,7 +219,8 @@ mod tests {
             "imgpack_request_seconds_bucket{le=\"+Inf\"} 4",
             "imgpack_request_seconds_sum 93.0075",
             "imgpack_connections 1",
-            "imgpack_active_uploads 0",
+            "imgpack_upload_requests 0",
+            "imgpack_active_uploads 2",
             "imgpack_repositories 3",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");

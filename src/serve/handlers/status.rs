@@ -31,7 +31,8 @@ pub(super) fn ready(registry: &Registry) -> Answer {
 /// `/metrics`.
 pub(super) fn metrics(registry: &Registry) -> Answer {
     let repositories = registry.catalogue().repositories().len();
-    let text = registry.status().metrics.text(repositories);
+    let uploads = registry.writable().map_or(0, |writable| writable.uploads().count());
+    let text = registry.status().metrics.text(repositories, uploads);
     Answer::bytes("text/plain; version=0.0.4; charset=utf-8", text)
 }
 

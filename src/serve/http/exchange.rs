@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
@@ -16,6 +16,7 @@ use super::body::{Account, Reply, Upload};
 use super::progress::Activity;
 use crate::serve::access::{Look, Peer};
 use crate::serve::answer::{Answer, Code, Fault};
+use crate::serve::log::Entry;
 use crate::serve::metrics::{Gauge, Operation};
 use crate::serve::request::Request;
 use crate::serve::route::{self, Route};
@@ -103,6 +104,32 @@ pub(super) async fn exchange(
     response
 }
 
+/// Notes what hyper refused by itself, since it could not be read as a request: counted, and told to the
+/// access log without what it asked for.
+pub(super) fn unread(connection: &Connection, error: &hyper::Error) {
+    if !error.is_parse() {
+        return;
+    }
+    let status = match error.is_parse_too_large() {
+        false => StatusCode::BAD_REQUEST,
+        // hyper tells the two apart in words only.
+        true if error.to_string().starts_with("URI") => StatusCode::URI_TOO_LONG,
+        true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+    };
+    connection.registry.status().metrics.answered(Operation::Other, status, Duration::ZERO);
+    connection.settings.log.entry(&Entry {
+        remote: connection.remote,
+        user: None,
+        method: "-",
+        target: "-",
+        status: status.as_u16(),
+        bytes: 0,
+        elapsed: Duration::ZERO,
+        agent: None,
+        id: "-",
+    });
+}
+
 /// What is refused whoever asks for whatever.
 fn refused(connection: &Connection, parts: &Parts) -> Option<Answer> {
     if connection.activity.is_ambiguous() {
@@ -178,9 +205,9 @@ async fn answer(
         return handlers::answer(&registry, &request, &mut std::io::empty());
     }
     let answered = tokio::task::spawn_blocking(move || {
-        let uploads = &registry.status().metrics.uploads;
+        let count = &registry.status().metrics.uploading;
         let uploading = matches!(request.route, Route::Uploads(_) | Route::Upload(..));
-        let _counted = (uploading && !request.is_read()).then(|| Gauge::new(uploads));
+        let _counted = (uploading && !request.is_read()).then(|| Gauge::new(count));
         let answer = handlers::answer(&registry, &request, &mut upload);
         (answer, upload)
     });

@@ -142,6 +142,42 @@ fn unusual_requests_are_answered() {
     assert!(text.contains("content-length: 3\r\n") && text.ends_with("\r\n\r\n"), "{text}");
 }
 
+/// Keeps what it is told.
+#[derive(Default)]
+struct Told(std::sync::Mutex<Vec<(String, u16)>>);
+
+impl Log for Told {
+    fn entry(&self, entry: &log::Entry<'_>) {
+        self.0.lock().unwrap().push((entry.method.to_owned(), entry.status));
+    }
+}
+
+#[test]
+fn what_cannot_be_read_as_a_request_is_counted_and_told_too() {
+    let told = Arc::new(Told::default());
+    let server = Server::start(|settings| settings.log = told.clone());
+    let long = CLOSE.replace("Host: a", &format!("Host: a\r\nX: {}", "x".repeat(1 << 20)));
+    let far = CLOSE.replace("/healthz", &format!("/v2/{}", "a".repeat(70_000)));
+    for (request, status) in [("GARBAGE\r\n\r\n", 400), (long.as_str(), 431), (&far, 414)] {
+        let text = server.talk(request.as_bytes());
+        assert_eq!(statuses(&text), [status.to_string()], "{text}");
+        let end = std::time::Instant::now() + PATIENCE;
+        while told.0.lock().unwrap().is_empty() {
+            assert!(std::time::Instant::now() < end, "{status} was told to nobody");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let told = std::mem::take(&mut *told.0.lock().unwrap());
+        assert_eq!(told, [("-".to_owned(), status)]);
+        let metrics = server.registry.status().metrics.text(0, 0);
+        let line = format!("imgpack_requests_total{{operation=\"other\",status=\"{status}\"}} 1");
+        assert!(metrics.contains(&line), "{line} is not in\n{metrics}");
+    }
+    // Who hangs up says nothing, and nothing is noted.
+    drop(server.connect());
+    server.talk(CLOSE.as_bytes());
+    assert_eq!(*told.0.lock().unwrap(), [("GET".to_owned(), 200)]);
+}
+
 #[test]
 fn every_answer_says_who_gave_it_and_what_it_answers() {
     let server = Server::start(|_| {});
