@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
+use rustix::io::Errno;
 use serde_json::{Value, json};
 
 use crate::error::{Error, Kind};
@@ -206,7 +207,12 @@ impl From<Error> for Fault {
             Kind::Busy | Kind::Interrupted => Code::Unavailable,
             _ => Code::Unknown,
         };
-        Self::new(code, error.to_string())
+        let fault = Self::new(code, error.to_string());
+        match error.os_error().map(Errno::from_raw_os_error) {
+            // docker, podman and skopeo show nothing but the status of what is our fault.
+            Some(Errno::NOSPC | Errno::DQUOT) => fault.status(StatusCode::INSUFFICIENT_STORAGE),
+            _ => fault,
+        }
     }
 }
 

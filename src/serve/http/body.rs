@@ -159,8 +159,11 @@ impl Body for Reply {
 
 /// How long the next bytes of an upload may take.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What is read of a body that nobody wants, so that its sender comes to read our answer.
-const DRAINED: usize = 1 << 20;
+/// How long is read on of a body that nobody wants, so that its sender comes to read our answer: some
+/// look for it only once they have sent everything.
+const LINGERING: Duration = Duration::from_secs(30);
+/// How long the next bytes of such a body may take.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// How many pieces of an upload wait to be read, while more come: of 64 KiB each at the most.
 const AHEAD: usize = 8;
@@ -237,15 +240,10 @@ async fn pump(mut incoming: Incoming, to: mpsc::Sender<io::Result<Bytes>>) {
 }
 
 async fn drain(mut incoming: Incoming) {
-    let mut left = DRAINED;
     let drained = async {
-        while left > 0
-            && let Some(Ok(frame)) = incoming.frame().await
-        {
-            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
-        }
+        while let Ok(Some(Ok(_))) = tokio::time::timeout(PAUSE, incoming.frame()).await {}
     };
-    let _ = tokio::time::timeout(Duration::from_secs(2), drained).await;
+    let _ = tokio::time::timeout(LINGERING, drained).await;
 }
 
 impl Read for Upload {
