@@ -78,7 +78,8 @@ pub struct Writable {
 struct Stock {
     blobs: BlobDir,
     deletions: Deletions,
-    /// When a client was last told that a blob is there: it may count on that for a while.
+    /// When a client was last told that a blob is there: it may count on that for a while. Never more
+    /// than there are blobs, and those of longer ago are forgotten each time that is collected.
     seen: Mutex<HashMap<Digest, Instant>>,
 }
 

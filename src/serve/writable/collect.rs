@@ -67,13 +67,13 @@ impl Writable {
     /// `Busy` while another process adds to the store, `Malformed` when a manifest cannot be read
     /// (nothing is removed then), `Io`.
     pub fn collect(&self) -> Result<Collected> {
+        self.forget();
         let uploads = self.uploads.purge(STALE)?;
         let none = Collected { uploads, ..Collected::default() };
         // What clients were told before the process began is not known.
         if self.since.elapsed() < self.settings.grace {
             return Ok(none);
         }
-        self.forget();
         let old: Vec<(Digest, u64)> = self.old(&self.live()?)?;
         if old.is_empty() {
             return Ok(none);

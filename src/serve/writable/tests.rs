@@ -56,6 +56,21 @@ fn set(tags: &[&str]) -> BTreeSet<String> {
     tags.iter().map(|tag| (*tag).to_owned()).collect()
 }
 
+#[test]
+fn what_clients_were_told_of_is_forgotten_and_what_is_absent_never_noted() {
+    let temp = tempfile::tempdir().unwrap();
+    let (store, x) = (open(temp.path(), 0), name("r.example/x"));
+    let there = push(&store, &x, b"layer");
+    let known = |store: &Writable| store.shelf.seen.lock().unwrap().len();
+    for n in 0..1000 {
+        assert_eq!(store.blob(&x, &Digest::of(format!("{n}").as_bytes())), None);
+        assert_eq!(store.blob(&x, &there.digest), Some(5));
+    }
+    assert_eq!(known(&store), 1);
+    store.collect().unwrap();
+    assert_eq!(known(&store), 0);
+}
+
 /// What is held must be what is read back.
 #[track_caller]
 fn same_when_read_again(store: Writable, path: &Path, names: &[&Name]) -> Writable {
