@@ -48,7 +48,7 @@ pub struct Settings {
     pub headers: usize,
     /// How long headers may take to arrive, and TLS to be agreed on.
     pub header_timeout: Duration,
-    /// How long a connection may stand still.
+    /// How long a connection may stand still; a tenth of it between requests, while others wait.
     pub idle_timeout: Duration,
     /// How long answers under way are given when the server is to stop.
     pub drain: Duration,
@@ -176,13 +176,13 @@ async fn accept(
                 continue;
             }
         };
-        let (registry, settings) = (registry.clone(), settings.clone());
+        let (registry, settings, open) = (registry.clone(), settings.clone(), open.clone());
         let watcher = graceful.watcher();
         tokio::spawn(async move {
             registry.status().metrics.accepted.fetch_add(1, Relaxed);
             let status = registry.shared_status();
             let _counted = Gauge::new(&status.metrics.connections);
-            connection(stream, remote, registry, settings, watcher).await;
+            connection(stream, remote, registry, settings, open, watcher).await;
             drop(permit);
         });
     }
@@ -194,13 +194,15 @@ async fn connection(
     remote: SocketAddr,
     registry: Arc<Registry>,
     settings: Arc<Settings>,
+    open: Arc<Semaphore>,
     watcher: Watcher,
 ) {
     let _ = stream.set_nodelay(true);
     let address = remote.ip().to_canonical();
     let mut peer = Peer { address, certified: false, encrypted: false };
     let Some(tls) = settings.tls.clone() else {
-        return requests(stream, remote, peer, false, registry, settings, watcher).await;
+        let shared = (registry, settings, open);
+        return requests(stream, remote, peer, false, shared, watcher).await;
     };
     let shaken = tokio::time::timeout(settings.header_timeout, tls.accept(stream)).await;
     // Who cannot agree on TLS with us has been told so.
@@ -208,7 +210,7 @@ async fn connection(
     let session = stream.get_ref().1;
     (peer.encrypted, peer.certified) = (true, session.peer_certificates().is_some());
     let http2 = session.alpn_protocol() == Some(b"h2");
-    requests(stream, remote, peer, http2, registry, settings, watcher).await;
+    requests(stream, remote, peer, http2, (registry, settings, open), watcher).await;
 }
 
 /// The requests of a connection.
@@ -217,15 +219,14 @@ async fn requests(
     remote: SocketAddr,
     peer: Peer,
     http2: bool,
-    registry: Arc<Registry>,
-    settings: Arc<Settings>,
+    (registry, settings, open): (Arc<Registry>, Arc<Settings>, Arc<Semaphore>),
     watcher: Watcher,
 ) {
     let (stream, activity) = Progress::new(stream, !http2, registry.shared_status());
     let (headers, head, idle) = (settings.headers, settings.header_timeout, settings.idle_timeout);
-    let shared = Connection { registry, settings, activity: activity.clone(), remote, peer };
+    let shared = Connection { registry, settings, open, activity: activity.clone(), remote, peer };
     let shared = Arc::new(shared);
-    let connection = shared.clone();
+    let (connection, open) = (shared.clone(), shared.open.clone());
     let service = service_fn(move |request: Parts<Incoming>| {
         let shared = shared.clone();
         async move { Ok::<_, Infallible>(exchange(shared, request).await) }
@@ -249,7 +250,7 @@ async fn requests(
     };
     tokio::select! {
         () = serving => {}
-        () = activity.stalled(head, idle) => {}
+        () = activity.stalled(head, idle, || open.available_permits() == 0) => {}
     }
 }
 

@@ -13,6 +13,9 @@ use crate::common::Sandbox;
 /// What comes before the address, on a line of its own; `http` or `https`.
 const SAYS: &str = "listening on http";
 
+/// What every server is started with.
+const LISTEN: &[&str] = &["serve", "--listen", "127.0.0.1:0"];
+
 /// Longest wait for anything here.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -26,13 +29,25 @@ pub struct Server {
 impl Server {
     /// Starts one with more arguments: flags and places.
     pub fn start(sandbox: &Sandbox, more: &[&str]) -> Self {
-        let args = [&["serve", "--listen", "127.0.0.1:0"], more].concat();
-        let mut command = sandbox.command(&args);
+        Self::spawn(sandbox.command(&[LISTEN, more].concat()))
+    }
+
+    /// The same, with so many files that it may have open.
+    pub fn limited(sandbox: &Sandbox, files: u32, more: &[&str]) -> Self {
+        let inner = sandbox.command(&[LISTEN, more].concat());
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={files}:{files}")).arg(inner.get_program());
+        command.args(inner.get_args()).current_dir(sandbox.root()).stdin(Stdio::null()).env_clear();
+        command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
         let mut child = command
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|e| panic!("imgpack {args:?}: {e}"));
+            .unwrap_or_else(|e| panic!("{command:?}: {e}"));
         let stderr = child.stderr.take().expect("a pipe");
         let (tell, told) = mpsc::channel();
         let all = Arc::new(Mutex::new(Vec::new()));
@@ -55,7 +70,7 @@ impl Server {
         let _ = child.kill();
         let _ = child.wait();
         let said = said.lock().expect("a lock").join("\n");
-        panic!("imgpack {args:?} does not listen: {said}");
+        panic!("{command:?} does not listen: {said}");
     }
 
     /// `127.0.0.1:port`.

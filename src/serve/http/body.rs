@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::progress::Unfinished;
 use crate::error::Error;
 use crate::serve::answer;
 use crate::serve::log::{Entry, Log};
@@ -46,6 +47,7 @@ pub(super) struct Account {
     pub(super) began: Instant,
     pub(super) agent: Option<HeaderValue>,
     pub(super) id: HeaderValue,
+    pub(super) _unfinished: Unfinished,
 }
 
 impl Drop for Account {

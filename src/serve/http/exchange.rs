@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use hyper::body::Incoming;
+use tokio::sync::Semaphore;
 
 use super::Settings;
 use super::body::{Account, Reply, Upload};
@@ -34,6 +35,8 @@ const SERVER: HeaderValue =
 pub(super) struct Connection {
     pub(super) registry: Arc<Registry>,
     pub(super) settings: Arc<Settings>,
+    /// How many more connections there may be.
+    pub(super) open: Arc<Semaphore>,
     pub(super) activity: Arc<Activity>,
     pub(super) remote: SocketAddr,
     pub(super) peer: Peer,
@@ -66,12 +69,14 @@ pub(super) async fn exchange(
         began,
         agent: parts.headers.get(header::USER_AGENT).cloned(),
         id: id(&parts),
+        _unfinished: connection.activity.begin(),
     };
     let head = parts.method == http::Method::HEAD;
     let http1 = parts.version <= http::Version::HTTP_11;
     let working = connection.activity.work();
     let refused = refused(&connection, &parts);
-    let close = refused.is_some();
+    // Where others wait for a connection nobody keeps one.
+    let close = refused.is_some() || connection.open.available_permits() == 0;
     let answer = match (refused, route) {
         (Some(answer), _) => answer,
         (None, Err(stray)) => handlers::stray(stray),
@@ -229,7 +234,7 @@ fn lost() -> Answer {
 fn is_light(registry: &Registry, request: &Request) -> bool {
     match &request.route {
         Route::Base | Route::Health | Route::Ready | Route::Authority => true,
-        Route::Tags(_) | Route::Referrers(..) => request.is_read(),
+        Route::Tags(_) => request.is_read(),
         Route::Blob(..) => request.is_head(),
         Route::Manifest(name, wanted) if request.is_read() => {
             let found = registry.catalogue().find(name, request.ns().as_deref());

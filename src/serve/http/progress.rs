@@ -28,6 +28,8 @@ pub(super) struct Activity {
     moved: AtomicU64,
     /// Requests that are being answered: these may take as long as a disk takes.
     working: AtomicU64,
+    /// Requests whose answer is not out yet.
+    unfinished: AtomicU64,
     /// Heads that were read, twice; and one when another has begun. The first one is awaited.
     heads: AtomicU64,
     /// Set once a request was framed in two ways.
@@ -43,7 +45,22 @@ impl Drop for Working {
     }
 }
 
+/// A request whose answer is not out yet.
+pub(super) struct Unfinished(Arc<Activity>);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        self.0.unfinished.fetch_sub(1, Relaxed);
+    }
+}
+
 impl Activity {
+    /// Notes a request whose answer is not out yet, until dropped.
+    pub(super) fn begin(self: &Arc<Self>) -> Unfinished {
+        self.unfinished.fetch_add(1, Relaxed);
+        Unfinished(self.clone())
+    }
+
     /// Notes a request that is being answered, until dropped.
     pub(super) fn work(self: &Arc<Self>) -> Working {
         self.working.fetch_add(1, Relaxed);
@@ -55,13 +72,16 @@ impl Activity {
         self.ambiguous.load(Relaxed)
     }
 
-    /// Ends once nothing moved for `idle`, or the head of a request took longer than `head`.
-    pub(super) async fn stalled(&self, head: Duration, idle: Duration) {
+    /// Ends once nothing moved for `idle`, a tenth of it between requests while it is `crowded`, or the
+    /// head of a request took longer than `head`.
+    pub(super) async fn stalled(&self, head: Duration, idle: Duration, crowded: impl Fn() -> bool) {
         let tick = (head.min(idle) / 4).max(Duration::from_millis(10));
         let look = || (self.moved.load(Relaxed), self.heads.load(Relaxed));
         let (mut moved, mut heads) = look();
         let (mut still, mut waiting) = (Duration::ZERO, Duration::ZERO);
-        while still < idle && waiting < head {
+        let between = || self.unfinished.load(Relaxed) == 0;
+        let limit = || if between() && crowded() { idle / 10 } else { idle };
+        while still < limit() && waiting < head {
             tokio::time::sleep(tick).await;
             let now = look();
             let busy = now.0 != moved || self.working.load(Relaxed) > 0;
@@ -79,6 +99,7 @@ impl<S> Progress<S> {
         let activity = Arc::new(Activity {
             moved: AtomicU64::new(0),
             working: AtomicU64::new(0),
+            unfinished: AtomicU64::new(0),
             heads: AtomicU64::new(u64::from(http1)),
             ambiguous: AtomicBool::new(false),
         });

@@ -250,6 +250,28 @@ fn one_connection_too_many_waits_for_its_turn() {
 }
 
 #[test]
+fn where_others_wait_for_a_connection_nobody_keeps_one() {
+    let server = Server::start(|settings| {
+        settings.connections = 4;
+        settings.idle_timeout = 2 * PATIENCE;
+        settings.header_timeout = Duration::from_secs(12);
+    });
+    let get = CLOSE.replace("Connection: close\r\n", "");
+    let mut first = server.connect();
+    first.write_all(get.as_bytes()).unwrap();
+    let mut buffer = [0; 1024];
+    let n = first.read(&mut buffer).unwrap();
+    assert!(!String::from_utf8_lossy(&buffer[..n]).contains("connection: close"), "there is room");
+    // Taken in this order, so that the last one fills it.
+    let _others = [server.connect(), server.connect()];
+    let mut second = server.connect();
+    second.write_all(get.as_bytes()).unwrap();
+    assert!(read(second).contains("connection: close"), "there is none");
+    // Nor one that was used before: far sooner than when there is room.
+    assert_eq!(read(first), "");
+}
+
+#[test]
 fn passwords_are_asked_for_before_a_body_is_read() {
     let hash = bcrypt::hash("s3cret", 4).unwrap();
     let server = Server::start(|settings| {
