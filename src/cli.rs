@@ -25,6 +25,7 @@ mod login;
 mod ls;
 mod manual;
 mod out;
+mod pick;
 mod progress;
 mod prune;
 mod pull;

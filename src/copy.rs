@@ -116,11 +116,11 @@ fn transfer(
     for damage in shipped.damage(&present) {
         report.damage.push(damage);
     }
-    let renamed = shipped.renamed();
+    let recoded = shipped.recoded();
     for tree in &present {
         let mut errors = shipped.errors_of(tree);
         if errors.is_empty() {
-            let sealed = seal::seal(to, tree, &renamed, ctx);
+            let sealed = seal::seal(to, tree, &recoded, ctx);
             match sealed.and_then(|sealed| report.seal(tree, sealed, to, ctx)) {
                 Ok(()) => continue,
                 Err(e) if to.accepts().remote && policy.tolerates() && !stops(&e) => errors.push(e),
@@ -204,4 +204,4 @@ fn stops(error: &Error) -> bool {
 }
 
 /// Blobs that became others: what each was to what it is now.
-type Renamed = HashMap<Digest, Descriptor>;
+type Recoded = HashMap<Digest, Descriptor>;

@@ -9,10 +9,10 @@ use crate::context::Context;
 use crate::copy::{Manifest, Tree, glance};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::layout::{docker, sidecar_of};
+use crate::layout::{docker, said_subject};
 use crate::media_type::Role;
-use crate::platform::Platform;
 use crate::reference::Reference;
+use crate::transport::select::no_image;
 use crate::transport::{GENERATIONS, Root, Source};
 
 /// A root with what its image for this machine says of itself.
@@ -36,7 +36,7 @@ impl Described {
     /// `Malformed`, `Corrupt`, `Io`.
     pub fn new(source: &dyn Source, root: &Root, ctx: &Context) -> Result<Self> {
         let tree = glance(source, root, ctx)?;
-        let image = own_image(&tree);
+        let image = tree.node.own_image();
         let id = image.and_then(|m| m.config.as_ref()).map_or(root.desc.digest, |c| c.digest);
         let config = match image.and_then(|m| m.config_bytes.as_ref()) {
             Some(bytes) => Some(Config::parse(bytes)?),
@@ -55,17 +55,8 @@ impl Described {
 
     /// The manifest of the image for this machine.
     pub fn image(&self) -> Option<&Manifest> {
-        own_image(&self.tree)
+        self.tree.node.own_image()
     }
-}
-
-/// Of the images of a root, the one that an engine on this machine would run; else the first.
-fn own_image(tree: &Tree) -> Option<&Manifest> {
-    let host = Platform::host();
-    let images: Vec<&Manifest> =
-        tree.node.manifests().into_iter().filter(|m| m.config_bytes.is_some()).collect();
-    let fits = |m: &&&Manifest| m.platform.as_ref().is_some_and(|p| p.satisfies(&host));
-    images.iter().find(fits).or_else(|| images.iter().find(|m| !m.desc.is_attestation())).copied()
 }
 
 /// What a user's word for an image means among the roots of a source: roots to work on, each with
@@ -106,7 +97,7 @@ pub fn find(source: &dyn Source, wanted: &str, ctx: &Context) -> Result<Vec<Root
     }
     by_id(source, wanted, ctx)?
         .map(|root| vec![only(&root, Vec::new())])
-        .ok_or_else(|| Error::missing(format!("no such image: {}", crate::text::escape(wanted))))
+        .ok_or_else(|| no_image(wanted))
 }
 
 /// The root whose image ID or digest begins with `wanted`. One image may lie under several roots, in
@@ -278,11 +269,7 @@ fn listed(source: &dyn Source, root: &Root, ctx: &Context) -> Vec<Digest> {
 
 /// What a companion refers to, by its annotation, its cosign tag or its own `subject`.
 pub fn subject_of(source: &dyn Source, root: &Root, ctx: &Context) -> Option<Digest> {
-    if let Some(text) = root.desc.annotation(crate::descriptor::ANNOTATION_SUBJECT) {
-        return text.parse().ok();
-    }
-    let tags = root.names.iter().filter_map(Reference::tag);
-    if let Some(subject) = root.label.as_deref().into_iter().chain(tags).find_map(sidecar_of) {
+    if let Some(subject) = said_subject(&root.desc, root.tags()) {
         return Some(subject);
     }
     let blob = crate::transport::Blob::new(source, root.desc.clone(), ctx);

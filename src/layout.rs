@@ -242,17 +242,30 @@ pub fn name_of(desc: &Descriptor) -> (Option<Reference>, Option<String>) {
 }
 
 /// The image that a cosign tag (`sha256-<hex>.sig`) is about.
-pub fn sidecar_of(label: &str) -> Option<Digest> {
-    let stem = label.rsplit(['/', ':']).next()?.strip_prefix("sha256-")?;
+pub fn subject_of_tag(tag: &str) -> Option<Digest> {
+    let stem = tag.rsplit(['/', ':']).next()?.strip_prefix("sha256-")?;
     Digest::from_hex(stem.get(..64)?).ok()
+}
+
+/// What an entry says that it is about, without a look at what it names: by its annotation, else by the
+/// first of these tags and labels that is cosign's.
+pub fn said_subject<'t>(
+    entry: &Descriptor,
+    mut tags: impl Iterator<Item = &'t str>,
+) -> Option<Digest> {
+    let said = entry.annotation(descriptor::ANNOTATION_SUBJECT).and_then(|text| text.parse().ok());
+    said.or_else(|| tags.find_map(subject_of_tag))
+}
+
+/// Whether an entry says that it is about another.
+pub fn is_about_another(entry: &Descriptor, label: Option<&str>) -> bool {
+    entry.annotation(descriptor::ANNOTATION_SUBJECT).is_some()
+        || label.is_some_and(|label| subject_of_tag(label).is_some())
 }
 
 /// Whether an entry is a signature, an attestation or another companion of an image.
 fn is_companion(members: &dyn Members, desc: &Descriptor, label: Option<&str>) -> bool {
-    if desc.annotation(descriptor::ANNOTATION_SUBJECT).is_some()
-        || desc.is_attestation()
-        || label.is_some_and(|label| sidecar_of(label).is_some())
-    {
+    if is_about_another(desc, label) || desc.is_attestation() {
         return true;
     }
     parse(members, desc).is_ok_and(|doc| doc.is_some_and(|doc| doc.subject.is_some()))

@@ -25,7 +25,7 @@ pub mod distribution;
 pub mod layout;
 pub mod registry;
 pub mod rootfs;
-mod select;
+pub mod select;
 pub mod skopeo_dir;
 pub mod store;
 pub mod table;
@@ -74,6 +74,12 @@ impl Root {
             (None, Some(label)) => crate::text::escape(label).into_owned(),
             (None, None) => self.desc.digest.to_string(),
         }
+    }
+
+    /// Its tags, and the label that may be one.
+    pub fn tags(&self) -> impl Iterator<Item = &str> {
+        let tags = self.names.iter().filter_map(|name| name.tag());
+        self.label.as_deref().into_iter().chain(tags)
     }
 }
 
@@ -162,7 +168,7 @@ pub struct Accepts {
     /// Indexes, or single manifests only.
     pub indexes: bool,
     /// How many blobs may be put at once; 1 means in plan order.
-    pub lanes: usize,
+    pub writers: usize,
     /// What becomes of bytes that come over a network.
     pub arrival: Arrival,
     /// Whether asking what stands there costs a request.
@@ -170,9 +176,9 @@ pub struct Accepts {
 }
 
 impl Accepts {
-    /// What a place on disk takes: everything, through so many lanes.
-    pub fn staged(lanes: usize) -> Self {
-        Self { indexes: true, lanes, arrival: Arrival::Staged, remote: false }
+    /// What a place on disk takes: everything, through so many writers.
+    pub fn staged(writers: usize) -> Self {
+        Self { indexes: true, writers, arrival: Arrival::Staged, remote: false }
     }
 }
 

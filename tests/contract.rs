@@ -260,7 +260,7 @@ fn c7_a_stream_that_failed_in_the_middle_is_never_completed() {
 
 fn c7(kind: &'static str, spot: &Spot, sink: Box<dyn Sink>, ctx: &Context) {
     let (blobs, sealed) = parts(spot);
-    assert_eq!(sink.accepts().lanes, 1, "{kind}");
+    assert_eq!(sink.accepts().writers, 1, "{kind}");
     let mut wrong = blobs[1].1.clone();
     wrong[0] ^= 1;
     sink.put(&Blob::new(&Liar(wrong), blobs[1].0.clone(), ctx)).unwrap_err();

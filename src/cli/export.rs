@@ -10,13 +10,12 @@ use imgpack::flatten::{LayerStreams, Options, flatten};
 use imgpack::io::output::Output;
 use imgpack::layer::{Compression, Encoder};
 use imgpack::platform::Platform;
-use imgpack::transport::table::Place;
 use imgpack::transport::{Blob, Source};
 use imgpack::{Context, Error, Result, layer};
 
 use super::registries::RegistryFlags;
 use super::run::Run;
-use super::{history, inspect, out};
+use super::{out, pick};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -79,23 +78,12 @@ pub(crate) fn with_layers<T>(
     run: &Run,
     then: impl FnOnce(&Layers<'_>) -> Result<T>,
 ) -> Result<T> {
-    let missing = || Error::missing(format!("no such image: {}", imgpack::text::escape(target)));
-    let (source, root): (Box<dyn Source>, _) = if inspect::is_image(target, run)? {
-        let source = run.store().source()?.ok_or_else(missing)?;
-        let root = super::tag::one(&source, target, run)?.ok_or_else(missing)?;
-        (Box::new(source), root)
-    } else {
-        let place = Place::parse(target)?;
-        let source = place.source(run.env(), &|| run.scratch())?;
-        let root = history::only_root(source.as_ref(), place.choice(), run)?;
-        (source, root)
-    };
+    let (source, root) = pick::one(target, run)?;
     let tree = imgpack::copy::walk(source.as_ref(), &root, run.ctx())?;
-    let images: Vec<&Manifest> =
-        tree.node.manifests().into_iter().filter(|m| m.config_bytes.is_some()).collect();
-    let wanted = platform.cloned().unwrap_or_else(Platform::host);
-    let fits = |m: &&&Manifest| m.platform.as_ref().is_some_and(|p| p.satisfies(&wanted));
-    let image = images.iter().find(fits).or(if platform.is_none() { images.first() } else { None });
+    let image = match platform {
+        Some(platform) => tree.node.image_for(platform),
+        None => tree.node.own_image(),
+    };
     let image = image.ok_or_else(|| {
         let what = match platform {
             Some(platform) => format!("{} has no image for {platform}", root.title()),

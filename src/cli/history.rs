@@ -1,10 +1,8 @@
 //! `history`: how an image came to be, newest step first.
 
 use clap::Args;
+use imgpack::Result;
 use imgpack::images::Described;
-use imgpack::transport::Source;
-use imgpack::transport::table::Place;
-use imgpack::{Error, Result};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -12,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 use super::registries::RegistryFlags;
 use super::run::Run;
 use super::template::Format;
-use super::{convert, human, images, inspect, list, out};
+use super::{human, images, list, out, pick};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -45,7 +43,8 @@ const COMMAND: usize = 45;
 
 pub(crate) fn run(args: &HistoryArgs, run: &Run) -> Result<u8> {
     let format = Format::parse(args.format.as_deref().unwrap_or("table"))?;
-    let values = with_image(&args.image, run, |image| Ok(steps(image, args)))?;
+    let (source, root) = pick::one(&args.image, run)?;
+    let values = steps(&Described::new(source.as_ref(), &root, run.ctx())?, args);
     if args.quiet {
         for value in &values {
             out::line(value["ID"].as_str().unwrap_or_default())?;
@@ -67,49 +66,6 @@ const HEADERS: [list::Column; 6] = [
     ("Size", "SIZE"),
     ("Comment", "COMMENT"),
 ];
-
-/// Calls `then` with the one image that a word means, in the store or in a place.
-///
-/// # Errors
-/// `Missing`, and those of `then`.
-pub(crate) fn with_image<T>(
-    target: &str,
-    run: &Run,
-    then: impl FnOnce(&Described) -> Result<T>,
-) -> Result<T> {
-    if inspect::is_image(target, run)? {
-        let missing =
-            || Error::missing(format!("no such image: {}", imgpack::text::escape(target)));
-        let source = run.store().source()?.ok_or_else(missing)?;
-        let root = super::tag::one(&source, target, run)?.ok_or_else(missing)?;
-        return then(&Described::new(&source, &root, run.ctx())?);
-    }
-    let place = Place::parse(target)?;
-    let source = place.source(run.env(), &|| run.scratch())?;
-    let root = only_root(source.as_ref(), place.choice(), run)?;
-    then(&Described::new(source.as_ref(), &root, run.ctx())?)
-}
-
-/// The single image of a place.
-///
-/// # Errors
-/// `Usage` when it holds several and none is named.
-pub(crate) fn only_root(
-    source: &dyn Source,
-    image: Option<&str>,
-    run: &Run,
-) -> Result<imgpack::transport::Root> {
-    let mut roots = convert::roots_of(source, image, run.ctx())?;
-    roots.retain(|r| !r.companion);
-    if roots.len() > 1 {
-        let names: Vec<String> =
-            roots.iter().take(3).map(imgpack::transport::Root::title).collect();
-        let what =
-            format!("holds {} images ({}, …); name one of them", roots.len(), names.join(", "));
-        return Err(Error::new(imgpack::Kind::Usage, what).input(source.place()));
-    }
-    roots.pop().ok_or_else(|| Error::missing("holds no images").input(source.place()))
-}
 
 fn steps(image: &Described, args: &HistoryArgs) -> Vec<Value> {
     let history = image.config.as_ref().map(imgpack::config::Config::history).unwrap_or_default();

@@ -1,10 +1,11 @@
 //! `images`: what the store holds, in docker's columns.
 
 use clap::Args;
+use imgpack::Result;
 use imgpack::images::Described;
 use imgpack::reference::Reference;
 use imgpack::transport::Source;
-use imgpack::{Error, Result};
+use imgpack::transport::select::no_image;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -80,8 +81,7 @@ pub(crate) fn run(args: &ImagesArgs, run: &Run) -> Result<u8> {
                 let image = images
                     .iter()
                     .find(|i| roots.iter().any(|r| r.desc.digest == i.root.desc.digest));
-                let missing =
-                    || Error::missing(format!("no such image: {}", imgpack::text::escape(name)));
+                let missing = || no_image(name);
                 Ok(created(image.ok_or_else(missing)?))
             })
             .collect()

@@ -1,18 +1,18 @@
 //! `inspect`: what a place holds in our stable shape, or an image of the store in docker's.
 
 use clap::Args;
+use imgpack::Result;
 use imgpack::images::Described;
 use imgpack::inspect::inventory;
 use imgpack::reference::Reference;
 use imgpack::transport::table::Place;
 use imgpack::transport::{Root, Source};
-use imgpack::{Error, Result};
 use serde_json::{Map, Value, json};
 
 use super::registries::RegistryFlags;
 use super::run::Run;
 use super::template::Format;
-use super::{convert, out};
+use super::{convert, out, pick};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -42,7 +42,7 @@ pub(crate) fn run(args: &InspectArgs, run: &Run) -> Result<u8> {
     let format = args.format.as_deref().map(Format::parse).transpose()?;
     let mut images = Vec::new();
     for target in &args.targets {
-        if is_image(target, run)? {
+        if pick::is_image(target, run)? {
             images.push(image(target, run)?);
         } else {
             let template = format.as_ref().is_some_and(|f| !matches!(f, Format::Json));
@@ -61,19 +61,6 @@ pub(crate) fn run(args: &InspectArgs, run: &Run) -> Result<u8> {
         }
     }
     Ok(0)
-}
-
-/// An image of the store goes before a file that happens to be called like it, unless spelled as a
-/// place.
-pub(crate) fn is_image(target: &str, run: &Run) -> Result<bool> {
-    if !Place::is_place(target) {
-        return Ok(true);
-    }
-    if target.contains([':', '/', '.']) || target == "-" {
-        return Ok(false);
-    }
-    let Some(source) = run.store().source()? else { return Ok(false) };
-    Ok(imgpack::images::find(&source, target, run.ctx()).is_ok())
 }
 
 fn show(value: &Value, format: Option<&Format>) -> Result<()> {
@@ -121,9 +108,7 @@ fn place(target: &str, run: &Run, template: bool) -> Result<Value> {
 }
 
 fn image(target: &str, run: &Run) -> Result<Value> {
-    let missing = || Error::missing(format!("no such image: {}", imgpack::text::escape(target)));
-    let source = run.store().source()?.ok_or_else(missing)?;
-    let root = super::tag::one(&source, target, run)?.ok_or_else(missing)?;
+    let (source, root) = pick::stored(target, run)?;
     let all = source.roots().iter().find(|r| r.desc.digest == root.desc.digest).unwrap_or(&root);
     let described = Described::new(&source, all, run.ctx())?;
     Ok(docker_shape(&described))

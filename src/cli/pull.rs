@@ -54,7 +54,7 @@ pub(crate) fn run(args: &PullArgs, run: &Run) -> Result<u8> {
             let tags = tags.ok_or_else(|| {
                 Error::missing("no such repository in the registry").input(name.familiar())
             })?;
-            let cosign = |tag: &String| imgpack::layout::sidecar_of(tag).is_some();
+            let cosign = |tag: &String| imgpack::layout::subject_of_tag(tag).is_some();
             let tags = tags.iter().filter(|t| !cosign(t)).map(|tag| name.with_tag(tag));
             asked.push(Asked { images: tags.collect::<Result<_>>()?, name });
             continue;

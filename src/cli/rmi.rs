@@ -4,6 +4,7 @@ use clap::Args;
 use imgpack::digest::Digest;
 use imgpack::images::Described;
 use imgpack::reference::Reference;
+use imgpack::transport::select::no_image;
 use imgpack::transport::{Root, Source};
 use imgpack::{Error, Kind, Result};
 
@@ -49,7 +50,7 @@ pub(crate) fn run(args: &RmiArgs, run: &Run) -> Result<u8> {
 
 fn remove(wanted: &str, args: &RmiArgs, run: &Run) -> Result<()> {
     let store = run.store();
-    let missing = || Error::missing(format!("no such image: {}", imgpack::text::escape(wanted)));
+    let missing = || no_image(wanted);
     let source = store.source()?.ok_or_else(missing)?;
     if let Ok(reference) = wanted.parse::<Reference>() {
         let full = reference.or_latest();

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use imgpack::transport::archive::Halves;
+use imgpack::transport::select::no_image;
 use imgpack::transport::table::{self, Place, Scheme};
 use imgpack::transport::{Root, Source};
 use imgpack::{Error, Kind, Result};
@@ -108,10 +109,7 @@ fn of_engine(images: &[String]) -> Result<Option<Place>> {
 
 /// Images of the store, each once with all the names it was asked for by.
 fn of_store(args: &SaveArgs, run: &Run) -> Result<(Box<dyn Source>, Vec<Root>)> {
-    let source = run.store().source()?.ok_or_else(|| {
-        let what = format!("no such image: {}", imgpack::text::escape(&args.images[0]));
-        Error::missing(what)
-    })?;
+    let source = run.store().source()?.ok_or_else(|| no_image(&args.images[0]))?;
     let mut roots: Vec<Root> = Vec::new();
     for wanted in &args.images {
         for root in imgpack::images::find(&source, wanted, run.ctx())? {

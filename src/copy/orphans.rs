@@ -8,12 +8,10 @@ use std::collections::HashSet;
 
 use crate::context::Context;
 use crate::copy::walk::{Child, Node, Tree};
-use crate::descriptor::ANNOTATION_SUBJECT;
 use crate::digest::Digest;
-use crate::layout::sidecar_of;
+use crate::layout::said_subject;
 use crate::manifest::Document;
 use crate::progress::Event;
-use crate::reference::Reference;
 use crate::transport::GENERATIONS;
 
 /// The trees without companions whose subject is in none of the others, nor among `standing`.
@@ -60,11 +58,7 @@ fn whole(node: &Node, kept: &mut HashSet<Digest>) -> bool {
 /// What a companion is about.
 fn subject(tree: &Tree) -> Option<Digest> {
     let root = &tree.root;
-    if let Some(said) = root.desc.annotation(ANNOTATION_SUBJECT) {
-        return said.parse().ok();
-    }
-    let tags = root.names.iter().filter_map(Reference::tag).chain(root.label.as_deref());
-    if let Some(subject) = tags.filter_map(sidecar_of).next() {
+    if let Some(subject) = said_subject(&root.desc, root.tags()) {
         return Some(subject);
     }
     let (bytes, desc) = match tree.node.as_ref() {

@@ -4,7 +4,7 @@
 
 use crate::context::Context;
 use crate::copy::policy::Policy;
-use crate::copy::{Renamed, seal, walk};
+use crate::copy::{Recoded, seal, walk};
 use crate::error::Result;
 use crate::platform::Platform;
 use crate::transport::{Root, Sealed, Sink, Source};
@@ -23,5 +23,5 @@ pub fn preview(
 ) -> Result<Sealed> {
     let policy = Policy { platforms: platforms.to_vec(), glance: true, ..Policy::default() };
     let tree = walk::one(from, root, to.accepts(), &policy, ctx);
-    seal::seal(to, &tree.map_err(|e| e.input_or(from.place()))?, &Renamed::default(), ctx)
+    seal::seal(to, &tree.map_err(|e| e.input_or(from.place()))?, &Recoded::default(), ctx)
 }

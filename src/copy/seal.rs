@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use crate::context::Context;
-use crate::copy::Renamed;
+use crate::copy::Recoded;
 use crate::copy::walk::{Child, Manifest, Node, Tree};
 use crate::descriptor::{ANNOTATION_SUBJECT, Descriptor};
 use crate::digest::Digest;
@@ -14,9 +14,9 @@ use crate::manifest::{self, Document};
 use crate::transport::{Blob, Image, Sealed, Sink};
 
 /// Stores the parents of one tree and says what it became.
-pub(super) fn seal(to: &dyn Sink, tree: &Tree, renamed: &Renamed, ctx: &Context) -> Result<Sealed> {
+pub(super) fn seal(to: &dyn Sink, tree: &Tree, recoded: &Recoded, ctx: &Context) -> Result<Sealed> {
     let mut sealer =
-        Sealer { to, ctx, renamed, images: Vec::new(), blobs: Vec::new(), seen: HashSet::new() };
+        Sealer { to, ctx, recoded, images: Vec::new(), blobs: Vec::new(), seen: HashSet::new() };
     let target = sealer.node(&tree.node)?;
     let mut root = tree.root.clone();
     // The entry of the place keeps its annotations; platform and type follow what it points at.
@@ -51,7 +51,7 @@ fn say_subject(desc: &mut Descriptor, node: &Node) {
 struct Sealer<'a> {
     to: &'a dyn Sink,
     ctx: &'a Context,
-    renamed: &'a Renamed,
+    recoded: &'a Recoded,
     images: Vec<Image>,
     blobs: Vec<Descriptor>,
     seen: HashSet<Digest>,
@@ -88,7 +88,7 @@ impl Sealer<'_> {
     }
 
     fn manifest(&mut self, m: &Manifest) -> Result<Descriptor> {
-        let now = |desc: &Descriptor| self.renamed.get(&desc.digest).unwrap_or(desc).clone();
+        let now = |desc: &Descriptor| self.recoded.get(&desc.digest).unwrap_or(desc).clone();
         let config = m.config.as_ref().map(now);
         let layers: Vec<Descriptor> = m.layers.iter().map(now).collect();
         let changed = layers.iter().zip(&m.layers).any(|(a, b)| a.digest != b.digest);

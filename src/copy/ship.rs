@@ -1,6 +1,6 @@
 //! Ship: deliver the leaves, each once, in parallel.
 //!
-//! `recode` runs on every worker; `reuse` or `put` runs on as many as the sink has lanes. A sink with
+//! `recode` runs on every worker; `reuse` or `put` runs on as many as the sink has writers. A sink with
 //! one lane is served in plan order, so that what it writes is the same at any `--jobs`.
 
 use std::io::Read;
@@ -44,8 +44,8 @@ pub(super) fn ship(
 ) -> Result<(Shipped, Arrivals)> {
     let mut leaves = plan::plan(from, trees, policy)?;
     let accepts = to.accepts();
-    let lanes = accepts.lanes.max(1);
-    if lanes > 1 {
+    let writers = accepts.writers.max(1);
+    if writers > 1 {
         // The longest first, so that no core waits for one large blob at the end.
         leaves.sort_by_key(|leaf| std::cmp::Reverse(leaf.desc.size));
     }
@@ -67,7 +67,7 @@ pub(super) fn ship(
         turn: Turnstile::default(),
         // What a network carries away while the next is made is made one after the other.
         slots: Slots::new(if accepts.remote { pairs } else { cores }),
-        ordered: lanes == 1,
+        ordered: writers == 1,
         done: Mutex::default(),
         stop: Mutex::default(),
         arrivals: Arrivals::default(),
@@ -78,7 +78,7 @@ pub(super) fn ship(
         true if policy.compress.is_none() => 1,
         true => ctx.jobs.min(pairs),
         false if policy.compress.is_some() && !accepts.remote => ctx.jobs.min(cores),
-        false => ctx.jobs.min(lanes),
+        false => ctx.jobs.min(writers),
     };
     let workers = workers.clamp(1, leaves.len().max(1));
     if workers == 1 {

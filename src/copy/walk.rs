@@ -114,6 +114,22 @@ impl Node {
         }
     }
 
+    /// The image for a platform.
+    pub fn image_for(&self, platform: &Platform) -> Option<&Manifest> {
+        let fits = |m: &&Manifest| m.platform.as_ref().is_some_and(|p| p.satisfies(platform));
+        self.images().into_iter().find(fits)
+    }
+
+    /// The image that an engine on this machine would run; the first when none fits.
+    pub fn own_image(&self) -> Option<&Manifest> {
+        let first = || self.images().into_iter().find(|m| !m.desc.is_attestation());
+        self.image_for(&Platform::host()).or_else(first)
+    }
+
+    fn images(&self) -> Vec<&Manifest> {
+        self.manifests().into_iter().filter(|m| m.config_bytes.is_some()).collect()
+    }
+
     /// Every leaf beneath with the diff id it must unpack to, configs first within each manifest.
     pub fn leaves(&self) -> Vec<(&Descriptor, Option<DiffId>)> {
         match self {

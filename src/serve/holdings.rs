@@ -9,11 +9,11 @@ use rayon::prelude::*;
 use serde_json::Value;
 
 use crate::context::Context;
-use crate::descriptor::{ANNOTATION_SUBJECT, Descriptor};
+use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{self, Result};
 use crate::json;
-use crate::layout::sidecar_of;
+use crate::layout::said_subject;
 use crate::manifest::{Document, Kind, MAX_DOCUMENT};
 use crate::media_type::MediaType;
 use crate::reference::is_tag;
@@ -207,12 +207,10 @@ fn tag_of(label: &str) -> &str {
     label.rsplit(['/', ':']).next().unwrap_or(label)
 }
 
-/// What a companion is about.
+/// What a companion is about; first what it says itself, since referrers are listed by that.
 fn subject(root: &Root, parsed: &HashMap<Digest, Parsed>) -> Option<Digest> {
     let said = parsed.get(&root.desc.digest).and_then(|p| p.referrer.as_ref()).map(|(s, _)| *s);
-    said.or_else(|| root.desc.annotation(ANNOTATION_SUBJECT)?.parse().ok())
-        .or_else(|| sidecar_of(root.label.as_deref()?))
-        .or_else(|| root.names.iter().find_map(|name| sidecar_of(name.tag()?)))
+    said.or_else(|| said_subject(&root.desc, root.tags()))
 }
 
 /// The repositories and tags of a root.

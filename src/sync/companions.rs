@@ -7,11 +7,10 @@ use std::collections::HashMap;
 
 use crate::context::Context;
 use crate::copy::glance;
-use crate::descriptor::ANNOTATION_SUBJECT;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::images;
-use crate::layout::sidecar_of;
+use crate::layout::{said_subject, subject_of_tag};
 use crate::reference::Reference;
 use crate::transport::{Root, Source};
 
@@ -68,7 +67,7 @@ fn named<'t>(
     let words = root.names.iter().filter_map(Reference::tag);
     let label = root.label.as_deref().and_then(|label| label.rsplit(['/', ':']).next());
     // The same bytes may be there under two tags.
-    let tags: Vec<&str> = words.chain(label).filter(|tag| sidecar_of(tag).is_some()).collect();
+    let tags: Vec<&str> = words.chain(label).filter(|tag| subject_of_tag(tag).is_some()).collect();
     let mut names = Vec::new();
     for target in targets {
         let mut called = tags.iter().map(|tag| target.with_tag(tag)).collect::<Result<Vec<_>>>()?;
@@ -100,10 +99,7 @@ struct Owners<'a> {
 impl<'a> Owners<'a> {
     /// The images that a companion is about.
     fn of(&self, root: &Root, whose: &HashMap<Digest, Vec<&'a Image<'a>>>) -> Vec<&'a Image<'a>> {
-        let said = root.desc.annotation(ANNOTATION_SUBJECT).and_then(|text| text.parse().ok());
-        let tags = root.names.iter().filter_map(Reference::tag);
-        let tagged = || root.label.as_deref().into_iter().chain(tags).find_map(sidecar_of);
-        if let Some(subject) = said.or_else(tagged) {
+        if let Some(subject) = said_subject(&root.desc, root.tags()) {
             let own = self.images.iter().filter(|image| image.root.desc.digest == subject);
             let own: Vec<_> = own.collect();
             if !own.is_empty() {

@@ -9,12 +9,10 @@ use std::path::PathBuf;
 
 use crate::context::Context;
 use crate::copy::{Policy, Published, preview};
-use crate::descriptor::ANNOTATION_SUBJECT;
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::layout::sidecar_of;
+use crate::layout::said_subject;
 use crate::media_type::Role;
-use crate::reference::Reference;
 use crate::sync::opener::Opener;
 use crate::transport::discard::Discard;
 use crate::transport::registry::indexes::Kept;
@@ -83,8 +81,6 @@ pub(super) fn note(published: &[Published], policy: &Policy, opener: &dyn Opener
 /// Whether a companion says that it is about something that is not among `kept`, nor in turn about
 /// what was found with it.
 pub(super) fn orphan(root: &Root, kept: &HashSet<Digest>) -> bool {
-    let said = root.desc.annotation(ANNOTATION_SUBJECT).and_then(|text| text.parse().ok());
-    let tags = root.names.iter().filter_map(Reference::tag).chain(root.label.as_deref());
-    let subject: Option<Digest> = said.or_else(|| tags.filter_map(sidecar_of).next());
+    let subject = said_subject(&root.desc, root.tags());
     root.companion && subject.is_some_and(|subject| !kept.contains(&subject))
 }

@@ -7,12 +7,12 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::descriptor::{ANNOTATION_SUBJECT, Descriptor};
+use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::io::dir::Dir;
 use crate::io::scratch::Scratch;
-use crate::layout::{name_of, sidecar_of};
+use crate::layout::{name_of, said_subject};
 use crate::manifest::{Document, MAX_DOCUMENT};
 use crate::media_type::Role;
 use crate::reference::Reference;
@@ -72,8 +72,7 @@ fn called(entry: &Descriptor) -> Option<Reference> {
 
 /// What a companion is about, by what its entry says.
 fn subject(entry: &Descriptor) -> Option<Digest> {
-    let said = entry.annotation(ANNOTATION_SUBJECT).and_then(|text| text.parse().ok());
-    said.or_else(|| sidecar_of(name_of(entry).1.as_deref()?))
+    said_subject(entry, name_of(entry).1.as_deref().into_iter())
 }
 
 /// What an index of the directory lists; nothing when it cannot be read.

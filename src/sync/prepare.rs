@@ -349,11 +349,11 @@ impl Prepared<'_> {
         let kept: HashSet<&Reference> = targets.filter_map(|name| name.target.as_ref()).collect();
         let there = opener.names(&self.job.to, self.job.naming.base.as_ref())?;
         // A signature goes with its image, which the destination sees to.
-        let sidecar = |name: &Reference| {
-            name.tag().is_some_and(|tag| crate::layout::sidecar_of(tag).is_some())
+        let cosign = |name: &Reference| {
+            name.tag().is_some_and(|tag| crate::layout::subject_of_tag(tag).is_some())
         };
         let gone: BTreeSet<Reference> =
-            there.into_iter().filter(|name| !kept.contains(name) && !sidecar(name)).collect();
+            there.into_iter().filter(|name| !kept.contains(name) && !cosign(name)).collect();
         self.removals = gone.into_iter().collect();
         Ok(())
     }

@@ -10,7 +10,7 @@ use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::io::lanes;
-use crate::layout::sidecar_of;
+use crate::layout::subject_of_tag;
 use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::registry::{Registries, Repository, Wanted};
@@ -68,7 +68,7 @@ impl Everywhere {
         let tags = repository.tags()?.unwrap_or_default();
         let stays: Vec<&String> = tags
             .iter()
-            .filter(|tag| !goes.contains(tag.as_str()) && sidecar_of(tag).is_none())
+            .filter(|tag| !goes.contains(tag.as_str()) && subject_of_tag(tag).is_none())
             .collect();
         let mut kept: Option<BTreeSet<Digest>> = None;
         let mut gone = BTreeSet::new();

@@ -31,9 +31,9 @@ impl Sink for Discard {
     }
 
     fn accepts(&self) -> Accepts {
-        // Hashing is all there is to do, so more lanes than cores only cost memory.
-        let lanes = self.ctx.jobs.min(rayon::current_num_threads().max(1));
-        Accepts { arrival: Arrival::Streamed, ..Accepts::staged(lanes) }
+        // Hashing is all there is to do, so more writers than cores only cost memory.
+        let writers = self.ctx.jobs.min(rayon::current_num_threads().max(1));
+        Accepts { arrival: Arrival::Streamed, ..Accepts::staged(writers) }
     }
 
     fn scratch(&self) -> Result<Arc<Scratch>> {

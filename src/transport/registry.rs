@@ -13,7 +13,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::io::lanes;
 use crate::io::parts::Extent;
-use crate::layout::sidecar_of;
+use crate::layout::subject_of_tag;
 use crate::manifest::{self, Document};
 use crate::media_type::Role;
 use crate::progress::Event;
@@ -166,8 +166,9 @@ impl RegistrySource {
             .filter(|root| root.desc.media_type.role() == Role::Index)
             .map(|root| root.desc.clone())
             .collect();
-        let found =
-            lanes::each(&all, ctx.jobs, |at| self.sidecars(*at, &subjects[*at], &indexes, ctx));
+        let found = lanes::each(&all, ctx.jobs, |at| {
+            self.tagged_companions(*at, &subjects[*at], &indexes, ctx)
+        });
         let mut companions: Vec<Root> = Vec::new();
         for one in found {
             for root in one? {
@@ -184,7 +185,7 @@ impl RegistrySource {
 
     /// Companions in one repository: of the images, of their platforms, and of what was found itself,
     /// such as the signature of an SBOM.
-    fn sidecars(
+    fn tagged_companions(
         &self,
         at: usize,
         images: &[Digest],
@@ -213,7 +214,8 @@ impl RegistrySource {
             }
             for tag in tags.iter().flatten() {
                 // What a fallback tag of the referrers API leads to is found there.
-                if !tag.contains('.') || !sidecar_of(tag).is_some_and(|s| subjects.contains(&s)) {
+                if !tag.contains('.') || !subject_of_tag(tag).is_some_and(|s| subjects.contains(&s))
+                {
                     continue;
                 }
                 let head = repository.head(Wanted::Tag(tag));
@@ -266,7 +268,7 @@ impl RegistrySource {
         ctx: &Context,
     ) -> Result<Vec<Digest>> {
         let repository = &self.repositories[at];
-        let about = |tag: &String| sidecar_of(tag).is_some_and(|s| !images.contains(&s));
+        let about = |tag: &String| subject_of_tag(tag).is_some_and(|s| !images.contains(&s));
         let tagged = tags.is_none_or(|tags| tags.iter().any(about));
         if !tagged && !tolerated(repository.lists_referrers(&index.digest), ctx)?.unwrap_or(false) {
             return Ok(Vec::new());

@@ -60,6 +60,7 @@ fn unique<'r>(found: Vec<&'r Root>, wanted: &str) -> Result<Vec<&'r Root>> {
     Ok(vec![found[0]])
 }
 
-fn no_image(wanted: &str) -> Error {
+/// What is said where nothing is meant by a word.
+pub fn no_image(wanted: &str) -> Error {
     Error::missing(format!("no such image: {}", text::escape(wanted)))
 }

@@ -187,16 +187,15 @@ fn roots(index: &Index) -> Vec<Root> {
     let mut at: HashMap<Digest, usize> = HashMap::new();
     for entry in index.entries() {
         let (name, label) = name_of(entry);
-        let sidecar = label.filter(|l| crate::layout::sidecar_of(l).is_some());
+        let label = label.filter(|l| crate::layout::subject_of_tag(l).is_some());
         let i = *at.entry(entry.digest).or_insert_with(|| {
             let mut desc = entry.clone();
             desc.unannotate(crate::descriptor::ANNOTATION_NAME);
             desc.unannotate(crate::descriptor::ANNOTATION_REF);
-            let companion = desc.annotation(crate::descriptor::ANNOTATION_SUBJECT).is_some()
-                || sidecar.is_some();
+            let companion = crate::layout::is_about_another(&desc, label.as_deref());
             roots.push(Root {
                 names: Vec::new(),
-                label: sidecar,
+                label,
                 desc,
                 origin: Origin::Recorded,
                 companion,

@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::copy::Renamed;
+use crate::copy::Recoded;
 use crate::copy::report::{Changed, Damage};
 use crate::copy::walk::Tree;
 use crate::descriptor::Descriptor;
@@ -76,7 +76,7 @@ impl Shipped {
     }
 
     /// What each recoded leaf is at the sink.
-    pub(in crate::copy) fn renamed(&self) -> Renamed {
+    pub(in crate::copy) fn recoded(&self) -> Recoded {
         let recoded = self.outcome.iter().filter(|(digest, o)| o.now.digest != **digest);
         recoded.map(|(digest, o)| (*digest, o.now.clone())).collect()
     }

@@ -211,7 +211,7 @@ impl Near<'_> {
         });
     }
 
-    /// Referrers, attestations and sidecars of the image and of what it lists.
+    /// Referrers, attestations and tagged companions of the image and of what it lists.
     fn about(&self, h: &mut Html, view: &View) {
         let catalogue = self.registry.catalogue();
         let mut seen = HashSet::new();
@@ -228,7 +228,9 @@ impl Near<'_> {
                     all.push((listed.digest, kind, subject.clone(), listed.size));
                 }
             }
-            for (tag, digest) in listing::sidecars(catalogue, &self.entry.name, &desc.digest) {
+            for (tag, digest) in
+                listing::tagged_companions(catalogue, &self.entry.name, &desc.digest)
+            {
                 if seen.insert(digest) {
                     let size = Weight::of(catalogue, &self.entry.name, &digest).bytes();
                     let kind = tag.rsplit('.').next().unwrap_or_default();

@@ -131,10 +131,10 @@ fn row<'k>(registry: &Registry, image: &'k Image) -> Row<'k> {
     let artifact = view.as_ref().and_then(|view| Some(view.artifact_type()?.to_owned()));
     let layers = view.as_ref().map(|view| view.layers().len()).filter(|layers| *layers > 0);
     let about = found.map_or(0, |found| found.referrers_count(&entry.digest));
-    let sidecars = listing::sidecars(catalogue, &entry.name, &entry.digest).len();
+    let tagged = listing::tagged_companions(catalogue, &entry.name, &entry.digest).len();
     Row {
         platforms: view.map(|view| view.platforms()).unwrap_or_default(),
-        referrers: about + sidecars,
+        referrers: about + tagged,
         image,
         layers,
         artifact,

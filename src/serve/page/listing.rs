@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 
 use crate::digest::Digest;
-use crate::layout::sidecar_of;
+use crate::layout::subject_of_tag;
 use crate::serve::catalogue::Catalogue;
 use crate::serve::holdings::{Holdings, Repository};
 use crate::serve::names::{Name, Naming};
@@ -55,7 +55,7 @@ pub(super) fn entries(catalogue: &Catalogue) -> Vec<Entry> {
         part.holdings(|holdings| {
             for (name, repository) in &holdings.repositories {
                 for (tag, digest) in &repository.tags {
-                    if sidecar_of(tag).is_none() {
+                    if subject_of_tag(tag).is_none() {
                         all.entry((name.clone(), Some(tag.clone()), None)).or_insert(*digest);
                     }
                 }
@@ -77,8 +77,12 @@ fn nameless(repository: &Repository) -> Vec<Digest> {
     repository.manifests.keys().filter(|digest| !named.contains(digest)).copied().collect()
 }
 
-/// Tags of a repository that are sidecars of a digest: signatures, attestations, SBOMs of cosign.
-pub(super) fn sidecars(catalogue: &Catalogue, name: &Name, of: &Digest) -> Vec<(String, Digest)> {
+/// Tags of a repository that are companions of a digest: signatures, attestations, SBOMs of cosign.
+pub(super) fn tagged_companions(
+    catalogue: &Catalogue,
+    name: &Name,
+    of: &Digest,
+) -> Vec<(String, Digest)> {
     let mut found = BTreeMap::new();
     let begin = format!("sha256-{}", of.hex());
     for part in catalogue.parts() {
@@ -86,7 +90,7 @@ pub(super) fn sidecars(catalogue: &Catalogue, name: &Name, of: &Digest) -> Vec<(
             let tags = holdings.repositories.get(name).into_iter();
             let tags = tags.flat_map(|r| r.tags.range(begin.clone()..));
             let tags = tags.take_while(|(tag, _)| tag.starts_with(&begin));
-            for (tag, digest) in tags.filter(|(tag, _)| sidecar_of(tag) == Some(*of)) {
+            for (tag, digest) in tags.filter(|(tag, _)| subject_of_tag(tag) == Some(*of)) {
                 found.entry(tag.clone()).or_insert(*digest);
             }
         });

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::descriptor::{ANNOTATION_NAME, ANNOTATION_REF, ANNOTATION_SUBJECT, Descriptor};
 use crate::digest::Digest;
-use crate::layout::{name_of, sidecar_of};
+use crate::layout::{is_about_another, name_of};
 use crate::reference::Reference;
 use crate::serve::holdings::{Parsed, Repository};
 use crate::serve::names::Name;
@@ -143,8 +143,7 @@ pub(super) fn roots(index: &Index) -> Vec<Root> {
                 roots.push(root(Vec::new(), Some(label), false));
             }
             (None, label) => {
-                let about = label.as_deref().is_some_and(|label| sidecar_of(label).is_some());
-                let companion = about || entry.annotation(ANNOTATION_SUBJECT).is_some();
+                let companion = is_about_another(entry, label.as_deref());
                 roots.push(root(Vec::new(), label, companion));
             }
         }

@@ -10,7 +10,7 @@ use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::io::lanes;
-use crate::layout::{MAX_NESTING, sidecar_of};
+use crate::layout::{MAX_NESTING, subject_of_tag};
 use crate::manifest::Document;
 use crate::media_type::Role;
 use crate::registry::{Repository, Wanted};
@@ -54,11 +54,11 @@ pub fn sweep(
     gone: &BTreeSet<Digest>,
     ctx: &Context,
 ) -> Result<()> {
-    let about = |tag: &String| sidecar_of(tag).filter(|subject| gone.contains(subject));
+    let about = |tag: &String| subject_of_tag(tag).filter(|subject| gone.contains(subject));
     if !tags.iter().any(|tag| about(tag).is_some()) {
         return Ok(());
     }
-    let images: Vec<&String> = tags.iter().filter(|tag| sidecar_of(tag).is_none()).collect();
+    let images: Vec<&String> = tags.iter().filter(|tag| subject_of_tag(tag).is_none()).collect();
     let stays = lanes::each(&images, ctx.jobs, |tag| match repository.head(Wanted::Tag(tag))? {
         Some(desc) => family(repository, &desc),
         None => Ok(BTreeSet::new()),
