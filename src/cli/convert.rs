@@ -6,9 +6,10 @@ use imgpack::copy::{Policy, Report};
 use imgpack::encoding::Encoding;
 use imgpack::layer::Compression;
 use imgpack::reference::Reference;
+use imgpack::transport::archive::Halves;
 use imgpack::transport::daemon::{self, Engine, Version};
 use imgpack::transport::table::{Env, Place, Scheme};
-use imgpack::transport::{Root, Source, select};
+use imgpack::transport::{Root, Sink, Source, select};
 use imgpack::{Context, Error, Kind, Result};
 
 use super::args::Consumer;
@@ -88,6 +89,28 @@ pub(crate) fn write_digests(path: Option<&Path>, report: &Report) -> Result<()> 
     let images = report.published.iter().filter(|i| !i.root.companion);
     let digests: Vec<String> = images.map(|i| i.target.digest.to_string()).collect();
     std::fs::write(path, digests.join("\n")).map_err(|e| Error::io(path, "writing", &e))
+}
+
+/// Opens both sides of a copy, and says what is odd about the source. The target first: what must be
+/// unpacked goes beside what will be written.
+///
+/// # Errors
+/// Those of either place.
+pub(crate) fn open(
+    from: &Place,
+    to: &Place,
+    halves: Option<Halves>,
+    env: &Env,
+) -> Result<(Box<dyn Source>, Box<dyn Sink>)> {
+    // Nothing is made for what is not there.
+    if from.is_file() && !from.path.exists() {
+        let what = "no such file or directory";
+        return Err(Error::missing(what).input(from.path.display().to_string()));
+    }
+    let sink = to.sink(env, halves)?;
+    let source = from.source(env, &|| sink.scratch())?;
+    source.warnings().iter().for_each(|warning| env.ctx.warn(warning));
+    Ok((source, sink))
 }
 
 /// What a registry is sent: layers that lie uncompressed in a Docker archive become gzip, as docker

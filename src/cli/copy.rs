@@ -1,7 +1,6 @@
 //! `copy`: images from any place to any place.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Args;
 use imgpack::reference::Reference;
@@ -72,16 +71,7 @@ pub(crate) fn run(args: &CopyArgs, run: &Run) -> Result<u8> {
         convert::pack(&mut policy, args.preserve_digests);
     }
     let env = run.env_forcing(args.force);
-    if from.is_file() && !from.path.exists() {
-        let what = "no such file or directory";
-        return Err(Error::missing(what).input(from.path.display().to_string()));
-    }
-    let sink = to.sink(&env, args.format.map(halves))?;
-    let scratch = || Ok(Arc::clone(&sink.scratch()?));
-    let source = from.source(&env, &scratch)?;
-    for warning in source.warnings() {
-        run.ctx().warn(warning);
-    }
+    let (source, sink) = convert::open(&from, &to, args.format.map(halves), &env)?;
     let mut roots = chosen(source.as_ref(), &from, run)?;
     // Of a registry's image `--all` means every platform, as skopeo has it, and they come anyway.
     if args.all && from.image.is_some() && from.scheme != Scheme::Registry {

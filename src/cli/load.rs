@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::io::IsTerminal;
-use std::sync::Arc;
 
 use clap::Args;
 use imgpack::copy::Report;
@@ -54,17 +53,7 @@ pub(crate) fn run(args: &LoadArgs, run: &Run) -> Result<u8> {
     let place = Place::parse(input)?;
     let into = Place::parse(&args.into)?;
     let mut policy = run.policy(&args.changes)?;
-    if place.is_file() && !place.path.exists() {
-        let what = "no such file or directory";
-        return Err(Error::missing(what).input(place.path.display().to_string()));
-    }
-    // Opened before the source: what must be unpacked first goes beside the store's blobs.
-    let sink = into.sink(run.env(), None)?;
-    let scratch = || Ok(Arc::clone(&sink.scratch()?));
-    let source = place.source(run.env(), &scratch)?;
-    for warning in source.warnings() {
-        run.ctx().warn(warning);
-    }
+    let (source, sink) = convert::open(&place, &into, None, run.env())?;
     let mut roots = convert::roots_of(source.as_ref(), place.choice(), run.ctx())?;
     convert::rename(&mut roots, args.prefix.as_deref(), args.tag.as_deref())?;
     copy::name_target(&mut roots, &into)?;

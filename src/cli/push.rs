@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Args;
 use imgpack::reference::Reference;
@@ -58,12 +57,7 @@ pub(crate) fn run(args: &PushArgs, run: &Run) -> Result<u8> {
         false => Place::parse(&format!("store:{}", args.image))?,
     };
     let to = Place::registry(args.target.as_deref().unwrap_or_default());
-    let sink = to.sink(run.env(), None)?;
-    let scratch = || Ok(Arc::clone(&sink.scratch()?));
-    let source = from.source(run.env(), &scratch)?;
-    for warning in source.warnings() {
-        run.ctx().warn(warning);
-    }
+    let (source, sink) = convert::open(&from, &to, None, run.env())?;
     let mut roots = chosen(source.as_ref(), &from, args, run)?;
     if args.target.is_some() {
         rename(&mut roots, &to.reference()?, args.all_tags)?;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use imgpack::context::Limits;
 use imgpack::copy::{Policy, Report};
-use imgpack::io::dir::Dir;
 use imgpack::io::scratch::Scratch;
 use imgpack::layout::{Prefer, Reading};
 use imgpack::transport::daemon::Engines;
@@ -107,7 +106,7 @@ impl Run {
     /// # Errors
     /// `Io`.
     pub(crate) fn scratch(&self) -> Result<Arc<Scratch>> {
-        Ok(Arc::new(Scratch::create(Dir::open(&self.env.temporary)?)?))
+        self.env.scratch()
     }
 
     /// The exit code of the signal that stopped the run.

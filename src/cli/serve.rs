@@ -112,7 +112,6 @@ pub(crate) fn run(args: &ServeArgs, run: &Run) -> Result<u8> {
         digests: Arc::new(Digests::open(args.guard.state_dir(), SystemTime::now)),
         ..ctx.clone()
     };
-    let scratch = Scratches::new(run);
     // Before that, it ends what is being unpacked or hashed.
     let opening = Context { cancel: ctx.cancel.clone(), ..served.clone() };
     let env = Env { ctx: opening, ..run.env().clone() };
@@ -122,8 +121,8 @@ pub(crate) fn run(args: &ServeArgs, run: &Run) -> Result<u8> {
         Some(_) => (None, args.writable.clone()),
     };
     let looked_at = looked_at.map(|path| Place { scheme: Scheme::Oci, path, image: None });
-    wanted.extend(looked_at.filter(|place| place.source(&env, &|| scratch.make()).is_ok()));
-    let places = Places::open(wanted, env, Box::new(move || scratch.make()))?.under(&served);
+    wanted.extend(looked_at.filter(|place| place.source(&env, &|| env.scratch()).is_ok()));
+    let places = Places::open(wanted, env)?.under(&served);
     let mut registry = Registry::new(Naming::new(&args.default_namespace), &served);
     if let Some(path) = writable {
         registry = registry.with_writable(Writable::open(path, args.rules(), &served)?);
@@ -200,19 +199,5 @@ impl ServeArgs {
             Validation::None => Validate::None,
         };
         writable::Settings { delete: self.delete, validate, grace: Duration::from_secs(self.grace) }
-    }
-}
-
-/// Makes scratch directories without the run that they belong to.
-struct Scratches(std::path::PathBuf);
-
-impl Scratches {
-    fn new(run: &Run) -> Self {
-        Self(run.env().temporary.clone())
-    }
-
-    fn make(&self) -> Result<Arc<imgpack::io::scratch::Scratch>> {
-        let dir = imgpack::io::dir::Dir::open(&self.0)?;
-        Ok(Arc::new(imgpack::io::scratch::Scratch::create(dir)?))
     }
 }

@@ -49,12 +49,7 @@ pub(crate) fn run(args: &SyncArgs, run: &Run) -> Result<u8> {
         env.network.reach(host, access.login.as_ref(), access.cert_dir.as_ref(), access.tls_verify);
     }
     let network = env.network.clone();
-    let temporary = env.temporary.clone();
-    let scratch = move || {
-        let dir = imgpack::io::dir::Dir::open(&temporary)?;
-        Ok(std::sync::Arc::new(imgpack::io::scratch::Scratch::create(dir)?))
-    };
-    let opener = Everywhere::new(Local::new(env.clone(), Box::new(scratch)), env);
+    let opener = Everywhere::new(Local::new(env.clone()), env);
     let prepared = prepare(&job, &opener, run.ctx())?;
     if let Some(path) = &args.course.lock_out {
         write(path, &prepared.lock().to_bytes(), run)?;

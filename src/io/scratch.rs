@@ -4,8 +4,9 @@
 //! place. It is locked while its process lives; what a killed run left is swept by the next one.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Kind, Result};
 use crate::io::dir::{Dir, Lock};
@@ -41,6 +42,14 @@ impl Scratch {
         }
         Err(Error::new(Kind::Busy, "other runs keep removing the scratch directory")
             .input(parent.join(&name).display().to_string()))
+    }
+
+    /// Makes one in the directory `path`.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn within(path: &Path) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self::create(Dir::open(path)?)?))
     }
 
     /// Makes the directory and locks it; nothing when it was swept meanwhile.
@@ -106,5 +115,31 @@ fn sweep(parent: &Dir) {
         {
             let _ = parent.remove_flat(&name);
         }
+    }
+}
+/// A scratch directory that is made when it is first asked for.
+pub struct Lazy {
+    path: PathBuf,
+    made: Mutex<Option<Arc<Scratch>>>,
+}
+
+impl Lazy {
+    /// One that will be made in the directory `path`.
+    pub fn within(path: PathBuf) -> Self {
+        Self { path, made: Mutex::default() }
+    }
+
+    /// The directory, the same one each time.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn get(&self) -> Result<Arc<Scratch>> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(scratch) = &*made {
+            return Ok(scratch.clone());
+        }
+        let scratch = Scratch::within(&self.path)?;
+        *made = Some(scratch.clone());
+        Ok(scratch)
     }
 }

@@ -12,7 +12,6 @@ use walkdir::WalkDir;
 use crate::context::Context;
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Error, Kind, Result};
-use crate::io::scratch::Scratch;
 use crate::reference::{DEFAULT_DOMAIN, Reference};
 use crate::serve::Registry;
 use crate::serve::catalogue::Part;
@@ -22,14 +21,10 @@ use crate::sync::folder;
 use crate::transport::Source;
 use crate::transport::table::{Env, Place, Scheme};
 
-/// Gives a directory for what must be unpacked first.
-pub type Scratches = Box<dyn Fn() -> Result<Arc<Scratch>> + Send + Sync>;
-
 /// The places of a server.
 pub struct Places {
     places: Vec<Served>,
     env: Env,
-    scratch: Scratches,
 }
 
 struct Served {
@@ -48,8 +43,8 @@ impl Places {
     ///
     /// # Errors
     /// Those of the first place that cannot be opened.
-    pub fn open(places: Vec<Place>, env: Env, scratch: Scratches) -> Result<Self> {
-        let mut opened = Self { places: Vec::new(), env, scratch };
+    pub fn open(places: Vec<Place>, env: Env) -> Result<Self> {
+        let mut opened = Self { places: Vec::new(), env };
         for place in places {
             let (stamp, part) = (stamp(&place, &opened.env), opened.read(&place)?);
             let again = again(&part);
@@ -122,14 +117,14 @@ impl Places {
     /// A place, and whether some of it could not be read now.
     fn source(&self, place: &Place) -> Result<(Box<dyn Source>, bool)> {
         if place.scheme == Scheme::Path && place.path.is_dir() {
-            let opened = folder::open(&place.path, &self.env, &*self.scratch)?;
+            let opened = folder::open(&place.path, &self.env)?;
             for (_, error) in &opened.failed {
                 self.env.ctx.warn(&format!("not served: {error}"));
             }
             let unread = opened.failed.iter().any(|(_, error)| error.kind() == Kind::Io);
             return Ok((opened.source, unread));
         }
-        Ok((place.source(&self.env, &*self.scratch)?, false))
+        Ok((place.source(&self.env, &|| self.env.scratch())?, false))
     }
 }
 

@@ -4,46 +4,39 @@
 //! carry no names; `skopeo sync` puts them into the path (`registry/path:tag`), and that is read back.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use walkdir::WalkDir;
 
 use crate::error::{Error, Kind, Result};
-use crate::io::scratch::Scratch;
 use crate::reference::Reference;
 use crate::sync::opener::Opened;
 use crate::sync::union::Union;
-use crate::transport::distribution::{LayoutTree, storage_of};
-use crate::transport::table::{Env, Place, Scheme};
+use crate::transport::distribution::LayoutTree;
+use crate::transport::table::{Directory, Env, Place, Scheme};
 use crate::transport::{Root, Source};
 
 /// Most archives, layouts and directories of one folder.
 const MAX_PARTS: usize = 10_000;
 
-type Scratches<'a> = dyn Fn() -> Result<Arc<Scratch>> + 'a;
-
 /// Opens a directory.
 ///
 /// # Errors
 /// `Missing`, `Malformed` when it holds no images, `Io`.
-pub fn open(path: &Path, env: &Env, scratch: &Scratches<'_>) -> Result<Opened> {
+pub fn open(path: &Path, env: &Env) -> Result<Opened> {
     let shown = path.display().to_string();
     if !path.is_dir() {
         let what = if path.exists() { "is no directory" } else { "no such file or directory" };
         return Err(Error::missing(what).input(shown));
     }
-    let has = |name: &str| path.join(name).exists();
-    let skopeo = is_skopeo(path);
-    let unpacked = has("manifest.json") || has("repositories");
-    let one = has("index.json") || has("oci-layout") || storage_of(path).is_some() || unpacked;
-    if one && !skopeo {
-        return Ok(Opened { source: source(path, env, scratch)?, failed: Vec::new() });
-    }
-    let mut folder = Folder { env, scratch, parts: Vec::new(), failed: Vec::new() };
-    if skopeo {
-        folder.skopeo(path, path.file_name().and_then(|n| n.to_str()).unwrap_or_default());
-    } else {
-        folder.walk(path)?;
+    let mut folder = Folder { env, parts: Vec::new(), failed: Vec::new() };
+    match Directory::of(path) {
+        Directory::Layout | Directory::Storage | Directory::Unpacked => {
+            return Ok(Opened { source: source(path, env)?, failed: Vec::new() });
+        }
+        Directory::Skopeo => {
+            folder.skopeo(path, path.file_name().and_then(|n| n.to_str()).unwrap_or_default());
+        }
+        Directory::Folder => folder.walk(path)?,
     }
     if folder.parts.is_empty() {
         return Err(match folder.failed.into_iter().next() {
@@ -59,15 +52,14 @@ pub fn open(path: &Path, env: &Env, scratch: &Scratches<'_>) -> Result<Opened> {
 ///
 /// # Errors
 /// Those of the place.
-pub fn source(path: &Path, env: &Env, scratch: &Scratches<'_>) -> Result<Box<dyn Source>> {
+pub fn source(path: &Path, env: &Env) -> Result<Box<dyn Source>> {
     // Not parsed: a path may begin with what looks like a scheme.
     let place = Place { scheme: Scheme::Path, path: path.to_path_buf(), image: None };
-    place.source(env, scratch)
+    place.source(env, &|| env.scratch())
 }
 
 struct Folder<'a> {
     env: &'a Env,
-    scratch: &'a Scratches<'a>,
     parts: Vec<(Box<dyn Source>, Vec<Root>)>,
     failed: Vec<(String, Error)>,
 }
@@ -89,13 +81,13 @@ impl Folder<'_> {
                 } else if path.join("oci-layout").is_file() {
                     layouts = true;
                     walk.skip_current_dir();
-                } else if is_skopeo(path) {
+                } else if Directory::of(path) == Directory::Skopeo {
                     let below = path.strip_prefix(base).unwrap_or(path);
                     self.skopeo(path, below.to_str().unwrap_or_default());
                     walk.skip_current_dir();
                 }
             } else if entry.file_type().is_file() && is_archive(&name) {
-                let opened = source(path, self.env, self.scratch);
+                let opened = source(path, self.env);
                 self.add(path, opened.map(|source| (source.roots().to_vec(), source)));
             }
             if self.parts.len() > MAX_PARTS {
@@ -112,7 +104,7 @@ impl Folder<'_> {
 
     fn skopeo(&mut self, path: &Path, name: &str) {
         let name = name.parse::<Reference>().ok().map(Reference::or_latest);
-        let opened = source(path, self.env, self.scratch).map(|source| {
+        let opened = source(path, self.env).map(|source| {
             let mut roots = source.roots().to_vec();
             roots.iter_mut().for_each(|root| root.names.extend(name.clone()));
             (roots, source)
@@ -129,10 +121,6 @@ impl Folder<'_> {
             }
         }
     }
-}
-
-fn is_skopeo(path: &Path) -> bool {
-    path.join("version").is_file() && path.join("manifest.json").is_file()
 }
 
 fn is_archive(name: &str) -> bool {

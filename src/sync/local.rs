@@ -5,13 +5,11 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::io::dir::Dir;
-use crate::io::scratch::Scratch;
 use crate::layout::{name_of, said_subject};
 use crate::manifest::{Document, MAX_DOCUMENT};
 use crate::media_type::Role;
@@ -26,19 +24,15 @@ use crate::transport::store::Store;
 use crate::transport::table::{self, Env};
 use crate::transport::{Root, Sink};
 
-/// Gives a directory for what must be unpacked first.
-pub type Scratches = Box<dyn Fn() -> Result<Arc<Scratch>> + Send + Sync>;
-
 /// Opens directories and archives.
 pub struct Local {
     env: Env,
-    scratch: Scratches,
 }
 
 impl Local {
     /// With what opening places needs to know of the run.
-    pub fn new(env: Env, scratch: Scratches) -> Self {
-        Self { env, scratch }
+    pub fn new(env: Env) -> Self {
+        Self { env }
     }
 
     fn index(&self, path: &Path) -> Result<Index> {
@@ -132,9 +126,9 @@ impl Opener for Local {
     fn source(&self, from: &End, _: &[Reference], _: bool) -> Result<Opened> {
         match from {
             End::Registry => registry(),
-            End::Dir(path) => folder::open(path, &self.env, &self.scratch),
+            End::Dir(path) => folder::open(path, &self.env),
             End::Archive(path) => {
-                let source = folder::source(path, &self.env, &self.scratch)?;
+                let source = folder::source(path, &self.env)?;
                 Ok(Opened { source, failed: Vec::new() })
             }
         }

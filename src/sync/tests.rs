@@ -134,9 +134,8 @@ impl Fake {
             force: false,
             ctx: ctx(),
         };
-        let scratch = || Err(Error::unsupported("no scratch"));
         Self {
-            local: Local::new(env, Box::new(scratch)),
+            local: Local::new(env),
             upstream: temp.path().join("up"),
             downstream: temp.path().join("down"),
             asked: Mutex::default(),

@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::encoding::Encoding;
 use crate::error::{Error, Kind, Result};
-use crate::io::scratch::Scratch;
+use crate::io::scratch::{Lazy, Scratch};
 use crate::layer::Compression;
 use crate::layout::Reading;
 use crate::progress::Event;
@@ -178,12 +178,7 @@ impl EngineSink {
     ///
     /// # Errors
     /// `Missing`, `Unreachable`, `Denied`.
-    pub fn open(
-        engine: Engine,
-        engines: &Engines,
-        scratch: impl Fn() -> Result<Arc<Scratch>> + Send + Sync + 'static,
-        ctx: &Context,
-    ) -> Result<Self> {
+    pub fn open(engine: Engine, engines: &Engines, scratch: Lazy, ctx: &Context) -> Result<Self> {
         let feed: Result<Box<dyn Feed>> = match engine {
             Engine::Docker => Docker::new(engines, ctx).and_then(Docker::load).map(boxed),
             Engine::Podman => podman::load(ctx).map(boxed),

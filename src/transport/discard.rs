@@ -7,7 +7,6 @@ use std::sync::Arc;
 use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::error::Result;
-use crate::io::dir::Dir;
 use crate::io::pump;
 use crate::io::scratch::Scratch;
 use crate::transport::{Accepts, Arrival, Blob, Refused, Sealed, Sink};
@@ -37,7 +36,7 @@ impl Sink for Discard {
     }
 
     fn scratch(&self) -> Result<Arc<Scratch>> {
-        Ok(Arc::new(Scratch::create(Dir::open(&self.temporary)?)?))
+        Scratch::within(&self.temporary)
     }
 
     fn reuse(&self, _: &Descriptor) -> Result<bool> {

@@ -11,9 +11,8 @@ use std::sync::Arc;
 use crate::context::Context;
 use crate::encoding::Encoding;
 use crate::error::{Error, Kind, Result};
-use crate::io::dir::Dir;
 use crate::io::output::{Named, Output};
-use crate::io::scratch::Scratch;
+use crate::io::scratch::{Lazy, Scratch};
 use crate::layer::{self, Compression};
 use crate::layout::Reading;
 use crate::reference::Reference;
@@ -88,6 +87,49 @@ pub struct Env {
     pub force: bool,
     /// Budgets and listeners.
     pub ctx: Context,
+}
+
+/// What a bare directory is, by what is in it (docs/FORMATS.md, "Recognising").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Directory {
+    /// An OCI layout.
+    Layout,
+    /// skopeo's `dir:`.
+    Skopeo,
+    /// The storage of docker-registry.
+    Storage,
+    /// A Docker archive, unpacked.
+    Unpacked,
+    /// None of these; layouts and archives may lie in it.
+    Folder,
+}
+
+impl Directory {
+    /// Looks at a directory.
+    pub fn of(path: &Path) -> Self {
+        let has = |name: &str| std::fs::symlink_metadata(path.join(name)).is_ok();
+        if has("index.json") || has("oci-layout") {
+            Self::Layout
+        } else if has("version") && has("manifest.json") {
+            Self::Skopeo
+        } else if storage_of(path).is_some() {
+            Self::Storage
+        } else if has("manifest.json") || has("repositories") {
+            Self::Unpacked
+        } else {
+            Self::Folder
+        }
+    }
+}
+
+impl Env {
+    /// Scratch space where none lies beside a target.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn scratch(&self) -> Result<Arc<Scratch>> {
+        Scratch::within(&self.temporary)
+    }
 }
 
 impl Place {
@@ -213,23 +255,16 @@ impl Place {
         }
     }
 
-    /// A bare directory, recognised by what is in it (§1 of the format reference's order).
     fn directory(&self, env: &Env) -> Result<Box<dyn Source>> {
         let (path, ctx, reading) = (&self.path, &env.ctx, env.reading);
-        let has = |name: &str| std::fs::symlink_metadata(path.join(name)).is_ok();
-        if has("index.json") || has("oci-layout") {
-            return Ok(Box::new(LayoutSource::open(path, reading, ctx)?));
-        }
-        if has("version") && has("manifest.json") {
-            return Ok(Box::new(DirSource::open(path)?));
-        }
-        if storage_of(path).is_some() {
-            return Ok(Box::new(RegistryFiles::open(path, ctx)?));
-        }
-        if has("manifest.json") || has("repositories") {
-            return Ok(Box::new(LayoutSource::open(path, reading, ctx)?));
-        }
-        Ok(Box::new(LayoutTree::open(path, reading, ctx)?))
+        Ok(match Directory::of(path) {
+            Directory::Layout | Directory::Unpacked => {
+                Box::new(LayoutSource::open(path, reading, ctx)?)
+            }
+            Directory::Skopeo => Box::new(DirSource::open(path)?),
+            Directory::Storage => Box::new(RegistryFiles::open(path, ctx)?),
+            Directory::Folder => Box::new(LayoutTree::open(path, reading, ctx)?),
+        })
     }
 
     /// Opens the place for writing. `halves` narrows an archive to one of its tables.
@@ -246,7 +281,7 @@ impl Place {
                 Ok(Box::new(RegistrySink::new(registries, temporary, memory, ctx)))
             }
             Scheme::Engine(engine) => {
-                let scratch = one_scratch(env.temporary.clone());
+                let scratch = Lazy::within(env.temporary.clone());
                 Ok(Box::new(EngineSink::open(engine, &env.engines, scratch, ctx)?))
             }
             Scheme::Oci => {
@@ -294,7 +329,7 @@ pub fn file(path: &Path, env: &Env, halves: Halves) -> Result<Box<dyn Sink>> {
     let output = Output::create(path, env.force, env.ctx.sync)?;
     let directory = output.directory().to_path_buf();
     let place = path.display().to_string();
-    let scratch = one_scratch(directory);
+    let scratch = Lazy::within(directory);
     let sink = ArchiveSink::create(
         Target::File(output),
         place,
@@ -315,24 +350,10 @@ pub fn stream(env: &Env, halves: Halves) -> Result<Box<dyn Sink>> {
     let fd = std::io::stdout().as_fd().try_clone_to_owned();
     let file = File::from(fd.map_err(|e| Error::io(shown, "opening", &e))?);
     let target = Target::Stream(Box::new(Named { file, path: shown.to_path_buf() }));
-    let scratch = one_scratch(env.temporary.clone());
+    let scratch = Lazy::within(env.temporary.clone());
     let whole = Compression::new(Encoding::Plain);
     let sink = ArchiveSink::create(target, "standard output".into(), halves, whole, scratch)?;
     Ok(Box::new(sink))
-}
-
-/// Makes a scratch directory when first asked, and gives the same one afterwards.
-fn one_scratch(directory: PathBuf) -> impl Fn() -> Result<Arc<Scratch>> + Send + Sync {
-    let made: std::sync::Mutex<Option<Arc<Scratch>>> = std::sync::Mutex::default();
-    move || {
-        let mut made = made.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(scratch) = &*made {
-            return Ok(scratch.clone());
-        }
-        let scratch = Arc::new(Scratch::create(Dir::open(&directory)?)?);
-        *made = Some(scratch.clone());
-        Ok(scratch)
-    }
 }
 
 #[cfg(test)]

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use imgpack::copy::Policy;
-use imgpack::encoding::Encoding;
-use imgpack::layer::Compression;
 use imgpack::sync::lock::Lock;
 use imgpack::sync::naming::{Naming, Style};
 use imgpack::sync::policy::Intake;
@@ -17,6 +15,7 @@ use imgpack::sync::{End, SyncJob, report};
 use imgpack::{Error, Kind, Result};
 
 use super::args::{From, SyncArgs, To};
+use crate::cli::convert;
 
 /// The words of a command line, told apart.
 struct Words<'a> {
@@ -230,16 +229,18 @@ fn policy(args: &SyncArgs, to_registry: bool) -> Result<Policy> {
         Some(text) => Some(text.parse().map_err(|e: Error| e.kind_as(Kind::Usage))?),
         None => None,
     };
-    let pack = to_registry && compress.is_none() && !args.course.preserve_digests;
-    Ok(Policy {
+    let mut policy = Policy {
         platforms,
         compress,
-        pack: pack.then(|| Compression::new(Encoding::Gzip)),
         // What is carried is checked by digest; unpacking every layer is for where it will be used.
         unpack: args.course.unpack_check,
         keep_going: !args.course.fail_fast,
         ..Policy::default()
-    })
+    };
+    if to_registry {
+        convert::pack(&mut policy, args.course.preserve_digests);
+    }
+    Ok(policy)
 }
 
 /// A list that is not there is no place; a hint tells what `-f` takes.

@@ -14,7 +14,7 @@ use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Kind, Result};
 use crate::io::output::Output;
 use crate::io::pump;
-use crate::io::scratch::Scratch;
+use crate::io::scratch::{Lazy, Scratch};
 use crate::layer::{Compression, Encoder};
 use crate::layout::tables;
 use crate::transport::{Accepts, Arrival, Blob, Maker, Refused, Sealed, Sink};
@@ -70,7 +70,7 @@ pub struct ArchiveSink {
     state: Mutex<State>,
     halves: Halves,
     place: String,
-    scratch: Box<dyn Fn() -> Result<Arc<Scratch>> + Send + Sync>,
+    scratch: Lazy,
 }
 
 struct State {
@@ -92,7 +92,7 @@ impl ArchiveSink {
         place: String,
         halves: Halves,
         whole: Compression,
-        scratch: impl Fn() -> Result<Arc<Scratch>> + Send + Sync + 'static,
+        scratch: Lazy,
     ) -> Result<Self> {
         let state = State {
             out: Encoder::new(target, whole)?,
@@ -101,7 +101,7 @@ impl ArchiveSink {
             directories: HashSet::new(),
             poisoned: false,
         };
-        Ok(Self { state: Mutex::new(state), halves, place, scratch: Box::new(scratch) })
+        Ok(Self { state: Mutex::new(state), halves, place, scratch })
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -207,7 +207,7 @@ impl Sink for ArchiveSink {
     }
 
     fn scratch(&self) -> Result<Arc<Scratch>> {
-        (self.scratch)()
+        self.scratch.get()
     }
 
     fn free(&self) -> Option<u64> {

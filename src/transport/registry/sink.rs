@@ -11,9 +11,8 @@ use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::{DiffId, Digest};
 use crate::error::{Error, Kind, Result};
-use crate::io::dir::Dir;
 use crate::io::lanes;
-use crate::io::scratch::Scratch;
+use crate::io::scratch::{Lazy, Scratch};
 use crate::layer::Compression;
 use crate::manifest::{self, Document};
 use crate::reference::Reference;
@@ -27,8 +26,7 @@ mod naming;
 /// Any number of repositories, opened for writing.
 pub struct RegistrySink {
     registries: Arc<Registries>,
-    temporary: PathBuf,
-    scratch: Mutex<Option<Arc<Scratch>>>,
+    scratch: Lazy,
     repositories: Mutex<HashMap<String, Repository>>,
     needs: Mutex<HashMap<Digest, Wish>>,
     /// Blobs that are known to be in a repository.
@@ -73,8 +71,7 @@ impl RegistrySink {
     ) -> Self {
         Self {
             registries,
-            temporary,
-            scratch: Mutex::default(),
+            scratch: Lazy::within(temporary),
             repositories: Mutex::default(),
             needs: Mutex::default(),
             present: Mutex::default(),
@@ -252,13 +249,7 @@ impl Sink for RegistrySink {
     }
 
     fn scratch(&self) -> Result<Arc<Scratch>> {
-        let mut made = lock(&self.scratch);
-        if let Some(scratch) = &*made {
-            return Ok(scratch.clone());
-        }
-        let scratch = Arc::new(Scratch::create(Dir::open(&self.temporary)?)?);
-        *made = Some(scratch.clone());
-        Ok(scratch)
+        self.scratch.get()
     }
 
     fn standing(&self, root: &Root) -> Result<Option<Descriptor>> {
