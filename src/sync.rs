@@ -25,7 +25,6 @@ pub mod select;
 pub mod signature;
 #[cfg(test)]
 mod tests;
-pub mod union;
 
 pub use job::{End, SyncJob};
 pub use opener::{Opened, Opener};

@@ -29,6 +29,8 @@ pub mod select;
 pub mod skopeo_dir;
 pub mod store;
 pub mod table;
+pub mod tree;
+pub mod union;
 
 pub use select::select;
 

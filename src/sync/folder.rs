@@ -10,10 +10,9 @@ use walkdir::WalkDir;
 use crate::error::{Error, Kind, Result};
 use crate::reference::Reference;
 use crate::sync::opener::Opened;
-use crate::sync::union::Union;
-use crate::transport::distribution::LayoutTree;
 use crate::transport::table::{Directory, Env, Place, Scheme};
-use crate::transport::{Root, Source};
+use crate::transport::union::Union;
+use crate::transport::{Root, Source, tree};
 
 /// Most archives, layouts and directories of one folder.
 const MAX_PARTS: usize = 10_000;
@@ -96,7 +95,7 @@ impl Folder<'_> {
             }
         }
         if layouts {
-            let tree = LayoutTree::open(base, self.env.reading, &self.env.ctx);
+            let tree = tree::open(base, self.env.reading, &self.env.ctx);
             self.add(base, tree.map(|tree| (tree.roots().to_vec(), Box::new(tree) as _)));
         }
         Ok(())

@@ -18,12 +18,12 @@ use crate::layout::Reading;
 use crate::reference::Reference;
 use crate::transport::archive::{ArchiveSink, ArchiveSource, Halves, Target};
 use crate::transport::daemon::{self, Engine, EngineSink, Engines};
-use crate::transport::distribution::{LayoutTree, RegistryFiles, storage_of};
+use crate::transport::distribution::{RegistryFiles, storage_of};
 use crate::transport::layout::{LayoutSink, LayoutSource, Rules};
 use crate::transport::registry::{Known, Network, RegistrySink, RegistrySource};
 use crate::transport::skopeo_dir::{DirSink, DirSource};
 use crate::transport::store::Store;
-use crate::transport::{Sink, Source};
+use crate::transport::{Sink, Source, tree};
 
 /// The kinds of place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -263,7 +263,7 @@ impl Place {
             }
             Directory::Skopeo => Box::new(DirSource::open(path)?),
             Directory::Storage => Box::new(RegistryFiles::open(path, ctx)?),
-            Directory::Folder => Box::new(LayoutTree::open(path, reading, ctx)?),
+            Directory::Folder => Box::new(tree::open(path, reading, ctx)?),
         })
     }
 
