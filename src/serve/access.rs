@@ -49,11 +49,27 @@ pub struct Rules {
 /// Who may do what; shared by all connections.
 pub struct Access {
     rules: Rules,
-    users: RwLock<Option<Arc<Users>>>,
+    roll: RwLock<Arc<Roll>>,
     key: hmac::Key,
     began: Instant,
     known: Mutex<HashMap<[u8; 32], (Instant, String)>>,
     failures: Mutex<HashMap<IpAddr, (Instant, u32)>>,
+}
+
+/// The users, and how many other lists of them there were before. Whatever is remembered of a password
+/// names that number, so that it ends with its list.
+struct Roll {
+    generation: u64,
+    users: Option<Users>,
+}
+
+/// Somebody who showed who they are.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The user's name, or `certificate`.
+    pub name: String,
+    /// Of the list by which that was found.
+    generation: u64,
 }
 
 /// Who asks: where from, and whether with a certificate.
@@ -69,8 +85,8 @@ pub struct Peer {
 
 /// What is to be done with a request.
 pub enum Look {
-    /// It is let in, as this user when one is known.
-    Open(Option<String>),
+    /// It is let in, as this one when it is known who asks.
+    Open(Option<Caller>),
     /// A password is to be checked first, which takes a while: [`Access::check`].
     Check(Offer),
     /// It is refused.
@@ -92,7 +108,7 @@ impl Access {
         random.map_err(|_| Error::new(Kind::Other, "the system gives no random bytes"))?;
         Ok(Self {
             rules,
-            users: RwLock::new(users.map(Arc::new)),
+            roll: RwLock::new(Arc::new(Roll { generation: 0, users })),
             key: hmac::Key::new(hmac::HMAC_SHA256, &secret),
             began: Instant::now(),
             known: Mutex::default(),
@@ -100,19 +116,25 @@ impl Access {
         })
     }
 
-    /// Takes another list of users from now on; forgets who was known.
+    /// Takes another list of users from now on: passwords are shown anew, and tokens fetched anew.
+    /// The same list changes nothing.
     pub fn replace(&self, users: Option<Users>) {
-        *self.users.write().unwrap_or_else(PoisonError::into_inner) = users.map(Arc::new);
+        let mut roll = self.roll.write().unwrap_or_else(PoisonError::into_inner);
+        if roll.users == users {
+            return;
+        }
+        *roll = Arc::new(Roll { generation: roll.generation + 1, users });
+        drop(roll);
         lock(&self.known).clear();
     }
 
     /// Whether anybody is asked for anything before something is changed.
     pub fn guards_writes(&self) -> bool {
-        self.rules.certificates || self.users().is_some()
+        self.rules.certificates || self.roll().users.is_some()
     }
 
-    fn users(&self) -> Option<Arc<Users>> {
-        self.users.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn roll(&self) -> Arc<Roll> {
+        self.roll.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Looks at a request; never slow.
@@ -120,10 +142,12 @@ impl Access {
         if is_open(&request.route) {
             return Look::Open(None);
         }
+        let roll = self.roll();
         if peer.certified {
-            return Look::Open(Some("certificate".into()));
+            let generation = roll.generation;
+            return Look::Open(Some(Caller { name: "certificate".into(), generation }));
         }
-        let Some(users) = self.users() else {
+        let Some(users) = &roll.users else {
             let fine = !self.rules.certificates || (self.rules.anonymous_pull && request.is_read());
             let fault = || Fault::new(Code::Denied, "a client certificate is needed here");
             return if fine { Look::Open(None) } else { Look::Refuse(Box::new(fault().into())) };
@@ -132,13 +156,20 @@ impl Access {
             return self.without(request, peer);
         };
         match offer::read(value.as_bytes()) {
-            Some(offer::Shown::Token(token)) => match self.user_of(&token, &users) {
-                Some(Some(user)) => Look::Open(Some(user)),
+            // Else who had a password once could renew it for ever.
+            Some(offer::Shown::Token(_)) if request.route == Route::Token => {
+                Look::Refuse(self.challenge(request, peer, "a token is given for a password"))
+            }
+            Some(offer::Shown::Token(token)) => match self.bearer(&token, &roll) {
+                // A certificate is no user's: its token is of use beside it only.
+                Some(Some(user)) if users.has(&user) => {
+                    Look::Open(Some(Caller { name: user, generation: roll.generation }))
+                }
                 Some(None) => self.without(request, peer),
-                None => Look::Refuse(self.challenge(request, peer, "the token is no longer good")),
+                _ => Look::Refuse(self.challenge(request, peer, "the token is no longer good")),
             },
-            Some(offer::Shown::Password(offer)) => match self.known(&offer) {
-                Some(user) => Look::Open(Some(user)),
+            Some(offer::Shown::Password(offer)) => match self.known(&offer, roll.generation) {
+                Some(caller) => Look::Open(Some(caller)),
                 None if self.is_suspect(peer.address) => Look::Refuse(Box::new(too_many())),
                 None => Look::Check(offer),
             },
@@ -171,15 +202,18 @@ impl Access {
         offer: &Offer,
         request: &Request,
         peer: Peer,
-    ) -> Result<String, Box<Answer>> {
-        let right = self.users().is_some_and(|users| users.verify(&offer.user, &offer.password));
-        if right {
+    ) -> Result<Caller, Box<Answer>> {
+        let roll = self.roll();
+        let users = roll.users.as_ref();
+        if users.is_some_and(|users| users.verify(&offer.user, &offer.password)) {
+            let caller = Caller { name: offer.user.clone(), generation: roll.generation };
             let mut known = lock(&self.known);
             if known.len() >= MAX_KNOWN {
                 known.clear();
             }
-            known.insert(self.tag(offer), (Instant::now(), offer.user.clone()));
-            return Ok(offer.user.clone());
+            // The list may be another by now; this is remembered of the one that was asked.
+            known.insert(self.tag(offer, roll.generation), (Instant::now(), offer.user.clone()));
+            return Ok(caller);
         }
         let mut failures = lock(&self.failures);
         if failures.len() >= MAX_STRANGERS {
@@ -194,23 +228,25 @@ impl Access {
         Err(self.challenge(request, peer, "the name or the password is wrong"))
     }
 
-    /// A token for a user, or for nobody, as a JSON answer.
-    pub fn token(&self, user: Option<&str>) -> Answer {
-        let token = token::make(&self.key, user, self.began.elapsed());
+    /// A token for somebody, or for nobody, as a JSON answer.
+    pub fn token(&self, caller: Option<&Caller>) -> Answer {
+        let generation = caller.map_or_else(|| self.roll().generation, |caller| caller.generation);
+        let user = caller.map(|caller| caller.name.as_str());
+        let token = token::make(&self.key, generation, user, self.began.elapsed());
         let life = token::LIFE.as_secs();
         Answer::json(&json!({"token": token, "access_token": token, "expires_in": life}))
             .with(header::CACHE_CONTROL, "no-store")
     }
 
-    fn user_of(&self, token: &str, users: &Users) -> Option<Option<String>> {
-        let user = token::read(&self.key, token, self.began.elapsed())?;
-        // Who was taken out of the file since is nobody.
-        user.as_ref().is_none_or(|user| users.has(user)).then_some(user)
+    /// Whose token it is, nobody's perhaps; nothing when it is not good, or of another list of users.
+    fn bearer(&self, token: &str, roll: &Roll) -> Option<Option<String>> {
+        token::read(&self.key, roll.generation, token, self.began.elapsed())
     }
 
     /// What is remembered of an offer.
-    fn tag(&self, offer: &Offer) -> [u8; 32] {
+    fn tag(&self, offer: &Offer, generation: u64) -> [u8; 32] {
         let mut context = hmac::Context::with_key(&self.key);
+        context.update(&generation.to_le_bytes());
         context.update(&(offer.user.len() as u64).to_le_bytes());
         context.update(offer.user.as_bytes());
         context.update(offer.password.as_bytes());
@@ -219,12 +255,12 @@ impl Access {
         tag
     }
 
-    fn known(&self, offer: &Offer) -> Option<String> {
-        let tag = self.tag(offer);
+    fn known(&self, offer: &Offer, generation: u64) -> Option<Caller> {
+        let tag = self.tag(offer, generation);
         let mut known = lock(&self.known);
         let (since, user) = known.get(&tag)?;
         if since.elapsed() < KNOWN {
-            return Some(user.clone());
+            return Some(Caller { name: user.clone(), generation });
         }
         known.remove(&tag);
         None

@@ -16,6 +16,7 @@ const MAX_FILE: u64 = 4 << 20;
 const MAX_COST: u32 = 17;
 
 /// Names and hashes.
+#[derive(PartialEq, Eq)]
 pub struct Users {
     hashes: HashMap<String, String>,
     /// What the password of an unknown name is compared to; the answer is not looked at.

@@ -20,8 +20,12 @@ fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(text))
 }
 
+fn list(user: &str, password: &str) -> Users {
+    Users::parse(&format!("{user}:{}\n", bcrypt::hash(password, 4).unwrap())).unwrap()
+}
+
 fn users() -> Users {
-    Users::parse(&format!("al:{}\n", bcrypt::hash("s3cret", 4).unwrap())).unwrap()
+    list("al", "s3cret")
 }
 
 const PEER: Peer =
@@ -30,10 +34,10 @@ const PEER: Peer =
 /// The user (`-` for nobody) or the status.
 fn outcome(access: &Access, request: &Request, peer: Peer) -> String {
     match access.look(request, peer) {
-        Look::Open(user) => user.unwrap_or_else(|| "-".into()),
+        Look::Open(caller) => caller.map_or_else(|| "-".into(), |caller| caller.name),
         Look::Refuse(answer) => answer.status.as_u16().to_string(),
         Look::Check(offer) => match access.check(&offer, request, peer) {
-            Ok(user) => user,
+            Ok(caller) => caller.name,
             Err(answer) => answer.status.as_u16().to_string(),
         },
     }
@@ -80,8 +84,8 @@ fn who_is_let_in() {
 fn a_token_is_its_bearer_s_and_lets_nobody_write() {
     let rules = Rules { anonymous_pull: true, ..Rules::default() };
     let access = Access::new(rules, Some(users())).unwrap();
-    let token = |user: Option<&str>| format!("Bearer {}", text(&access.token(user), "token"));
-    let (nobody, al) = (token(None), token(Some("al")));
+    let nobody = bearer(&access.token(None));
+    let al = bearer(&access.token(Some(&caller(&access, "al", "s3cret"))));
     let put = |shown: &str| request(Method::PUT, "/v2/a/manifests/1", Some(shown));
     let base = |shown: &str| request(Method::GET, "/v2/", Some(shown));
     assert_eq!(outcome(&access, &base(&nobody), PEER), "-");
@@ -91,7 +95,7 @@ fn a_token_is_its_bearer_s_and_lets_nobody_write() {
     forged.replace_range(7..8, "9");
     assert_eq!(outcome(&access, &put(&forged), PEER), "401");
     let late = token::LIFE + Duration::from_secs(1);
-    assert_eq!(token::read(&access.key, &al[7..], late), None);
+    assert_eq!(token::read(&access.key, 0, &al[7..], late), None);
     let other = Access::new(rules, Some(users())).unwrap();
     assert_eq!(outcome(&other, &put(&al), PEER), "401", "another process's");
     let challenge = other.challenge(&put(&al), PEER, "x");
@@ -99,6 +103,69 @@ fn a_token_is_its_bearer_s_and_lets_nobody_write() {
         challenge.headers[header::WWW_AUTHENTICATE],
         "Bearer realm=\"http://r.local:5000/token\",service=\"imgpack\""
     );
+}
+
+/// Who is meant by a password that is right.
+fn caller(access: &Access, user: &str, password: &str) -> Caller {
+    let request = request(Method::GET, "/token", Some(&basic(user, password)));
+    match access.look(&request, PEER) {
+        Look::Open(Some(caller)) => caller,
+        Look::Check(offer) => access.check(&offer, &request, PEER).ok().unwrap(),
+        _ => panic!("{user} is not let in"),
+    }
+}
+
+fn bearer(answer: &Answer) -> String {
+    format!("Bearer {}", text(answer, "token"))
+}
+
+#[test]
+fn a_token_gives_no_token_and_ends_with_its_list() {
+    for anonymous_pull in [false, true] {
+        let rules = Rules { anonymous_pull, ..Rules::default() };
+        let file = format!("al:{}\n", bcrypt::hash("s3cret", 4).unwrap());
+        let read = || Some(Users::parse(&file).unwrap());
+        let access = Access::new(rules, read()).unwrap();
+        let al = caller(&access, "al", "s3cret");
+        let put = |shown: &str| request(Method::PUT, "/v2/a/manifests/1", Some(shown));
+        let renew = |shown: &str| request(Method::GET, "/token", Some(shown));
+        let token = bearer(&access.token(Some(&al)));
+        assert_eq!(outcome(&access, &put(&token), PEER), "al");
+        for shown in [&token, &bearer(&access.token(None))] {
+            assert_eq!(outcome(&access, &renew(shown), PEER), "401");
+        }
+        let certified = Peer { certified: true, ..PEER };
+        assert_eq!(outcome(&access, &renew(&token), certified), "certificate");
+        // The same file, read again.
+        access.replace(read());
+        assert_eq!(outcome(&access, &put(&token), PEER), "al");
+        // The same user with another password.
+        access.replace(Some(list("al", "changed")));
+        assert_eq!(outcome(&access, &put(&token), PEER), "401");
+        let late = bearer(&access.token(Some(&al)));
+        assert_eq!(outcome(&access, &put(&late), PEER), "401", "checked before, made after");
+        assert_eq!(outcome(&access, &put(&basic("al", "changed")), PEER), "al");
+    }
+}
+
+#[test]
+fn a_password_that_was_checked_while_the_list_changed_is_not_remembered() {
+    // Slow enough for the list to change meanwhile, whatever the machine does.
+    let slow = format!("al:{}\n", bcrypt::hash("s3cret", 12).unwrap());
+    let access = Access::new(Rules::default(), Some(Users::parse(&slow).unwrap())).unwrap();
+    let get = request(Method::GET, "/v2/", Some(&basic("al", "s3cret")));
+    let Look::Check(offer) = access.look(&get, PEER) else { panic!("not checked") };
+    std::thread::scope(|scope| {
+        let checked = scope.spawn(|| access.check(&offer, &get, PEER).is_ok());
+        // It has taken the old list once somebody else holds it too.
+        while Arc::strong_count(&access.roll.read().unwrap()) == 1 && !checked.is_finished() {
+            std::thread::yield_now();
+        }
+        access.replace(Some(list("al", "changed")));
+        assert!(checked.join().unwrap(), "by the list that was good when it began");
+    });
+    assert!(matches!(access.look(&get, PEER), Look::Check(_)));
+    assert_eq!(outcome(&access, &get, PEER), "401");
 }
 
 fn text(answer: &Answer, key: &str) -> String {
@@ -121,7 +188,7 @@ fn a_right_password_is_remembered_and_too_many_wrong_ones_are_refused() {
     assert_eq!(outcome(&access, &get("al", "s3cret"), PEER), "al", "who is known is not shut out");
     let elsewhere = Peer { address: "192.0.2.7".parse().unwrap(), ..PEER };
     assert_eq!(outcome(&access, &get("al", "guess"), elsewhere), "401");
-    access.replace(Some(Users::parse(&format!("bo:{}\n", bcrypt::hash("x", 4).unwrap())).unwrap()));
+    access.replace(Some(list("bo", "x")));
     assert_eq!(outcome(&access, &get("al", "s3cret"), elsewhere), "401", "she was taken out");
 }
 

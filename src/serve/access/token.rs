@@ -1,6 +1,7 @@
 //! Tokens: who it was that showed a password, until when, and a keyed hash of both.
 //!
-//! They mean something to the process that made them and to nobody else. A token of nobody's is one
+//! They mean something to the process that made them and to nobody else, while its list of users is the
+//! same. A token of nobody's is one
 //! too: clients that were sent for a token want to come back with one.
 
 use std::time::Duration;
@@ -12,26 +13,31 @@ use ring::hmac;
 /// How long a token is good.
 pub(super) const LIFE: Duration = Duration::from_secs(300);
 
-/// A token for `user`, made when the server ran for `now`.
-pub(super) fn make(key: &hmac::Key, user: Option<&str>, now: Duration) -> String {
+/// A token for `user` of the list `generation`, made when the server ran for `now`.
+pub(super) fn make(key: &hmac::Key, generation: u64, user: Option<&str>, now: Duration) -> String {
     let end = (now + LIFE).as_secs();
     let who = user.map(|user| format!("u{user}")).unwrap_or_default();
     let text = format!("{end}.{}", URL_SAFE_NO_PAD.encode(who));
-    let tag = hmac::sign(key, signed(&text).as_bytes());
+    let tag = hmac::sign(key, signed(generation, &text).as_bytes());
     format!("{text}.{}", URL_SAFE_NO_PAD.encode(tag.as_ref()))
 }
 
 /// What is signed; the key has other uses.
-fn signed(text: &str) -> String {
-    format!("token:{text}")
+fn signed(generation: u64, text: &str) -> String {
+    format!("token:{generation}:{text}")
 }
 
 /// Whose token it is, nobody's perhaps; nothing when it is no longer good or never was.
-pub(super) fn read(key: &hmac::Key, token: &str, now: Duration) -> Option<Option<String>> {
+pub(super) fn read(
+    key: &hmac::Key,
+    generation: u64,
+    token: &str,
+    now: Duration,
+) -> Option<Option<String>> {
     let (text, tag) = token.rsplit_once('.')?;
     let tag = URL_SAFE_NO_PAD.decode(tag).ok()?;
     // Compares in constant time.
-    hmac::verify(key, signed(text).as_bytes(), &tag).ok()?;
+    hmac::verify(key, signed(generation, text).as_bytes(), &tag).ok()?;
     let (end, who) = text.split_once('.')?;
     let who = String::from_utf8(URL_SAFE_NO_PAD.decode(who).ok()?).ok()?;
     let fresh = now.as_secs() <= end.parse().ok()?;

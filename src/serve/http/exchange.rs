@@ -171,15 +171,12 @@ async fn answer(
     let (settings, peer) = (&connection.settings, connection.peer);
     let runtime = tokio::runtime::Handle::current();
     let mut upload = Upload::new(incoming, runtime, &request.headers);
-    let request = match settings.access.look(&request, peer) {
+    let (request, caller) = match settings.access.look(&request, peer) {
         Look::Refuse(answer) => {
             upload.drain();
             return *answer;
         }
-        Look::Open(user) => {
-            account.user = user;
-            request
-        }
+        Look::Open(caller) => (request, caller),
         Look::Check(offer) => {
             let access = settings.access.clone();
             // As many at once as there are processors: checking a password is meant to be hard.
@@ -189,10 +186,7 @@ async fn answer(
                 (request, checked)
             });
             match checked.await {
-                Ok((request, Ok(user))) => {
-                    account.user = Some(user);
-                    request
-                }
+                Ok((request, Ok(caller))) => (request, Some(caller)),
                 Ok((_, Err(answer))) => {
                     connection.registry.status().metrics.denied.fetch_add(1, Relaxed);
                     upload.drain();
@@ -202,8 +196,9 @@ async fn answer(
             }
         }
     };
+    account.user = caller.as_ref().map(|caller| caller.name.clone());
     if request.route == Route::Token && request.is_read() && settings.access.guards_writes() {
-        return settings.access.token(account.user.as_deref());
+        return settings.access.token(caller.as_ref());
     }
     let registry = connection.registry.clone();
     if is_light(&registry, &request) {
