@@ -20,22 +20,21 @@ use crate::serve::request::Request;
 use crate::serve::route::Route;
 
 pub mod htpasswd;
+mod limits;
 mod offer;
 mod token;
 
 use htpasswd::Users;
+pub use limits::Waiting;
+use limits::{Limits, WINDOW};
+#[cfg(test)]
+pub(crate) use limits::{MAX_FAILURES, MAX_WAITING};
 pub use offer::Offer;
 
 /// How long a password that was right need not be checked again.
 const KNOWN: Duration = Duration::from_secs(300);
 /// Most passwords that are remembered at once.
 const MAX_KNOWN: usize = 4096;
-/// How many wrong passwords one address may show in [`WINDOW`].
-const MAX_FAILURES: u32 = 20;
-/// The time over which failures are counted.
-const WINDOW: Duration = Duration::from_secs(60);
-/// Most addresses whose failures are counted at once.
-const MAX_STRANGERS: usize = 4096;
 
 /// What one may do without a password.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,7 +52,7 @@ pub struct Access {
     key: hmac::Key,
     began: Instant,
     known: Mutex<HashMap<[u8; 32], (Instant, String)>>,
-    failures: Mutex<HashMap<IpAddr, (Instant, u32)>>,
+    limits: Limits,
 }
 
 /// The users, and how many other lists of them there were before. Whatever is remembered of a password
@@ -112,7 +111,7 @@ impl Access {
             key: hmac::Key::new(hmac::HMAC_SHA256, &secret),
             began: Instant::now(),
             known: Mutex::default(),
-            failures: Mutex::default(),
+            limits: Limits::default(),
         })
     }
 
@@ -170,7 +169,10 @@ impl Access {
             },
             Some(offer::Shown::Password(offer)) => match self.known(&offer, roll.generation) {
                 Some(caller) => Look::Open(Some(caller)),
-                None if self.is_suspect(peer.address) => Look::Refuse(Box::new(too_many())),
+                None if self.limits.is_suspect(peer.address) => {
+                    let why = "too many wrong passwords from this address";
+                    Look::Refuse(too_many(why, WINDOW))
+                }
                 None => Look::Check(offer),
             },
             None => Look::Refuse(self.challenge(request, peer, "the authorization is not valid")),
@@ -191,6 +193,16 @@ impl Access {
             return Look::Open(None);
         }
         Look::Refuse(self.challenge(request, peer, "a name and a password are needed"))
+    }
+
+    /// A place among the passwords that wait to be checked, to be kept until [`Access::check`] is done.
+    /// Whoever had to wait looks again then: others may have been wrong too often, or right with the same.
+    ///
+    /// # Errors
+    /// The refusal, when too many of the same address wait.
+    pub fn wait(&self, peer: Peer) -> Result<Waiting, Box<Answer>> {
+        let why = "too many passwords from this address wait to be checked";
+        self.limits.wait(peer.address).ok_or_else(|| too_many(why, Duration::from_secs(1)))
     }
 
     /// Checks a password, at the pace of bcrypt; a name that is unknown costs as much.
@@ -215,16 +227,7 @@ impl Access {
             known.insert(self.tag(offer, roll.generation), (Instant::now(), offer.user.clone()));
             return Ok(caller);
         }
-        let mut failures = lock(&self.failures);
-        if failures.len() >= MAX_STRANGERS {
-            failures.clear();
-        }
-        let count = failures.entry(network(peer.address)).or_insert((Instant::now(), 0));
-        if count.0.elapsed() > WINDOW {
-            *count = (Instant::now(), 0);
-        }
-        count.1 += 1;
-        drop(failures);
+        self.limits.failed(peer.address);
         Err(self.challenge(request, peer, "the name or the password is wrong"))
     }
 
@@ -266,14 +269,6 @@ impl Access {
         None
     }
 
-    /// Whether an address showed too many wrong passwords lately.
-    fn is_suspect(&self, address: IpAddr) -> bool {
-        let failures = lock(&self.failures);
-        failures
-            .get(&network(address))
-            .is_some_and(|(since, count)| since.elapsed() < WINDOW && *count >= MAX_FAILURES)
-    }
-
     /// 401, with how to do better. Clients of the API do not show a password to a registry that lets
     /// them read without one; a token they fetch by themselves, with a password when they have one.
     fn challenge(&self, request: &Request, peer: Peer, why: &str) -> Box<Answer> {
@@ -302,20 +297,11 @@ fn is_host(host: &str) -> bool {
     host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b)) && !host.is_empty()
 }
 
-/// Who is counted as one: an address, or what one customer has of IPv6.
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_none() => {
-            IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into())
-        }
-        other => other,
-    }
-}
-
-fn too_many() -> Answer {
-    let fault = Fault::new(Code::TooManyRequests, "too many wrong passwords from this address");
-    Answer::from(fault.status(StatusCode::TOO_MANY_REQUESTS))
-        .with(header::RETRY_AFTER, &WINDOW.as_secs().to_string())
+/// 429, and when to come back.
+fn too_many(why: &str, later: Duration) -> Box<Answer> {
+    let fault = Fault::new(Code::TooManyRequests, why);
+    let answer = Answer::from(fault.status(StatusCode::TOO_MANY_REQUESTS));
+    Box::new(answer.with(header::RETRY_AFTER, &later.as_secs().to_string()))
 }
 
 #[cfg(test)]

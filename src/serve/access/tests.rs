@@ -202,11 +202,3 @@ fn a_certificate_is_as_good_as_a_password() {
     assert_eq!(outcome(&access, &put, PEER), "403");
     assert_eq!(outcome(&access, &request(Method::GET, "/v2/", None), PEER), "-");
 }
-
-#[test]
-fn addresses_of_one_customer_count_as_one() {
-    let of = |text: &str| network(text.parse().unwrap());
-    assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
-    assert_ne!(of("2001:db8:0:1::1"), of("2001:db8::1"));
-    assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
-}

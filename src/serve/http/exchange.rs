@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use super::Settings;
 use super::body::{Account, Reply, Upload};
 use super::progress::Activity;
-use crate::serve::access::{Look, Peer};
+use crate::serve::access::{Caller, Look, Peer};
 use crate::serve::answer::{Answer, Code, Fault};
 use crate::serve::log::Entry;
 use crate::serve::metrics::{Gauge, Operation};
@@ -177,24 +177,13 @@ async fn answer(
             return *answer;
         }
         Look::Open(caller) => (request, caller),
-        Look::Check(offer) => {
-            let access = settings.access.clone();
-            // As many at once as there are processors: checking a password is meant to be hard.
-            let Ok(_turn) = settings.checks.acquire().await else { return lost() };
-            let checked = tokio::task::spawn_blocking(move || {
-                let checked = access.check(&offer, &request, peer);
-                (request, checked)
-            });
-            match checked.await {
-                Ok((request, Ok(caller))) => (request, Some(caller)),
-                Ok((_, Err(answer))) => {
-                    connection.registry.status().metrics.denied.fetch_add(1, Relaxed);
-                    upload.drain();
-                    return *answer;
-                }
-                Err(_) => return lost(),
+        Look::Check(_) => match checked(connection, request).await {
+            Ok(found) => found,
+            Err(answer) => {
+                upload.drain();
+                return *answer;
             }
-        }
+        },
     };
     account.user = caller.as_ref().map(|caller| caller.name.clone());
     if request.route == Route::Token && request.is_read() && settings.access.guards_writes() {
@@ -218,6 +207,33 @@ async fn answer(
         }
         Err(_) => lost(),
     }
+}
+
+/// Has the password of a request checked when it is its turn; what is given back is who that is.
+async fn checked(
+    connection: &Connection,
+    request: Request,
+) -> Result<(Request, Option<Caller>), Box<Answer>> {
+    let (access, peer) = (connection.settings.access.clone(), connection.peer);
+    let waiting = access.wait(peer)?;
+    // As many at once as there are processors: checking a password is meant to be hard.
+    let turn = connection.settings.checks.clone().acquire_owned().await;
+    let turn = turn.map_err(|_| Box::new(lost()))?;
+    let offer = match access.look(&request, peer) {
+        Look::Check(offer) => offer,
+        Look::Open(caller) => return Ok((request, caller)),
+        Look::Refuse(answer) => return Err(answer),
+    };
+    let checked = tokio::task::spawn_blocking(move || {
+        // Not given back before the work is done, though the client may be gone by then.
+        let _held = (waiting, turn);
+        let checked = access.check(&offer, &request, peer);
+        checked.map(|caller| (request, Some(caller)))
+    });
+    let checked = checked.await.map_err(|_| Box::new(lost()))?;
+    checked.inspect_err(|_| {
+        connection.registry.status().metrics.denied.fetch_add(1, Relaxed);
+    })
 }
 
 /// A thread panicked: this request is lost, the server is not.

@@ -306,6 +306,40 @@ fn passwords_are_asked_for_before_a_body_is_read() {
 }
 
 #[test]
+fn who_floods_the_queue_of_passwords_is_refused_once_some_were_wrong() {
+    use crate::serve::access::htpasswd::Users;
+    use crate::serve::access::{MAX_FAILURES, MAX_WAITING};
+    let hash = bcrypt::hash("s3cret", 4).unwrap();
+    // Nobody's turn comes until the test says so.
+    let checks = Arc::new(Semaphore::new(0));
+    let server = Server::start(|settings| {
+        let users = Users::parse(&format!("al:{hash}\n")).unwrap();
+        settings.access = Arc::new(Access::new(Rules::default(), Some(users)).unwrap());
+        settings.checks = checks.clone();
+    });
+    let wrong = CLOSE
+        .replace("/healthz", "/v2/")
+        .replace("Host: a", "Host: a\r\nAuthorization: Basic YWw6eA==");
+    let (tell, told) = mpsc::channel();
+    let more = 5;
+    let all = std::thread::scope(|scope| {
+        for _ in 0..MAX_WAITING + more {
+            let (server, wrong, tell) = (&server, wrong.as_bytes(), tell.clone());
+            scope.spawn(move || tell.send(statuses(&server.talk(wrong)).join(" ")).unwrap());
+        }
+        let mut all: Vec<String> =
+            (0..more).map(|_| told.recv_timeout(PATIENCE).unwrap()).collect();
+        assert!(all.iter().all(|status| status == "429"), "more wait than may: {all:?}");
+        checks.add_permits(1);
+        all.extend((0..MAX_WAITING).map(|_| told.recv_timeout(PATIENCE).unwrap()));
+        all
+    });
+    let wrong = all.iter().filter(|status| *status == "401").count();
+    assert_eq!(wrong, MAX_FAILURES as usize, "{all:?}");
+    assert_eq!(all.iter().filter(|status| *status == "429").count(), all.len() - wrong, "{all:?}");
+}
+
+#[test]
 fn a_server_that_stops_takes_no_connection_and_ends_idle_ones() {
     let mut server = Server::start(|_| {});
     let mut idle = server.connect();
