@@ -104,6 +104,37 @@ fn a_certificate_of_our_own_is_trusted_once_and_lasts() {
 }
 
 #[test]
+fn an_authority_that_was_removed_is_followed_by_another_after_a_reload() {
+    if !have("curl") || !have("openssl") {
+        return skip("curl or openssl is missing");
+    }
+    let sandbox = sandbox();
+    let (state, old, new) =
+        (sandbox.text("state"), sandbox.text("old.crt"), sandbox.text("new.crt"));
+    let server = serve(sandbox, &["--tls", "self-signed", "--state-dir", &state]);
+    let at = |path: &str| format!("https://localhost:{}{path}", server.port());
+    let fetch = |file: &str| assert_eq!(status(&["-k", "-o", file, &at("/ca.crt")]), "200");
+    fetch(&old);
+    assert_eq!(status(&["--cacert", &old, &at("/v2/")]), "200");
+    std::fs::remove_file(server.sandbox.path("state/ca.crt")).expect("a file");
+    server.signal("HUP");
+    server.says("all clients must be given its certificate");
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while status(&["--cacert", &old, &at("/v2/")]) == "200" {
+        assert!(std::time::Instant::now() < end, "{}", server.said());
+    }
+    // What is handed out follows what is shown, a moment later.
+    let same = || std::fs::read(&new).expect("a file") == std::fs::read(&old).expect("a file");
+    fetch(&new);
+    while same() {
+        assert!(std::time::Instant::now() < end, "{}", server.said());
+        fetch(&new);
+    }
+    server.says(&fingerprint(Path::new(&new)));
+    assert_eq!(status(&["--cacert", &new, &at("/v2/")]), "200");
+}
+
+#[test]
 fn passwords_and_certificates_are_read_again_and_connections_stay() {
     if !have("curl") || !have("openssl") {
         return skip("curl or openssl is missing");

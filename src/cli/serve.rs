@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use imgpack::io::digests::Digests;
@@ -174,16 +174,16 @@ fn expected(args: &ServeArgs) -> Result<String> {
 }
 
 /// Reads certificates, users and places again on SIGHUP; certificates also once in a while, since they
-/// run out.
+/// run out, and when the clock was set, since their dates are those of the clock.
 fn reload(guard: &Guard<'_>, registry: &Registry, hangup: &AtomicBool, run: &Run) {
     const STEP: Duration = Duration::from_millis(200);
-    let mut since = Instant::now();
+    let mut since = SystemTime::now();
     while run.ctx().check().is_ok() {
         std::thread::sleep(STEP);
         let asked = hangup.swap(false, Ordering::Relaxed);
-        if asked || since.elapsed() > RENEW {
-            since = Instant::now();
-            guard.reload(run);
+        if asked || since.elapsed().map_or(true, |elapsed| elapsed > RENEW) {
+            since = SystemTime::now();
+            guard.reload(registry, run);
         }
         if asked {
             registry.look_again();

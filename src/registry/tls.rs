@@ -17,6 +17,7 @@ use crate::registry::settings::Settings;
 
 pub use connector::TlsConnector;
 pub(crate) use files::{Pair, certificates, pair};
+pub(crate) use trust::out_of_date;
 
 /// The TLS configuration for a host, `host` or `host:port`. Whoever is listed as insecure may show any
 /// certificate.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use imgpack::serve::Registry;
 use imgpack::serve::access::htpasswd::Users;
 use imgpack::serve::access::{Access, Rules};
 use imgpack::serve::certificates::{self, Identity};
@@ -145,7 +146,7 @@ impl<'f> Guard<'f> {
     }
 
     /// Reads files again; what cannot be read stays as it was, and is told.
-    pub(crate) fn reload(&self, run: &Run) {
+    pub(crate) fn reload(&self, registry: &Registry, run: &Run) {
         let tell = |what: &str, e: &Error| {
             run.ctx().warn(&format!("{what} stays as it was: {e}"));
         };
@@ -156,9 +157,12 @@ impl<'f> Guard<'f> {
             }
         }
         let Some(tls) = &self.tls else { return };
-        let replaced = identity(self.flags, run).and_then(|identity| match identity {
-            Some(identity) => tls.replace(identity, self.flags.clients()?),
-            None => Ok(()),
+        let replaced = identity(self.flags, run).and_then(|identity| {
+            let Some(identity) = identity else { return Ok(()) };
+            let authority = identity.authority().map(str::to_owned);
+            tls.replace(identity, self.flags.clients()?)?;
+            registry.status().set_authority(authority.as_deref());
+            Ok(())
         });
         if let Err(e) = replaced {
             tell("the certificate", &e);
@@ -178,7 +182,11 @@ fn identity(flags: &GuardFlags, run: &Run) -> Result<Option<Identity>> {
         Some(Shown::Own(dir, more)) => {
             let mut names = machine::names();
             names.extend(more);
-            certificates::own(&dir, &names, OffsetDateTime::now_utc(), WAIT).map(Some)
+            let identity = certificates::own(&dir, &names, OffsetDateTime::now_utc(), WAIT)?;
+            if let Some(news) = identity.news() {
+                run.ctx().warn(news);
+            }
+            Ok(Some(identity))
         }
     }
 }

@@ -127,7 +127,8 @@ impl ServerCertVerifier for Anyone {
     }
 }
 
-fn out_of_date(err: &Error) -> bool {
+/// Whether the dates of a certificate are not those of now, or make no sense.
+pub(crate) fn out_of_date(err: &Error) -> bool {
     use CertificateError::{
         BadEncoding, Expired, ExpiredContext, NotValidYet, NotValidYetContext, Revoked,
     };
