@@ -5,13 +5,12 @@ mod browser;
 mod common;
 mod net;
 
-use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
 
 use browser::{Browser, ELSEWHERE};
 use common::Sandbox;
 use common::image::{Image, Oci, layer, text};
+use net::serve::Server;
 use serde_json::{Value, json};
 
 const TAB: &str = "\u{e004}";
@@ -21,8 +20,7 @@ const OCI: &str = "application/vnd.oci.image.";
 
 /// A server over one layout.
 struct Served {
-    child: Child,
-    port: u16,
+    server: Server,
     _sandbox: Sandbox,
 }
 
@@ -30,37 +28,18 @@ impl Served {
     fn start(oci: &Oci) -> Self {
         let sandbox = Sandbox::new();
         oci.write(&sandbox.path("place"));
-        let mut child = sandbox
-            .command(&["serve", "--listen", "127.0.0.1:0", &sandbox.text("place")])
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary runs");
-        let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
-        let port = lines
-            .by_ref()
-            .map_while(Result::ok)
-            .find_map(|line| line.split_once("http://127.0.0.1:")?.1.trim().parse().ok())
-            .expect("it says where it listens");
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, port, _sandbox: sandbox }
+        let server = Server::start(&sandbox, &[&sandbox.text("place")]);
+        Self { server, _sandbox: sandbox }
     }
 
     /// A page on this machine, which browsers trust.
     fn here(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+        format!("http://{}{path}", self.server.address())
     }
 
     /// The same as if it were another machine.
     fn elsewhere(&self, path: &str) -> String {
-        format!("http://{ELSEWHERE}:{}{path}", self.port)
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        format!("http://{ELSEWHERE}:{}{path}", self.server.port())
     }
 }
 
@@ -255,7 +234,8 @@ fn a_line_is_copied_or_at_least_selected() {
     let selected = "return getSelection().toString()";
     // On this machine there is a clipboard.
     browser.open(&served.here("/"));
-    let line = format!("ctr images pull --plain-http 127.0.0.1:{}/nginx:1.27", served.port);
+    let line =
+        format!("ctr images pull --plain-http 127.0.0.1:{}/nginx:1.27", served.server.port());
     browser.click("input[value=ctr]");
     browser.click("[data-image$='/nginx:1.27']");
     assert_eq!(browser.wait(said), json!(format!("Copied: {line}")));
@@ -273,7 +253,7 @@ fn a_line_is_copied_or_at_least_selected() {
     // Elsewhere over plain http there is none: an older way copies, or the line is left selected.
     browser.open(&served.elsewhere("/r/nginx:1.27"));
     assert_eq!(browser.run("return navigator.clipboard === undefined"), json!(true));
-    let line = format!("docker pull {ELSEWHERE}:{}/nginx:1.27", served.port);
+    let line = format!("docker pull {ELSEWHERE}:{}/nginx:1.27", served.server.port());
     browser.click("[data-from=line-docker]");
     assert_eq!(browser.wait(said), json!(format!("Copied: {line}")));
     assert_eq!(browser.text(selected), line);

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use common::image::{Docker, Image, Oci, gzip};
 use common::tarball::Tar;
 use common::{Sandbox, hex, list, sha256, string};
+use net::image::noise;
 use net::raw;
 use net::serve::Imgpack;
 use net::wire::Head;
@@ -30,13 +31,7 @@ const HUB: &str = "docker.io/library/app:1";
 
 /// An image of one layer that does not fit into any buffer, different for every `seed`.
 fn large(seed: u8) -> Image {
-    let mut state = u64::from(seed) + 1;
-    let mut next = || {
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 56) as u8
-    };
-    let body: Vec<u8> = (0..LARGE).map(|_| next()).collect();
+    let body = noise(u64::from(seed), LARGE);
     Image::of(vec![Tar::new().file("data", &body).end()])
 }
 
