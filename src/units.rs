@@ -1,13 +1,21 @@
-//! Sizes in words, as docker prints them.
+//! Sizes and numbers in words, sizes as docker prints them.
 //!
 //! It knows nothing of what is counted. The rule is that of the `docker/go-units` package
 //! (`HumanSizeWithPrecision`).
+
+use std::fmt::Display;
 
 const UNITS: [&str; 9] = ["B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"];
 
 /// A size in bytes with three significant digits and SI units: `12.3MB`.
 pub fn size(bytes: u64) -> String {
     scaled(bytes as f64)
+}
+
+/// `1 image`, `2 images`.
+pub fn count<N: Display + PartialEq + From<u8>>(n: N, one: &str, many: &str) -> String {
+    let word = if n == N::from(1) { one } else { many };
+    format!("{n} {word}")
 }
 
 fn scaled(mut value: f64) -> String {

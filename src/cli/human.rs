@@ -9,7 +9,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-pub(crate) use imgpack::units::size;
+pub(crate) use imgpack::units::{count, size};
 
 /// Seconds from 1970 to the first day of year 1, which Go programs write for "no time".
 const ZERO_TIME: i64 = -62_135_596_800;

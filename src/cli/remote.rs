@@ -13,7 +13,7 @@ use super::pull::typed;
 use super::registries::RegistryFlags;
 use super::run::Run;
 use super::template::Format;
-use super::{list, out};
+use super::{human, list, out};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -154,10 +154,9 @@ pub(crate) fn search(args: &SearchArgs, run: &Run) -> Result<u8> {
                 "docker.io" => one.path.strip_prefix("library/").unwrap_or(&one.path).to_owned(),
                 _ => format!("{domain}/{}", one.path),
             };
-            let short = !args.no_trunc && one.description.chars().count() > 45;
-            let description = match short {
-                true => one.description.chars().take(44).collect::<String>() + "…",
-                false => one.description.clone(),
+            let description = match args.no_trunc {
+                true => one.description.clone(),
+                false => human::ellipsis(&one.description, 45),
             };
             let official = if one.official { "[OK]" } else { "" };
             json!({"Name": name, "Description": description, "StarCount": one.stars.to_string(),

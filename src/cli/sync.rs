@@ -155,8 +155,9 @@ fn list(plan: &Plan) -> Result<()> {
     }
     let images = plan.images.iter().filter(|image| !image.companion).count();
     out::line(&format!(
-        "{images} images, {there} already there; {} blobs, {}{} to send of {}",
-        plan.sent_blobs,
+        "{}, {there} already there; {}, {}{} to send of {}",
+        human::count(images, "image", "images"),
+        human::count(plan.sent_blobs, "blob", "blobs"),
         if plan.recodes { "about " } else { "" },
         human::size(plan.sent_bytes),
         human::size(plan.bytes),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::registries::RegistryFlags;
 use super::run::Run;
-use super::{convert, out};
+use super::{convert, human, out};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -173,15 +173,12 @@ fn say(place: &str, report: &Report, quiet: bool) -> Result<()> {
     }
     let images = report.published.len();
     if report.failed.is_empty() && report.damage.is_empty() {
-        out::line(&format!("{place}: OK, {images} {}", plural(images)))
+        out::line(&format!("{place}: OK, {}", human::count(images, "image", "images")))
     } else {
         let bad = report.failed.len();
-        out::line(&format!("{place}: DAMAGED, {bad} of {} {}", images + bad, plural(images + bad)))
+        let all = human::count(images + bad, "image", "images");
+        out::line(&format!("{place}: DAMAGED, {bad} of {all}"))
     }
-}
-
-fn plural(n: usize) -> &'static str {
-    if n == 1 { "image" } else { "images" }
 }
 
 fn row(place: &str, report: &Report, warnings: &[String]) -> Value {

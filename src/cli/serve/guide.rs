@@ -11,7 +11,7 @@ use imgpack::{Error, Kind, Result};
 
 use super::guard::GuardFlags;
 use super::machine;
-use crate::cli::out;
+use crate::cli::{human, out};
 
 /// Whose configuration is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -153,9 +153,8 @@ pub(super) fn say(
     }
     let catalogue = registry.catalogue();
     let repositories = catalogue.repositories();
-    let count = repositories.len();
-    let word = if count == 1 { "repository" } else { "repositories" };
-    out::error_line(&format!("imgpack: serving {count} {word}"));
+    let count = human::count(repositories.len(), "repository", "repositories");
+    out::error_line(&format!("imgpack: serving {count}"));
     let Some(host) = addresses.first().map(|address| reached(*address)) else { return };
     if let (true, Some(fingerprint)) = (flags.is_own(), fingerprint) {
         out::error_line(&format!("  trust    https://{host}/ca.crt, SHA-256 {fingerprint}"));

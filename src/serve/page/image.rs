@@ -11,7 +11,7 @@ use time::format_description::well_known::Rfc3339;
 use super::html::Html;
 use super::listing::{self, Entry, Weight};
 use super::pull::TOOLS;
-use super::shell::{self, count};
+use super::shell;
 use super::view::{self, Pairs, View};
 use super::{Asked, link};
 use crate::config::Config;
@@ -20,7 +20,7 @@ use crate::digest::Digest;
 use crate::serve::Registry;
 use crate::serve::answer::Answer;
 use crate::serve::catalogue::Found;
-use crate::units;
+use crate::units::{self, count};
 
 /// Most platforms of an index that are shown with their layers.
 const MAX_IMAGES: usize = 32;

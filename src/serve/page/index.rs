@@ -6,12 +6,12 @@ use super::html::Html;
 use super::kept::{Counted, Image};
 use super::listing;
 use super::pull::{self, TOOLS};
-use super::shell::{self, Slice, count, name};
+use super::shell::{self, Slice, name};
 use super::view::{self, View};
 use super::{Asked, link};
 use crate::serve::Registry;
 use crate::serve::answer::Answer;
-use crate::units;
+use crate::units::{self, count};
 
 /// Images of one page.
 const PAGE: usize = 200;

@@ -4,12 +4,12 @@
 
 use super::html::Html;
 use super::kept::Totals;
-use super::shell::{self, Slice, count, name};
+use super::shell::{self, Slice, name};
 use super::view::{self, View};
 use super::{Asked, link};
 use crate::serve::Registry;
 use crate::serve::answer::Answer;
-use crate::units;
+use crate::units::{self, count};
 
 /// Images of one page; some twenty sheets.
 const PAGE: usize = 1_000;

@@ -80,11 +80,6 @@ fn banner(h: &mut Html, asked: &Asked) {
     });
 }
 
-/// `1 image`, `2 images`.
-pub(super) fn count(n: usize, one: &str, many: &str) -> String {
-    format!("{n} {}", if n == 1 { one } else { many })
-}
-
 /// The name of an image, its registry quieter.
 pub(super) fn name(h: &mut Html, entry: &Entry) {
     h.leaf("span", &[("class", "quiet")], format!("{}/", entry.name.domain()));
