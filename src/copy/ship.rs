@@ -48,6 +48,7 @@ pub(super) fn ship(
     if writers > 1 {
         // The longest first, so that no core waits for one large blob at the end.
         leaves.sort_by_key(|leaf| std::cmp::Reverse(leaf.desc.size));
+        leaves.iter_mut().enumerate().for_each(|(at, leaf)| leaf.at = at);
     }
     let bytes = plan::total(&leaves);
     if policy.compress.is_none() {
@@ -123,6 +124,14 @@ struct Run<'a> {
     arrivals: Arrivals,
 }
 
+/// A leaf on its way whose encoding is known.
+struct Parcel<'l> {
+    leaf: &'l Leaf,
+    encoding: Encoding,
+    /// The file that it was fetched into.
+    local: Option<&'l Local>,
+}
+
 impl Run<'_> {
     fn work(&self, leaves: &[Leaf]) {
         loop {
@@ -133,7 +142,7 @@ impl Run<'_> {
             if lock(&self.stop).is_some() {
                 return;
             }
-            let (outcome, stored) = match self.deliver(leaf, at) {
+            let (outcome, stored) = match self.deliver(leaf) {
                 Ok(done) => done,
                 Err(error) => {
                     let input_fault = matches!(
@@ -172,14 +181,14 @@ impl Run<'_> {
         error.note(format!("needed by {}", images.join(", ")))
     }
 
-    fn deliver(&self, leaf: &Leaf, at: usize) -> Result<(Outcome, bool)> {
+    fn deliver(&self, leaf: &Leaf) -> Result<(Outcome, bool)> {
         let title = leaf.desc.digest.short();
         self.ctx.progress.event(Event::Began(&title));
         let done = if self.from.remote() {
-            self.bring(leaf, at)?
+            self.bring(leaf)?
         } else {
             let encoding = if leaf.layer { self.sniff(&leaf.desc)? } else { Encoding::Plain };
-            self.pass(leaf, at, encoding, None)?
+            self.pass(&Parcel { leaf, encoding, local: None })?
         };
         if let (Some(diff_id), None) = (done.0.diff_id, &done.0.error)
             && leaf.claimed.iter().all(|c| *c == diff_id)
@@ -194,18 +203,13 @@ impl Run<'_> {
     }
 
     /// Delivers a leaf in the encoding that is wanted.
-    fn pass(
-        &self,
-        leaf: &Leaf,
-        at: usize,
-        encoding: Encoding,
-        local: Option<&Local>,
-    ) -> Result<(Outcome, bool)> {
+    fn pass(&self, parcel: &Parcel<'_>) -> Result<(Outcome, bool)> {
+        let Parcel { leaf, encoding, local } = *parcel;
         let bare = leaf.synthesised && encoding == Encoding::Plain;
         let target = self.policy.compress.or(self.policy.pack.filter(|_| bare));
         match target.filter(|t| leaf.layer && t.encoding != encoding) {
-            Some(target) => self.recode(leaf, at, encoding, target, local),
-            None => self.carry(leaf, at, Some(encoding), local),
+            Some(target) => self.recode(parcel, target),
+            None => self.carry(leaf, Some(encoding), local),
         }
     }
 
@@ -235,7 +239,6 @@ impl Run<'_> {
     fn carry(
         &self,
         leaf: &Leaf,
-        at: usize,
         encoding: Option<Encoding>,
         local: Option<&Local>,
     ) -> Result<(Outcome, bool)> {
@@ -247,7 +250,7 @@ impl Run<'_> {
         // A registry keeps layers packed, and whoever unpacks them checks.
         let checks = leaf.check && !self.to.accepts().remote;
         let needs_check = checks && !leaf.claimed.is_empty() && free.is_none();
-        self.turn.wait(at, self.ordered);
+        self.turn.wait(leaf.at, self.ordered);
         if self.to.reuse(&leaf.desc)? {
             // The sink has the bytes; whether the config tells the truth about them is still open.
             let diff_id = match (free, encoding) {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::copy::ship::outcome::Outcome;
 use crate::copy::ship::plan::Leaf;
-use crate::copy::ship::{Run, lock};
+use crate::copy::ship::{Parcel, Run, lock};
 use crate::digest::DiffId;
 use crate::encoding::{Encoding, SNIFF_LEN};
 use crate::error::{Error, Result};
@@ -47,18 +47,18 @@ pub(super) struct Local {
 
 impl Run<'_> {
     /// Delivers a leaf that comes over a network: as it comes, or fetched whole first.
-    pub(super) fn bring(&self, leaf: &Leaf, at: usize) -> Result<(Outcome, bool)> {
+    pub(super) fn bring(&self, leaf: &Leaf) -> Result<(Outcome, bool)> {
         let recoding = self.policy.compress.is_some() && leaf.layer;
         let whole = recoding || self.to.accepts().arrival == Arrival::Fetched;
         if !whole || leaf.bytes.is_some() {
-            return self.carry(leaf, at, None, None);
+            return self.carry(leaf, None, None);
         }
         if !recoding && !self.ordered && self.to.reuse(&leaf.desc)? {
             return Ok((Outcome::new(self.from, &leaf.desc, &leaf.desc, None), false));
         }
         let mut local = self.fetch(leaf)?;
         let encoding = Encoding::sniff(&local.extent.head(SNIFF_LEN)?);
-        let done = self.pass(leaf, at, encoding, Some(&local))?;
+        let done = self.pass(&Parcel { leaf, encoding, local: Some(&local) })?;
         if let Some(fetched) = local.fetched.take() {
             if self.ordered {
                 lock(&self.arrivals.kept).push(fetched);

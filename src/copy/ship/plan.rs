@@ -17,6 +17,8 @@ use crate::transport::{Arrival, Sink, Source};
 
 /// One leaf to deliver.
 pub(super) struct Leaf {
+    /// Which it is in the order of delivery.
+    pub(super) at: usize,
     pub(super) desc: Descriptor,
     /// Whether it is a file system layer.
     pub(super) layer: bool,
@@ -50,7 +52,8 @@ pub(super) fn plan(from: &dyn Source, trees: &[&Tree], policy: &Policy) -> Resul
             let claimed = claimed.into_iter().collect();
             let check = policy.unpack;
             let desc = desc.clone();
-            leaves.push(Leaf { desc, layer, check, claimed, synthesised: true, bytes: None });
+            let (at, synthesised) = (leaves.len(), true);
+            leaves.push(Leaf { at, desc, layer, check, claimed, synthesised, bytes: None });
         }
         for manifest in tree.node.manifests() {
             let (Some(config), Some(bytes)) = (&manifest.config, &manifest.config_bytes) else {

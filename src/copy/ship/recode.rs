@@ -2,10 +2,8 @@
 
 use std::io::Write;
 
-use crate::copy::ship::arrivals::Local;
 use crate::copy::ship::outcome::Outcome;
-use crate::copy::ship::plan::Leaf;
-use crate::copy::ship::{Run, lock};
+use crate::copy::ship::{Parcel, Run, lock};
 use crate::descriptor::Descriptor;
 use crate::digest::{Algorithm, DiffId, Digest, Hasher};
 use crate::encoding::Encoding;
@@ -22,12 +20,10 @@ impl Run<'_> {
     /// way of a scratch file.
     pub(super) fn recode(
         &self,
-        leaf: &Leaf,
-        at: usize,
-        encoding: Encoding,
+        parcel: &Parcel<'_>,
         target: Compression,
-        local: Option<&Local>,
     ) -> Result<(Outcome, bool)> {
+        let leaf = parcel.leaf;
         let outcome = |now: &Descriptor, diff_id: DiffId| {
             Outcome::new(self.from, &leaf.desc, now, Some(diff_id))
         };
@@ -38,10 +34,10 @@ impl Run<'_> {
         {
             return Ok((outcome(&now, claimed), false));
         }
-        if self.ordered && self.turn.comes_soon(at) {
+        if self.ordered && self.turn.comes_soon(leaf.at) {
             let mut diff_id = None;
             let streamed = self.to.stream(&mut |to: &mut dyn Write| {
-                let (now, found) = self.make(leaf, encoding, target, local, to)?;
+                let (now, found) = self.make(parcel, target, to)?;
                 diff_id = Some(found);
                 Ok(now)
             })?;
@@ -53,7 +49,7 @@ impl Run<'_> {
         let (file, name) = scratch.file()?;
         let path = scratch.path(&name);
         let mut to = Named { file, path };
-        let made = self.make_in_turn(leaf, at, encoding, target, local, &mut to);
+        let made = self.make_in_turn(parcel, target, &mut to);
         let made = made.and_then(|made| dir::close(to.file, &to.path).map(|()| made));
         let (now, diff_id) = match made {
             Ok(made) => made,
@@ -63,7 +59,7 @@ impl Run<'_> {
             }
         };
         self.to.note_recoded(&leaf.desc, diff_id, target, &now);
-        self.turn.wait(at, self.ordered);
+        self.turn.wait(leaf.at, self.ordered);
         let stored = !self.to.reuse(&now)?;
         if stored {
             let blob = Blob::prepared(scratch.clone(), name.clone(), now.clone(), self.ctx);
@@ -79,30 +75,26 @@ impl Run<'_> {
     /// sink could take one while the next is made.
     fn make_in_turn(
         &self,
-        leaf: &Leaf,
-        at: usize,
-        encoding: Encoding,
+        parcel: &Parcel<'_>,
         target: Compression,
-        local: Option<&Local>,
         to: &mut dyn Write,
     ) -> Result<(Descriptor, DiffId)> {
-        let _slot = self.slots.take(at);
+        let _slot = self.slots.take(parcel.leaf.at);
         if let Some(error) = lock(&self.stop).clone() {
             return Err(error);
         }
-        self.make(leaf, encoding, target, local, to)
+        self.make(parcel, target, to)
     }
 
     /// Decodes and encodes a layer; its diff id and its new digest are found on the way. Reading and
     /// decoding run ahead on another thread.
     fn make(
         &self,
-        leaf: &Leaf,
-        encoding: Encoding,
+        parcel: &Parcel<'_>,
         target: Compression,
-        local: Option<&Local>,
         to: &mut dyn Write,
     ) -> Result<(Descriptor, DiffId)> {
+        let Parcel { leaf, encoding, local } = *parcel;
         let media_type = leaf.desc.media_type.with_encoding(target.encoding).ok_or_else(|| {
             Error::unsupported(format!("no media type for a layer in {}", target.encoding))
         })?;
