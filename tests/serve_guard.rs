@@ -216,6 +216,11 @@ fn reads_are_for_everybody_and_a_token_is_for_who_has_a_password() {
     let base = send("GET", "/v2/", "");
     let realm = format!("Bearer realm=\"http://{}/token\",service=\"imgpack\"", server.address());
     assert_eq!((base.status(), base.head.get("www-authenticate")), (401, Some(realm.as_str())));
+    // A proxy that ends TLS before it.
+    let forwarded = [("X-Forwarded-Proto", "https"), ("Host", "registry.test")];
+    let base = raw::send(server.address(), "GET", "/v2/", &forwarded, b"").expect("an answer");
+    let realm = "Bearer realm=\"https://registry.test/token\",service=\"imgpack\"";
+    assert_eq!((base.status(), base.head.get("www-authenticate")), (401, Some(realm)));
     let token = |shown: &str| {
         let json = send("GET", "/token?service=imgpack", shown).json();
         format!("Bearer {}", json["token"].as_str().expect("a token"))

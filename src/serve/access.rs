@@ -152,20 +152,20 @@ impl Access {
             return if fine { Look::Open(None) } else { Look::Refuse(Box::new(fault().into())) };
         };
         let Some(value) = request.headers.get(header::AUTHORIZATION) else {
-            return self.without(request, peer);
+            return self.without(request);
         };
         match offer::read(value.as_bytes()) {
             // Else who had a password once could renew it for ever.
             Some(offer::Shown::Token(_)) if request.route == Route::Token => {
-                Look::Refuse(self.challenge(request, peer, "a token is given for a password"))
+                Look::Refuse(self.challenge(request, "a token is given for a password"))
             }
             Some(offer::Shown::Token(token)) => match self.bearer(&token, &roll) {
                 // A certificate is no user's: its token is of use beside it only.
                 Some(Some(user)) if users.has(&user) => {
                     Look::Open(Some(Caller { name: user, generation: roll.generation }))
                 }
-                Some(None) => self.without(request, peer),
-                _ => Look::Refuse(self.challenge(request, peer, "the token is no longer good")),
+                Some(None) => self.without(request),
+                _ => Look::Refuse(self.challenge(request, "the token is no longer good")),
             },
             Some(offer::Shown::Password(offer)) => match self.known(&offer, roll.generation) {
                 Some(caller) => Look::Open(Some(caller)),
@@ -175,12 +175,12 @@ impl Access {
                 }
                 None => Look::Check(offer),
             },
-            None => Look::Refuse(self.challenge(request, peer, "the authorization is not valid")),
+            None => Look::Refuse(self.challenge(request, "the authorization is not valid")),
         }
     }
 
     /// A request that shows nothing, or a token of nobody's.
-    fn without(&self, request: &Request, peer: Peer) -> Look {
+    fn without(&self, request: &Request) -> Look {
         // The base tells clients how to log in; they take what they learn there for all they do. Who
         // has no password fetches a token of nobody's there.
         let shown = request.headers.contains_key(header::AUTHORIZATION);
@@ -192,7 +192,7 @@ impl Access {
         if self.rules.anonymous_pull && open {
             return Look::Open(None);
         }
-        Look::Refuse(self.challenge(request, peer, "a name and a password are needed"))
+        Look::Refuse(self.challenge(request, "a name and a password are needed"))
     }
 
     /// A place among the passwords that wait to be checked, to be kept until [`Access::check`] is done.
@@ -228,7 +228,7 @@ impl Access {
             return Ok(caller);
         }
         self.limits.failed(peer.address);
-        Err(self.challenge(request, peer, "the name or the password is wrong"))
+        Err(self.challenge(request, "the name or the password is wrong"))
     }
 
     /// A token for somebody, or for nobody, as a JSON answer.
@@ -271,13 +271,13 @@ impl Access {
 
     /// 401, with how to do better. Clients of the API do not show a password to a registry that lets
     /// them read without one; a token they fetch by themselves, with a password when they have one.
-    fn challenge(&self, request: &Request, peer: Peer, why: &str) -> Box<Answer> {
+    fn challenge(&self, request: &Request, why: &str) -> Box<Answer> {
         let answer = Answer::from(Fault::new(Code::Unauthorized, why));
         let tokens = self.rules.anonymous_pull && request.route != Route::Token;
         let api = !matches!(request.route, Route::Page(_) | Route::Metrics);
         let realm = match request.header(header::HOST).filter(|host| is_host(host)) {
             Some(host) if tokens && api => {
-                let scheme = if peer.encrypted { "https" } else { "http" };
+                let scheme = if request.secure { "https" } else { "http" };
                 format!("Bearer realm=\"{scheme}://{host}/token\",service=\"imgpack\"")
             }
             _ => "Basic realm=\"imgpack\", charset=\"UTF-8\"".to_owned(),

@@ -81,7 +81,8 @@ pub fn answer(registry: &Registry, request: &Request, path: &str) -> Answer {
                 },
             };
             // What is served may change at any time, and the page names the host it was asked by.
-            page.with(header::CACHE_CONTROL, "no-cache").with(header::VARY, "Host")
+            page.with(header::CACHE_CONTROL, "no-cache")
+                .with(header::VARY, "Host, X-Forwarded-Proto")
         }
     };
     answer

@@ -17,8 +17,20 @@ pub struct Request {
     pub query: Option<String>,
     /// The headers.
     pub headers: HeaderMap,
-    /// Whether it came over TLS.
+    /// Whether it came over TLS, to us or to a proxy before us: [`came_over_tls`].
     pub secure: bool,
+}
+
+/// What a proxy was asked by.
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Whether a proxy that ends TLS says that it was asked over TLS; of several, the one that the client
+/// sees. Anybody can say so, and is then told of `https` addresses, nobody else is: only addresses in the
+/// answer may follow from it, never whether something is allowed.
+pub fn came_over_tls(headers: &HeaderMap) -> bool {
+    let first =
+        headers.get(FORWARDED_PROTO).and_then(|value| value.to_str().ok()?.split(',').next());
+    first.is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https"))
 }
 
 impl Request {
@@ -50,5 +62,27 @@ impl Request {
     /// The registry that containerd says it means.
     pub fn ns(&self) -> Option<String> {
         self.query("ns").filter(|ns| !ns.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_proxy_that_the_client_sees_says_whether_there_was_tls() {
+        for (value, want) in [
+            (Some("https"), true),
+            (Some("HTTPS"), true),
+            (Some("https, http"), true),
+            (Some("http, https"), false),
+            (Some("http"), false),
+            (Some("httpsx"), false),
+            (Some(""), false),
+            (None, false),
+        ] {
+            let value = value.map(|value| (FORWARDED_PROTO, value.parse().unwrap()));
+            assert_eq!(came_over_tls(&value.clone().into_iter().collect()), want, "{value:?}");
+        }
     }
 }

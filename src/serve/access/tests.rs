@@ -98,11 +98,11 @@ fn a_token_is_its_bearer_s_and_lets_nobody_write() {
     assert_eq!(token::read(&access.key, 0, &al[7..], late), None);
     let other = Access::new(rules, Some(users())).unwrap();
     assert_eq!(outcome(&other, &put(&al), PEER), "401", "another process's");
-    let challenge = other.challenge(&put(&al), PEER, "x");
-    assert_eq!(
-        challenge.headers[header::WWW_AUTHENTICATE],
-        "Bearer realm=\"http://r.local:5000/token\",service=\"imgpack\""
-    );
+    for (secure, scheme) in [(false, "http"), (true, "https")] {
+        let challenge = other.challenge(&Request { secure, ..put(&al) }, "x");
+        let want = format!("Bearer realm=\"{scheme}://r.local:5000/token\",service=\"imgpack\"");
+        assert_eq!(challenge.headers[header::WWW_AUTHENTICATE], want);
+    }
 }
 
 /// Who is meant by a password that is right.

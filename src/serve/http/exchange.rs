@@ -19,7 +19,7 @@ use crate::serve::access::{Caller, Look, Peer};
 use crate::serve::answer::{Answer, Code, Fault};
 use crate::serve::log::Entry;
 use crate::serve::metrics::{Gauge, Operation};
-use crate::serve::request::Request;
+use crate::serve::request::{Request, came_over_tls};
 use crate::serve::route::{self, Route};
 use crate::serve::{Registry, handlers};
 
@@ -88,12 +88,13 @@ pub(super) async fn exchange(
             {
                 headers.insert(header::HOST, host);
             }
+            let secure = connection.peer.encrypted || came_over_tls(&headers);
             let request = Request {
                 method: parts.method,
                 route,
                 query: parts.uri.query().map(str::to_owned),
                 headers,
-                secure: connection.peer.encrypted,
+                secure,
             };
             answer(&connection, request, incoming, &mut account).await
         }
