@@ -48,14 +48,7 @@ pub(super) async fn exchange(
     request: http::Request<Incoming>,
 ) -> Response<Reply> {
     let began = Instant::now();
-    let (mut parts, incoming) = request.into_parts();
-    // HTTP/2 names the host in another place.
-    if parts.version == http::Version::HTTP_2
-        && let Some(host) = parts.uri.authority()
-        && let Ok(host) = HeaderValue::from_str(host.as_str())
-    {
-        parts.headers.insert(header::HOST, host);
-    }
+    let (parts, incoming) = request.into_parts();
     let route = route::read(parts.uri.path());
     let operation = Operation::of(&parts.method, route.as_ref().ok());
     let mut account = Account {
@@ -82,7 +75,7 @@ pub(super) async fn exchange(
         (None, Err(stray)) => handlers::stray(stray),
         (None, Ok(route)) => {
             let mut headers = parts.headers;
-            // HTTP/2 names the host in the URI.
+            // HTTP/2 names the host in the URI, and `refused` saw that no header names another.
             if let Some(authority) = parts.uri.authority()
                 && let Ok(host) = authority.as_str().parse()
             {
@@ -150,7 +143,14 @@ fn refused(connection: &Connection, parts: &Parts) -> Option<Answer> {
     }
     // Whom a request is for must be clear to everything it comes through.
     let hosts = parts.headers.get_all(header::HOST).iter().count();
-    if hosts > 1 || (hosts == 0 && parts.version == http::Version::HTTP_11) {
+    let absent = parts.version == http::Version::HTTP_11 && hosts == 0;
+    let other = parts.uri.authority().is_some_and(|authority| {
+        let is_other = |host: &HeaderValue| {
+            !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes())
+        };
+        parts.headers.get(header::HOST).is_some_and(is_other)
+    });
+    if hosts > 1 || absent || other {
         let what = "a request names one host";
         return Some(Fault::new(Code::Unsupported, what).status(StatusCode::BAD_REQUEST).into());
     }

@@ -118,6 +118,9 @@ fn unusual_requests_are_answered() {
     let get = CLOSE.replace("Connection: close\r\n", "");
     for (request, want) in [
         (CLOSE.replace("/healthz", "http://a/healthz"), &["200"][..]),
+        (CLOSE.replace("/healthz", "http://A/healthz"), &["200"]),
+        (CLOSE.replace("/healthz", "http://b/healthz"), &["400"]),
+        (CLOSE.replace("/healthz", "http://b/healthz").replace("1.1", "1.0"), &["400"]),
         ("GET /healthz HTTP/1.0\r\n\r\n".to_owned(), &["200"]),
         (format!("\r\n{CLOSE}"), &["200"]),
         (format!("{get}{get}{CLOSE}"), &["200", "200", "200"]),
