@@ -243,11 +243,12 @@ fn lost() -> Answer {
 }
 
 /// Whether a request is answered from memory, so that no thread need be woken for it.
-fn is_light(registry: &Registry, request: &Request) -> bool {
+pub(super) fn is_light(registry: &Registry, request: &Request) -> bool {
     match &request.route {
         Route::Base | Route::Health | Route::Ready | Route::Authority => true,
         Route::Tags(_) => request.is_read(),
-        Route::Blob(..) => request.is_head(),
+        // Where something is written, a blob is looked for on the medium.
+        Route::Blob(..) => request.is_head() && registry.writable().is_none(),
         Route::Manifest(name, wanted) if request.is_read() => {
             let found = registry.catalogue().find(name, request.ns().as_deref());
             let stored = found.as_ref().and_then(|found| found.manifest(wanted));

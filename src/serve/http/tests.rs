@@ -8,6 +8,9 @@ use std::thread::JoinHandle;
 
 use super::*;
 use crate::serve::names::Naming;
+use crate::serve::request::Request;
+use crate::serve::route;
+use crate::serve::writable::{self, Writable};
 
 /// Longer than anything here may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -361,4 +364,27 @@ fn a_body_that_stands_still_is_left_though_its_head_was_fine() {
     let text = server
         .talk(b"POST /v2/a/blobs/uploads/ HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nab");
     assert!(statuses(&text).len() <= 1, "{text}");
+}
+
+#[test]
+fn what_looks_at_a_medium_is_done_on_a_thread_that_may_wait() {
+    let temp = tempfile::tempdir().unwrap();
+    let registry = || Registry::new(Naming::default(), &Context::default());
+    let settings = writable::Settings::default();
+    let store = Writable::open(temp.path(), settings, &Context::default()).unwrap();
+    let (reading, writing) = (registry(), registry().with_writable(store));
+    let blob = format!("/v2/a/blobs/{}", crate::digest::Digest::of(b"a"));
+    for (method, path, of_reading, of_writing) in [
+        (http::Method::HEAD, blob.as_str(), true, false),
+        (http::Method::GET, &blob, false, false),
+        (http::Method::GET, "/v2/a/tags/list", true, true),
+        (http::Method::GET, "/v2/", true, true),
+        (http::Method::PUT, "/v2/a/manifests/1", false, false),
+    ] {
+        let route = route::read(path).unwrap();
+        let headers = http::HeaderMap::new();
+        let request = Request { method, route, query: None, headers, secure: false };
+        let light = |registry| exchange::is_light(registry, &request);
+        assert_eq!((light(&reading), light(&writing)), (of_reading, of_writing), "{request:?}");
+    }
 }
