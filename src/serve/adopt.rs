@@ -12,7 +12,7 @@ use crate::error::{Error, Kind, Result};
 use crate::serve::Registry;
 use crate::serve::catalogue::Content;
 use crate::serve::names::Name;
-use crate::serve::outgoing::Outgoing;
+use crate::serve::outgoing::{LARGE_PIECE, Outgoing};
 use crate::serve::uploads::Stop;
 use crate::serve::writable::Writable;
 
@@ -66,7 +66,7 @@ impl Read for Pieces {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.piece.is_empty()
             && let Some(outgoing) = &mut self.outgoing
-            && let Some(piece) = outgoing.next_piece()?
+            && let Some(piece) = outgoing.next_piece(LARGE_PIECE)?
         {
             self.piece = piece;
         }

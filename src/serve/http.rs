@@ -1,8 +1,9 @@
 //! Sockets: connections in, answers out. The only asynchronous part of imgpack.
 //!
 //! It knows no image. HTTP/1.1 and, over TLS, HTTP/2 come from hyper; this file says how much of
-//! everything a stranger may use: connections, bytes of headers, seconds without progress. `tls` shakes
-//! hands, `framing` and `progress` watch a connection, `exchange` answers a request.
+//! everything a stranger may use: connections, requests, bytes of headers, seconds without progress. `tls`
+//! shakes hands, `framing` and `progress` watch a connection, `exchange` answers a request in its turn
+//! (`turns`), `body` and `sending` have its bytes.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -31,11 +32,14 @@ mod body;
 mod exchange;
 mod framing;
 mod progress;
+mod sending;
 pub mod tls;
+mod turns;
 
 use exchange::{Connection, exchange, unread};
 use progress::Progress;
 use tls::Tls;
+use turns::Turns;
 
 /// How strangers are received.
 #[derive(Clone)]
@@ -44,6 +48,10 @@ pub struct Settings {
     pub listen: Vec<String>,
     /// Connections at once; more wait.
     pub connections: usize,
+    /// Requests at once, of all connections; more wait for a while.
+    pub requests: usize,
+    /// Requests at once that bring a body: each of them has a thread.
+    pub pushes: usize,
     /// Most bytes of headers.
     pub headers: usize,
     /// How long headers may take to arrive, and TLS to be agreed on.
@@ -69,9 +77,12 @@ impl Settings {
     /// Those of [`Access::new`].
     pub fn new(listen: Vec<String>) -> Result<Self> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let connections = connections();
         Ok(Self {
             listen,
-            connections: connections(),
+            connections,
+            requests: connections,
+            pushes: (connections / 2).clamp(4, MAX_PUSHES),
             headers: 16 << 10,
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
@@ -86,11 +97,17 @@ impl Settings {
 
 /// Most connections at once.
 const MAX_CONNECTIONS: u64 = 1024;
+/// Most requests at once that bring a body.
+const MAX_PUSHES: usize = 256;
+/// Threads that may wait for a disk, beside those that wait for what a client sends.
+const THREADS: usize = 256;
+/// Requests at once of one connection over HTTP/2; clients have three to six, and open another one.
+const MAX_STREAMS: u32 = 16;
 /// Files that places, threads and listeners need whoever is connected.
 const RESERVED: u64 = 48;
 
-/// As many as there can be when each of them has a socket and a blob: strangers must not take the files
-/// that places are read with.
+/// As many as there can be when each of them has a socket and each of as many requests a blob: strangers
+/// must not take the files that places are read with.
 fn connections() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let share = limit.map_or(MAX_CONNECTIONS, |files| files.saturating_sub(RESERVED) / 2);
@@ -110,6 +127,7 @@ pub fn serve(
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("serve")
+        .max_blocking_threads(settings.pushes + THREADS)
         .build()
         .map_err(|e| Error::new(Kind::Io, format!("starting threads: {e}")))?;
     let served = runtime.block_on(run(registry, settings, ctx, ready));
@@ -129,14 +147,11 @@ async fn run(
         listeners.push(listener);
     }
     let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
-    let open = Arc::new(Semaphore::new(settings.connections));
+    let server = Arc::new(Server::new(registry.clone(), settings.clone()));
     let graceful = Arc::new(GracefulShutdown::new());
-    let settings = Arc::new(settings.clone());
     let mut accepting = Vec::new();
     for listener in listeners {
-        let (registry, settings) = (registry.clone(), settings.clone());
-        let (open, graceful) = (open.clone(), graceful.clone());
-        accepting.push(tokio::spawn(accept(listener, registry, settings, open, graceful)));
+        accepting.push(tokio::spawn(accept(listener, server.clone(), graceful.clone())));
     }
     ready(&addresses);
     while ctx.check().is_ok() {
@@ -159,15 +174,26 @@ fn refused(address: &str, error: &std::io::Error) -> Error {
     Error::new(Kind::Io, format!("cannot listen: {error}")).input(address)
 }
 
-async fn accept(
-    listener: TcpListener,
+/// What all connections share.
+struct Server {
     registry: Arc<Registry>,
-    settings: Arc<Settings>,
+    settings: Settings,
+    /// How many more connections there may be.
     open: Arc<Semaphore>,
-    graceful: Arc<GracefulShutdown>,
-) {
+    turns: Turns,
+}
+
+impl Server {
+    fn new(registry: Arc<Registry>, settings: Settings) -> Self {
+        let open = Arc::new(Semaphore::new(settings.connections));
+        let turns = Turns::new(&settings);
+        Self { registry, settings, open, turns }
+    }
+}
+
+async fn accept(listener: TcpListener, server: Arc<Server>, graceful: Arc<GracefulShutdown>) {
     loop {
-        let Ok(permit) = open.clone().acquire_owned().await else { return };
+        let Ok(permit) = server.open.clone().acquire_owned().await else { return };
         let (stream, remote) = match listener.accept().await {
             Ok(accepted) => accepted,
             // No more files: wait for some to be closed instead of spinning.
@@ -176,41 +202,32 @@ async fn accept(
                 continue;
             }
         };
-        let (registry, settings, open) = (registry.clone(), settings.clone(), open.clone());
-        let watcher = graceful.watcher();
+        let (server, watcher) = (server.clone(), graceful.watcher());
         tokio::spawn(async move {
-            registry.status().metrics.accepted.fetch_add(1, Relaxed);
-            let status = registry.shared_status();
+            let status = server.registry.shared_status();
+            status.metrics.accepted.fetch_add(1, Relaxed);
             let _counted = Gauge::new(&status.metrics.connections);
-            connection(stream, remote, registry, settings, open, watcher).await;
+            connection(stream, remote, server, watcher).await;
             drop(permit);
         });
     }
 }
 
 /// One connection, from its first byte to its last.
-async fn connection(
-    stream: TcpStream,
-    remote: SocketAddr,
-    registry: Arc<Registry>,
-    settings: Arc<Settings>,
-    open: Arc<Semaphore>,
-    watcher: Watcher,
-) {
+async fn connection(stream: TcpStream, remote: SocketAddr, server: Arc<Server>, watcher: Watcher) {
     let _ = stream.set_nodelay(true);
     let address = remote.ip().to_canonical();
     let mut peer = Peer { address, certified: false, encrypted: false };
-    let Some(tls) = settings.tls.clone() else {
-        let shared = (registry, settings, open);
-        return requests(stream, remote, peer, false, shared, watcher).await;
+    let Some(tls) = server.settings.tls.clone() else {
+        return requests(stream, remote, peer, false, server, watcher).await;
     };
-    let shaken = tokio::time::timeout(settings.header_timeout, tls.accept(stream)).await;
+    let shaken = tokio::time::timeout(server.settings.header_timeout, tls.accept(stream)).await;
     // Who cannot agree on TLS with us has been told so.
     let Ok(Ok(stream)) = shaken else { return };
     let session = stream.get_ref().1;
     (peer.encrypted, peer.certified) = (true, session.peer_certificates().is_some());
     let http2 = session.alpn_protocol() == Some(b"h2");
-    requests(stream, remote, peer, http2, (registry, settings, open), watcher).await;
+    requests(stream, remote, peer, http2, server, watcher).await;
 }
 
 /// The requests of a connection.
@@ -219,17 +236,17 @@ async fn requests(
     remote: SocketAddr,
     peer: Peer,
     http2: bool,
-    (registry, settings, open): (Arc<Registry>, Arc<Settings>, Arc<Semaphore>),
+    server: Arc<Server>,
     watcher: Watcher,
 ) {
-    let (stream, activity) = Progress::new(stream, !http2, registry.shared_status());
-    let (headers, head, idle) = (settings.headers, settings.header_timeout, settings.idle_timeout);
-    let shared = Connection { registry, settings, open, activity: activity.clone(), remote, peer };
-    let shared = Arc::new(shared);
-    let (connection, open) = (shared.clone(), shared.open.clone());
+    let (stream, activity) = Progress::new(stream, !http2, server.registry.shared_status());
+    let (headers, open) = (server.settings.headers, server.open.clone());
+    let (head, idle) = (server.settings.header_timeout, server.settings.idle_timeout);
+    let connection = Arc::new(Connection { server, activity: activity.clone(), remote, peer });
+    let asked = connection.clone();
     let service = service_fn(move |request: Parts<Incoming>| {
-        let shared = shared.clone();
-        async move { Ok::<_, Infallible>(exchange(shared, request).await) }
+        let connection = asked.clone();
+        async move { Ok::<_, Infallible>(exchange(connection, request).await) }
     });
     let stream = TokioIo::new(stream);
     // Whatever else ends a connection is between it and its client.
@@ -237,7 +254,8 @@ async fn requests(
         if http2 {
             let mut builder = http2::Builder::new(TokioExecutor::new());
             let most = u32::try_from(headers).unwrap_or(u32::MAX);
-            builder.timer(TokioTimer::new()).max_header_list_size(most).max_concurrent_streams(64);
+            builder.timer(TokioTimer::new()).max_header_list_size(most);
+            builder.max_concurrent_streams(MAX_STREAMS);
             let _ = watcher.watch(builder.serve_connection(stream, service)).await;
         } else {
             // How long heads may take is looked after by `stalled`: hyper counts idle time as well.

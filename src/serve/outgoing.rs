@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::io::IoSliceMut;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
@@ -19,11 +19,9 @@ use crate::io::digests::Digests;
 use crate::io::parts::{Extent, Stamp};
 
 /// Bytes in one piece where many are being sent: 256 of them take 32 MiB.
-const PIECE: usize = 128 << 10;
-/// Bytes in one piece where few are: 16 MiB together.
-const LARGE_PIECE: usize = 512 << 10;
-/// How many that is.
-const FEW: usize = 32;
+pub const PIECE: usize = 128 << 10;
+/// Bytes in one piece where few are.
+pub const LARGE_PIECE: usize = 512 << 10;
 
 /// What is known of the files of one place.
 #[derive(Default)]
@@ -32,8 +30,6 @@ pub struct Watch {
     files: Mutex<HashMap<(u64, u64), Stamp>>,
     /// Where blobs lay that were hashed on their way out, and were right.
     proved: Mutex<HashMap<Digest, (Stamp, u64)>>,
-    /// How many blobs are being sent.
-    sending: AtomicUsize,
     /// A file is not what it was when it was first served.
     stale: AtomicBool,
     /// Files come and go, and are named by their digests; one that is taken away is sent to its end.
@@ -83,7 +79,6 @@ impl Watch {
             let hasher = Hasher::new(digest.algorithm());
             Box::new(Proof { hasher, digest: *digest, here })
         });
-        self.sending.fetch_add(1, Relaxed);
         let (watch, buffer) = (self.clone(), Bytes::new());
         Ok(Outgoing { extent, stamp, watch, at: start, left: length, proof, buffer })
     }
@@ -133,16 +128,16 @@ impl Outgoing {
         self.left == 0
     }
 
-    /// The next piece, when it can be had without waiting for a medium or a long calculation: the system
+    /// The next piece, of at most `most` bytes, when it can be had without waiting for a medium or a long calculation: the system
     /// holds it in memory. Else nothing was read, and [`Outgoing::next_piece`] does it.
     ///
     /// # Errors
     /// `Corrupt` when the file changed.
-    pub fn piece_at_hand(&mut self) -> Result<Option<Bytes>> {
+    pub fn piece_at_hand(&mut self, most: usize) -> Result<Option<Bytes>> {
         if self.left == 0 || self.proof.is_some() {
             return Ok(None);
         }
-        let mut piece = self.room();
+        let mut piece = self.room(most);
         let at = self.extent.offset + self.at;
         let slices = &mut [IoSliceMut::new(&mut piece)];
         let read = preadv2(&*self.extent.file, slices, at, ReadWriteFlags::NOWAIT);
@@ -153,15 +148,15 @@ impl Outgoing {
         self.came(piece).map(Some)
     }
 
-    /// The next piece, of at most 512 KiB; nothing at the end.
+    /// The next piece, of at most `most` bytes; nothing at the end.
     ///
     /// # Errors
     /// `Corrupt` when the file changed or is not what its digest says, `Io`.
-    pub fn next_piece(&mut self) -> Result<Option<Bytes>> {
+    pub fn next_piece(&mut self, most: usize) -> Result<Option<Bytes>> {
         if self.left == 0 {
             return Ok(None);
         }
-        let mut piece = self.room();
+        let mut piece = self.room(most);
         let at = self.extent.offset + self.at;
         let read = self.extent.file.read_exact_at(&mut piece, at);
         read.map_err(|e| Error::unreadable(&self.extent.path, &e))?;
@@ -169,9 +164,7 @@ impl Outgoing {
     }
 
     /// Memory for the next piece.
-    fn room(&mut self) -> BytesMut {
-        let few = self.watch.sending.load(Relaxed) <= FEW;
-        let most = if few { LARGE_PIECE } else { PIECE };
+    fn room(&mut self, most: usize) -> BytesMut {
         let want = usize::try_from(self.left).map_or(most, |left| left.min(most));
         let mut piece = match std::mem::take(&mut self.buffer).try_into_mut() {
             Ok(buffer) if buffer.len() >= want && buffer.capacity() <= most => buffer,
@@ -211,12 +204,6 @@ impl Outgoing {
     }
 }
 
-impl Drop for Outgoing {
-    fn drop(&mut self) {
-        self.watch.sending.fetch_sub(1, Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,7 +217,7 @@ mod tests {
 
     fn all(mut outgoing: Outgoing) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        while let Some(piece) = outgoing.next_piece()? {
+        while let Some(piece) = outgoing.next_piece(LARGE_PIECE)? {
             bytes.extend_from_slice(&piece);
         }
         Ok(bytes)
@@ -256,7 +243,7 @@ mod tests {
             Arc::new(Watch::default()).outgoing(extent(&path), &other, 0, size).unwrap();
         let mut sent = 0;
         let error = loop {
-            match wrong.next_piece() {
+            match wrong.next_piece(LARGE_PIECE) {
                 Ok(piece) => sent += piece.unwrap().len(),
                 Err(e) => break e,
             }
@@ -273,9 +260,9 @@ mod tests {
         let (digest, size) = (Digest::of(&content), content.len() as u64);
         let watch = Arc::new(Watch::default());
         let mut outgoing = watch.outgoing(extent(&path), &digest, 0, size).unwrap();
-        assert!(outgoing.next_piece().unwrap().is_some());
+        assert!(outgoing.next_piece(LARGE_PIECE).unwrap().is_some());
         std::fs::write(&path, vec![2; 2 * LARGE_PIECE]).unwrap();
-        assert!(outgoing.next_piece().is_err());
+        assert!(outgoing.next_piece(LARGE_PIECE).is_err());
         assert!(!watch.is_stale());
         assert!(watch.outgoing(extent(&path), &digest, 0, 1).is_err());
         assert!(watch.is_stale());

@@ -18,14 +18,16 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::progress::Unfinished;
+use super::sending::{Piece, Sending};
 use crate::error::Error;
 use crate::serve::answer;
 use crate::serve::log::{Entry, Log};
-use crate::serve::outgoing::Outgoing;
+use crate::serve::outgoing::{LARGE_PIECE, Outgoing, PIECE};
 
 /// The body of an answer, and who is told once it is out.
 pub(super) struct Reply {
     content: Content,
+    sending: Arc<Sending>,
     account: Account,
 }
 
@@ -76,7 +78,12 @@ struct Blob {
 }
 
 impl Reply {
-    pub(super) fn new(body: answer::Body, head: bool, account: Account) -> Self {
+    pub(super) fn new(
+        body: answer::Body,
+        head: bool,
+        sending: Arc<Sending>,
+        account: Account,
+    ) -> Self {
         let content = match body {
             _ if head => Content::Bytes(None),
             answer::Body::Bytes(bytes) => Content::Bytes(Some(bytes).filter(|b| !b.is_empty())),
@@ -86,25 +93,26 @@ impl Reply {
                 Content::Blob(Blob { left, outgoing: Some(outgoing), reading: None })
             }
         };
-        Self { content, account }
+        Self { content, sending, account }
     }
 }
 
 impl Blob {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    /// The next piece, of at most `most` bytes.
+    fn poll(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Option<Result<Bytes, Error>>> {
         if self.left == 0 {
             return Poll::Ready(None);
         }
         if let Some(mut outgoing) = self.outgoing.take() {
             // What the system has in memory needs no other thread.
-            if let Some(piece) = outgoing.piece_at_hand().transpose() {
+            if let Some(piece) = outgoing.piece_at_hand(most).transpose() {
                 let piece = piece?;
                 self.left -= piece.len() as u64;
                 self.outgoing = Some(outgoing);
-                return Poll::Ready(Some(Ok(Frame::data(piece))));
+                return Poll::Ready(Some(Ok(piece)));
             }
             self.reading = Some(tokio::task::spawn_blocking(move || {
-                let piece = outgoing.next_piece();
+                let piece = outgoing.next_piece(most);
                 (outgoing, piece)
             }));
         }
@@ -116,7 +124,7 @@ impl Blob {
             Ok((outgoing, Ok(Some(piece)))) => {
                 self.left -= piece.len() as u64;
                 self.outgoing = Some(outgoing);
-                Poll::Ready(Some(Ok(Frame::data(piece))))
+                Poll::Ready(Some(Ok(piece)))
             }
             Ok((_, Ok(None))) => Poll::Ready(None),
             Ok((_, Err(e))) => failed(e),
@@ -126,22 +134,24 @@ impl Blob {
 }
 
 impl Body for Reply {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let reply = self.get_mut();
-        let polled = match &mut reply.content {
-            Content::Bytes(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
-            Content::Blob(blob) => blob.poll(cx),
+    ) -> Poll<Option<Result<Frame<Piece>, Error>>> {
+        let Self { content, sending, account } = self.get_mut();
+        let polled = match content {
+            Content::Bytes(bytes) => Poll::Ready(bytes.take().map(Ok)),
+            Content::Blob(blob) => {
+                blob.poll(cx, if sending.is_one_of_few() { LARGE_PIECE } else { PIECE })
+            }
         };
-        if let Poll::Ready(Some(Ok(frame))) = &polled {
-            reply.account.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
-        }
-        polled
+        polled.map_ok(|bytes| {
+            account.bytes += bytes.len() as u64;
+            Frame::data(sending.piece(bytes))
+        })
     }
 
     fn is_end_stream(&self) -> bool {
@@ -192,6 +202,11 @@ impl Upload {
     pub(super) fn new(incoming: Incoming, runtime: Handle, headers: &HeaderMap) -> Self {
         let begun = !headers.contains_key(header::EXPECT);
         Self { incoming: From::Waiting(incoming), runtime, current: Bytes::new(), begun }
+    }
+
+    /// Whether anything comes that was not asked for so far.
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(&self.incoming, From::Waiting(incoming) if !incoming.is_end_stream())
     }
 
     /// Reads on for a while what nobody wanted: who hangs up on bytes that come in takes back the answer

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use hyper::body::Incoming;
-use tokio::sync::Semaphore;
 
-use super::Settings;
+use super::Server;
 use super::body::{Account, Reply, Upload};
 use super::progress::Activity;
+use super::sending::Sending;
+use super::turns::Turn;
 use crate::serve::access::{Caller, Look, Peer};
 use crate::serve::answer::{Answer, Code, Fault};
 use crate::serve::log::Entry;
@@ -27,16 +28,15 @@ use crate::serve::{Registry, handlers};
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest one that is taken over from a client.
 const MAX_ID: usize = 128;
+/// Seconds after which who found too many others may ask again.
+const RETRY: &str = "10";
 /// What we are called.
 const SERVER: HeaderValue =
     HeaderValue::from_static(concat!("imgpack/", env!("CARGO_PKG_VERSION")));
 
 /// What all requests of one connection share.
 pub(super) struct Connection {
-    pub(super) registry: Arc<Registry>,
-    pub(super) settings: Arc<Settings>,
-    /// How many more connections there may be.
-    pub(super) open: Arc<Semaphore>,
+    pub(super) server: Arc<Server>,
     pub(super) activity: Arc<Activity>,
     pub(super) remote: SocketAddr,
     pub(super) peer: Peer,
@@ -52,7 +52,7 @@ pub(super) async fn exchange(
     let route = route::read(parts.uri.path());
     let operation = Operation::of(&parts.method, route.as_ref().ok());
     let mut account = Account {
-        log: connection.settings.log.clone(),
+        log: connection.server.settings.log.clone(),
         remote: connection.remote,
         user: None,
         method: parts.method.clone(),
@@ -69,10 +69,10 @@ pub(super) async fn exchange(
     let working = connection.activity.work();
     let refused = refused(&connection, &parts);
     // Where others wait for a connection nobody keeps one.
-    let close = refused.is_some() || connection.open.available_permits() == 0;
-    let answer = match (refused, route) {
-        (Some(answer), _) => answer,
-        (None, Err(stray)) => handlers::stray(stray),
+    let close = refused.is_some() || connection.server.open.available_permits() == 0;
+    let (answer, turn) = match (refused, route) {
+        (Some(answer), _) => (answer, None),
+        (None, Err(stray)) => (handlers::stray(stray), None),
         (None, Ok(route)) => {
             let mut headers = parts.headers;
             // HTTP/2 names the host in the URI, and `refused` saw that no header names another.
@@ -94,9 +94,11 @@ pub(super) async fn exchange(
     };
     drop(working);
     account.status = answer.status.as_u16();
-    let status = connection.registry.status();
+    let status = connection.server.registry.status();
     status.metrics.answered(operation, answer.status, began.elapsed());
-    let mut response = reply(answer, head, account);
+    let moving = Some(&connection.activity).filter(|_| !head && !answer.body.is_empty());
+    let sending = Sending::new(moving.and_then(Activity::send), turn);
+    let mut response = reply(answer, head, sending, account);
     if close && http1 {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -115,8 +117,8 @@ pub(super) fn unread(connection: &Connection, error: &hyper::Error) {
         true if error.to_string().starts_with("URI") => StatusCode::URI_TOO_LONG,
         true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
     };
-    connection.registry.status().metrics.answered(Operation::Other, status, Duration::ZERO);
-    connection.settings.log.entry(&Entry {
+    connection.server.registry.status().metrics.answered(Operation::Other, status, Duration::ZERO);
+    connection.server.settings.log.entry(&Entry {
         remote: connection.remote,
         user: None,
         method: "-",
@@ -154,7 +156,7 @@ fn refused(connection: &Connection, parts: &Parts) -> Option<Answer> {
         let what = "a request names one host";
         return Some(Fault::new(Code::Unsupported, what).status(StatusCode::BAD_REQUEST).into());
     }
-    let limit = connection.settings.headers;
+    let limit = connection.server.settings.headers;
     let size: usize = parts.headers.iter().map(|(k, v)| k.as_str().len() + v.len() + 4).sum();
     (size > limit).then(|| {
         let fault = Fault::new(Code::SizeInvalid, format!("more than {limit} bytes of headers"));
@@ -162,52 +164,90 @@ fn refused(connection: &Connection, parts: &Parts) -> Option<Answer> {
     })
 }
 
-/// Lets a request in, and has it answered.
+/// Lets a request in, and has it answered; its turn lasts for as long as its answer is being sent.
 async fn answer(
     connection: &Connection,
     request: Request,
     incoming: Incoming,
     account: &mut Account,
-) -> Answer {
-    let (settings, peer) = (&connection.settings, connection.peer);
+) -> (Answer, Option<Turn>) {
+    let (settings, peer) = (&connection.server.settings, connection.peer);
     let runtime = tokio::runtime::Handle::current();
-    let mut upload = Upload::new(incoming, runtime, &request.headers);
+    let upload = Upload::new(incoming, runtime, &request.headers);
     let (request, caller) = match settings.access.look(&request, peer) {
         Look::Refuse(answer) => {
             upload.drain();
-            return *answer;
+            return (*answer, None);
         }
         Look::Open(caller) => (request, caller),
         Look::Check(_) => match checked(connection, request).await {
             Ok(found) => found,
             Err(answer) => {
                 upload.drain();
-                return *answer;
+                return (*answer, None);
             }
         },
     };
     account.user = caller.as_ref().map(|caller| caller.name.clone());
     if request.route == Route::Token && request.is_read() && settings.access.guards_writes() {
-        return settings.access.token(caller.as_ref());
+        return (settings.access.token(caller.as_ref()), None);
     }
-    let registry = connection.registry.clone();
+    handled(connection, request, upload).await
+}
+
+/// Has a request answered that was let in, once it is its turn.
+async fn handled(
+    connection: &Connection,
+    request: Request,
+    mut upload: Upload,
+) -> (Answer, Option<Turn>) {
+    let turn = if needs_turn(&request.route) {
+        let brings = !request.is_read() && upload.is_waiting();
+        let Some(turn) = connection.server.turns.take(brings).await else {
+            upload.drain();
+            return (busy(), None);
+        };
+        Some(turn)
+    } else {
+        None
+    };
+    let registry = connection.server.registry.clone();
     if is_light(&registry, &request) {
-        return handlers::answer(&registry, &request, &mut std::io::empty());
+        return (handlers::answer(&registry, &request, &mut std::io::empty()), turn);
     }
+    // The turn goes along: the thread has it when the client does not wait for its answer.
     let answered = tokio::task::spawn_blocking(move || {
         let count = &registry.status().metrics.uploading;
         let uploading = matches!(request.route, Route::Uploads(_) | Route::Upload(..));
         let _counted = (uploading && !request.is_read()).then(|| Gauge::new(count));
         let answer = handlers::answer(&registry, &request, &mut upload);
-        (answer, upload)
+        (answer, upload, turn)
     });
-    match answered.await {
-        Ok((answer, upload)) => {
-            upload.drain();
-            answer
-        }
-        Err(_) => lost(),
+    let Ok((answer, upload, mut turn)) = answered.await else { return (lost(), None) };
+    upload.drain();
+    if let Some(turn) = &mut turn {
+        turn.has_read();
     }
+    (answer, turn)
+}
+
+/// Whether an answer may be long or need a file; who watches a server that is busy waits for nobody.
+fn needs_turn(route: &Route) -> bool {
+    !matches!(
+        route,
+        Route::Base
+            | Route::Health
+            | Route::Ready
+            | Route::Metrics
+            | Route::Authority
+            | Route::Token
+    )
+}
+
+/// Others kept their turns for too long.
+fn busy() -> Answer {
+    let fault = Fault::new(Code::Unavailable, "too many requests are being answered");
+    Answer::from(fault).with(header::RETRY_AFTER, RETRY)
 }
 
 /// Has the password of a request checked when it is its turn; what is given back is who that is.
@@ -215,10 +255,10 @@ async fn checked(
     connection: &Connection,
     request: Request,
 ) -> Result<(Request, Option<Caller>), Box<Answer>> {
-    let (access, peer) = (connection.settings.access.clone(), connection.peer);
+    let (access, peer) = (connection.server.settings.access.clone(), connection.peer);
     let waiting = access.wait(peer)?;
     // As many at once as there are processors: checking a password is meant to be hard.
-    let turn = connection.settings.checks.clone().acquire_owned().await;
+    let turn = connection.server.settings.checks.clone().acquire_owned().await;
     let turn = turn.map_err(|_| Box::new(lost()))?;
     let offer = match access.look(&request, peer) {
         Look::Check(offer) => offer,
@@ -233,7 +273,7 @@ async fn checked(
     });
     let checked = checked.await.map_err(|_| Box::new(lost()))?;
     checked.inspect_err(|_| {
-        connection.registry.status().metrics.denied.fetch_add(1, Relaxed);
+        connection.server.registry.status().metrics.denied.fetch_add(1, Relaxed);
     })
 }
 
@@ -271,10 +311,10 @@ fn id(parts: &Parts) -> HeaderValue {
     })
 }
 
-fn reply(answer: Answer, head: bool, account: Account) -> Response<Reply> {
+fn reply(answer: Answer, head: bool, sending: Arc<Sending>, account: Account) -> Response<Reply> {
     let length = answer.body.len();
     let id = account.id.clone();
-    let mut response = Response::new(Reply::new(answer.body, head, account));
+    let mut response = Response::new(Reply::new(answer.body, head, sending, account));
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
     let headers = response.headers_mut();

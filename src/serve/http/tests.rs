@@ -12,6 +12,8 @@ use crate::serve::request::Request;
 use crate::serve::route;
 use crate::serve::writable::{self, Writable};
 
+mod streams;
+
 /// Longer than anything here may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -24,8 +26,11 @@ struct Server {
 
 impl Server {
     fn start(change: impl FnOnce(&mut Settings)) -> Self {
-        let ctx = Context::default();
-        let registry = Arc::new(Registry::new(Naming::default(), &Context::default()));
+        Self::over(Registry::new(Naming::default(), &Context::default()), change)
+    }
+
+    fn over(registry: Registry, change: impl FnOnce(&mut Settings)) -> Self {
+        let (ctx, registry) = (Context::default(), Arc::new(registry));
         let mut settings = Settings::new(vec!["127.0.0.1:0".into()]).unwrap();
         change(&mut settings);
         let (tell, told) = mpsc::channel();
@@ -369,10 +374,8 @@ fn a_body_that_stands_still_is_left_though_its_head_was_fine() {
 #[test]
 fn what_looks_at_a_medium_is_done_on_a_thread_that_may_wait() {
     let temp = tempfile::tempdir().unwrap();
-    let registry = || Registry::new(Naming::default(), &Context::default());
-    let settings = writable::Settings::default();
-    let store = Writable::open(temp.path(), settings, &Context::default()).unwrap();
-    let (reading, writing) = (registry(), registry().with_writable(store));
+    let reading = Registry::new(Naming::default(), &Context::default());
+    let writing = writing(temp.path());
     let blob = format!("/v2/a/blobs/{}", crate::digest::Digest::of(b"a"));
     for (method, path, of_reading, of_writing) in [
         (http::Method::HEAD, blob.as_str(), true, false),
@@ -387,4 +390,50 @@ fn what_looks_at_a_medium_is_done_on_a_thread_that_may_wait() {
         let light = |registry| exchange::is_light(registry, &request);
         assert_eq!((light(&reading), light(&writing)), (of_reading, of_writing), "{request:?}");
     }
+}
+
+/// A registry that is pushed to.
+fn writing(path: &std::path::Path) -> Registry {
+    let ctx = Context { sync: false, ..Context::default() };
+    let store = Writable::open(path, writable::Settings::default(), &ctx).unwrap();
+    Registry::new(Naming::default(), &ctx).with_writable(store)
+}
+
+#[test]
+fn slow_pushes_keep_nobody_from_reading_and_one_too_many_is_told_so() {
+    let temp = tempfile::tempdir().unwrap();
+    let server = Server::over(writing(temp.path()), |settings| {
+        settings.pushes = 2;
+        settings.idle_timeout = Duration::from_secs(3);
+    });
+    let digest = crate::digest::Digest::of(b"slow");
+    let head = format!("POST /v2/a/blobs/uploads/?digest={digest} HTTP/1.1\r\nHost: a\r\n");
+    let head = format!("{head}Connection: close\r\nContent-Length: 4\r\n\r\n");
+    let begin = || {
+        let mut stream = server.connect();
+        stream.write_all(format!("{head}s").as_bytes()).unwrap();
+        stream
+    };
+    let mut slow = [begin(), begin()];
+    let status = &server.registry.status().metrics;
+    let end = std::time::Instant::now() + PATIENCE;
+    while status.uploading.load(Ordering::Relaxed) < 2 {
+        assert!(std::time::Instant::now() < end, "they were not begun");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let text = server.talk(format!("{head}slow").as_bytes());
+    assert_eq!(statuses(&text), ["503"], "{text}");
+    assert!(text.contains("retry-after: 10\r\n"), "{text}");
+    for path in ["/metrics", "/", "/v2/_catalog"] {
+        assert_eq!(statuses(&server.talk(CLOSE.replace("/healthz", path).as_bytes())), ["200"]);
+    }
+    let begun = "POST /v2/a/blobs/uploads/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    assert_eq!(statuses(&server.talk(begun.as_bytes())), ["202"], "it brings nothing");
+    for stream in &mut slow {
+        stream.write_all(b"low").unwrap();
+    }
+    for stream in slow {
+        assert_eq!(statuses(&read(stream)), ["201"]);
+    }
+    assert_eq!(statuses(&server.talk(format!("{head}slow").as_bytes())), ["201"]);
 }
