@@ -153,6 +153,14 @@ fn long_lists_come_in_pages_from_a_layout_and_from_a_store() {
         let subject = string(&subject["digest"]);
         let (found, count) = pages(host, &format!("/v2/long/referrers/{subject}"), "manifests");
         assert_eq!((found.len(), count), (1500, 2));
+        // Every next page is asked of the registry that the first was asked of.
+        for first in
+            ["_catalog?n=5", "long/tags/list?n=5", &format!("long/referrers/{subject}?x=y")]
+        {
+            let answer = raw::get(host, &format!("/v2/{first}&ns=docker.io"));
+            let link = answer.head.get("link").expect("more");
+            assert!(link.contains("&ns=docker%2Eio>"), "{first}: {link}");
+        }
         let found: BTreeSet<String> = found.iter().map(|desc| string(&desc["digest"])).collect();
         assert_eq!(found, about);
     }

@@ -3,7 +3,7 @@
 //! It looks nothing up. Names of repositories contain slashes and may contain the words of the API
 //! (`a/blobs/manifests`), so a path is read from its right end. OCI distribution-spec, "Endpoints".
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::digest::Digest;
 use crate::reference::{is_path, is_tag};
@@ -136,6 +136,14 @@ pub fn query(query: Option<&str>, key: &str) -> Option<String> {
     queries(query, key).next()
 }
 
+/// The query that gives these keys these values.
+pub fn encoded_query<'k>(pairs: impl IntoIterator<Item = (&'k str, String)>) -> String {
+    let pair = |(key, value): (&str, String)| {
+        format!("{key}={}", utf8_percent_encode(&value, NON_ALPHANUMERIC))
+    };
+    pairs.into_iter().map(pair).collect::<Vec<_>>().join("&")
+}
+
 /// Every value of a key in a query, decoded.
 pub fn queries<'q>(query: Option<&'q str>, key: &'q str) -> impl Iterator<Item = String> + 'q {
     query.unwrap_or_default().split('&').filter_map(move |pair| {
@@ -207,5 +215,8 @@ mod tests {
         assert_eq!(query(text, "empty").as_deref(), Some(""));
         assert_eq!(query(text, "none"), None);
         assert_eq!(query(None, "n"), None);
+        let made = encoded_query([("last", "a/b".into()), ("ns", "[::1]:5000".into())]);
+        assert_eq!(made, "last=a%2Fb&ns=%5B%3A%3A1%5D%3A5000");
+        assert_eq!(query(Some(&made), "ns").as_deref(), Some("[::1]:5000"));
     }
 }

@@ -1,7 +1,6 @@
 //! Lists: repositories, tags, referrers; in pages, sorted.
 
 use http::{HeaderName, header};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use super::no_repository;
@@ -10,6 +9,7 @@ use crate::media_type::OCI_INDEX;
 use crate::serve::Registry;
 use crate::serve::answer::Answer;
 use crate::serve::request::Request;
+use crate::serve::route;
 
 /// Most entries of one page, and how many there are when nobody says.
 const MAX_PAGE: usize = 10_000;
@@ -26,7 +26,8 @@ pub(super) fn catalog(registry: &Registry, request: &Request) -> Answer {
     let (most, last) = asked(request);
     let from = names.partition_point(|name| !last.is_empty() && *name <= last);
     let (page, next) = cut(names.into_iter().skip(from).take(most + 1).collect(), most);
-    linked(Answer::json(&json!({"repositories": page})), "/v2/_catalog", request, next)
+    let answer = Answer::json(&json!({"repositories": page}));
+    linked(answer, "/v2/_catalog", request, &behind(next))
 }
 
 /// `tags/list`.
@@ -37,7 +38,7 @@ pub(super) fn tags(registry: &Registry, request: &Request, name: &str) -> Answer
     let (most, last) = asked(request);
     let (page, next) = cut(found.tags_after(&last, most + 1), most);
     let path = format!("/v2/{name}/tags/list");
-    linked(Answer::json(&json!({"name": name, "tags": page})), &path, request, next)
+    linked(Answer::json(&json!({"name": name, "tags": page})), &path, request, &behind(next))
 }
 
 /// How many entries are asked for, and behind which one; the first ones when it is empty.
@@ -55,12 +56,20 @@ fn cut(mut page: Vec<String>, most: usize) -> (Vec<String>, Option<(usize, Strin
     (page, next.map(|last| (most, last)))
 }
 
-/// The answer with a link to the next page.
-fn linked(answer: Answer, path: &str, request: &Request, next: Option<(usize, String)>) -> Answer {
-    let Some((n, last)) = next else { return answer };
-    let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-    let ns = request.ns().map(|ns| format!("&ns={}", encoded(&ns))).unwrap_or_default();
-    answer.with(header::LINK, &format!("<{path}?n={n}&last={}{ns}>; rel=\"next\"", encoded(&last)))
+/// The query for so many entries behind the last one.
+fn behind(next: Option<(usize, String)>) -> Vec<(&'static str, String)> {
+    next.map_or(Vec::new(), |(n, last)| vec![("n", n.to_string()), ("last", last)])
+}
+
+/// The answer with a link to the next page, in the registry that the client named; without a query it is
+/// the last one.
+fn linked(answer: Answer, path: &str, request: &Request, query: &[(&str, String)]) -> Answer {
+    if query.is_empty() {
+        return answer;
+    }
+    let ns = request.ns().map(|ns| ("ns", ns));
+    let query = route::encoded_query(query.iter().cloned().chain(ns));
+    answer.with(header::LINK, &format!("<{path}?{query}>; rel=\"next\""))
 }
 
 /// `referrers/<digest>`: an empty index for what nothing refers to, known or not.
@@ -97,14 +106,7 @@ pub(super) fn referrers(
     if wanted.is_some() {
         answer = answer.with(FILTERS, "artifactType");
     }
-    if let Some(last) = next {
-        let filter =
-            wanted.map(|w| format!("&artifactType={}", utf8_percent_encode(&w, NON_ALPHANUMERIC)));
-        let link = format!(
-            "</v2/{name}/referrers/{digest}?last={last}{}>; rel=\"next\"",
-            filter.unwrap_or_default()
-        );
-        answer = answer.with(header::LINK, &link);
-    }
-    answer
+    let filter = wanted.filter(|_| next.is_some()).map(|wanted| ("artifactType", wanted));
+    let query: Vec<_> = next.map(|last| ("last", last)).into_iter().chain(filter).collect();
+    linked(answer, &format!("/v2/{name}/referrers/{digest}"), request, &query)
 }

@@ -4,10 +4,11 @@
 
 use http::StatusCode;
 
+use super::Asked;
 use super::html::Html;
 use super::listing::Entry;
-use super::{Asked, encoded};
 use crate::serve::answer::Answer;
+use crate::serve::route;
 
 /// Changes with each version, so that what browsers keep is never an older one's.
 const STYLE: &str = concat!("/style.css?", env!("CARGO_PKG_VERSION"));
@@ -163,10 +164,10 @@ impl Slice {
 
 /// A path of ours with what is searched for and the page of it.
 fn with_query(path: &str, query: &str, page: usize) -> String {
-    let query = (!query.is_empty()).then(|| format!("q={}", encoded(query)));
-    let page = (page > 1).then(|| format!("page={page}"));
-    let all: Vec<String> = query.into_iter().chain(page).collect();
-    if all.is_empty() { path.to_owned() } else { format!("{path}?{}", all.join("&")) }
+    let query = (!query.is_empty()).then(|| ("q", query.to_owned()));
+    let page = (page > 1).then(|| ("page", page.to_string()));
+    let all = route::encoded_query(query.into_iter().chain(page));
+    if all.is_empty() { path.to_owned() } else { format!("{path}?{all}") }
 }
 
 #[cfg(test)]
