@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ring::rand::{SecureRandom, SystemRandom};
@@ -19,6 +18,7 @@ use crate::transport::store::UPLOADS;
 
 mod session;
 
+use session::Common;
 pub use session::{Claimed, Session, Stop};
 
 /// Sessions at once; each costs an empty file at least.
@@ -31,11 +31,9 @@ const WHOSE: usize = 16;
 
 /// The sessions of a store.
 pub struct Uploads {
-    dir: Arc<Dir>,
+    common: Arc<Common>,
     blobs: [Dir; 2],
     sessions: Mutex<HashMap<String, Arc<Session>>>,
-    /// Requests that bring bytes.
-    arriving: Arc<AtomicUsize>,
     random: SystemRandom,
     sync: bool,
     /// Keeps `prune` and other servers away while we live.
@@ -48,7 +46,8 @@ impl Uploads {
     /// # Errors
     /// `Busy` when another process serves the store, `Io`.
     pub fn open(root: &Dir, sync: bool) -> Result<Self> {
-        let dir = Arc::new(root.sub_create(UPLOADS)?);
+        let common = Common::new(root.sub_create(UPLOADS)?);
+        let dir = &common.dir;
         let lock = dir.lock(true, 1)?;
         let blobs = [Algorithm::Sha256, Algorithm::Sha512]
             .map(|algorithm| root.sub_create(&format!("blobs/{}", algorithm.name())));
@@ -58,13 +57,13 @@ impl Uploads {
             root.sub("blobs")?.sync()?;
             root.sync()?;
         }
-        let (mut sessions, arriving) = (HashMap::new(), Arc::new(AtomicUsize::new(0)));
+        let mut sessions = HashMap::new();
         for file in dir.names()? {
             let Ok(file) = String::from_utf8(file) else { continue };
             let Some(Entry::File(size)) = dir.stat(&file)? else { continue };
             match file.split_once('.') {
                 Some((id, whose)) if whose.len() == WHOSE => {
-                    let session = Session::new((dir.clone(), arriving.clone()), id, &file, size);
+                    let session = Session::new(common.clone(), id, &file, size);
                     sessions.insert(id.to_owned(), Arc::new(session));
                 }
                 // A document that a killed process was writing.
@@ -72,7 +71,7 @@ impl Uploads {
             }
         }
         let (sessions, random) = (Mutex::new(sessions), SystemRandom::new());
-        Ok(Self { dir, blobs, sessions, arriving, random, sync, _lock: lock })
+        Ok(Self { common, blobs, sessions, random, sync, _lock: lock })
     }
 
     fn sessions(&self) -> MutexGuard<'_, HashMap<String, Arc<Session>>> {
@@ -94,8 +93,8 @@ impl Uploads {
             let what = format!("{MAX_SESSIONS} uploads were begun and not finished");
             return Err(Error::new(Kind::Busy, what));
         }
-        self.dir.create_file(&file)?;
-        let session = Session::new((self.dir.clone(), self.arriving.clone()), &id, &file, 0);
+        self.common.dir.create_file(&file)?;
+        let session = Session::new(self.common.clone(), &id, &file, 0);
         let session = session.hashing(algorithm);
         let session = Arc::new(session);
         sessions.insert(id, session.clone());
@@ -114,7 +113,7 @@ impl Uploads {
     /// `Io`.
     pub fn cancel(&self, claimed: Claimed<'_>) -> Result<()> {
         self.sessions().remove(claimed.session().id());
-        self.dir.remove_file(claimed.session().file())?;
+        self.common.dir.remove_file(claimed.session().file())?;
         claimed.end();
         Ok(())
     }
@@ -153,8 +152,8 @@ impl Uploads {
     pub fn put(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
         use std::io::Write;
         let name = self.unheard_of()?;
-        let path = self.dir.join(&name);
-        let mut file = self.dir.create_file(&name)?;
+        let path = self.common.dir.join(&name);
+        let mut file = self.common.dir.create_file(&name)?;
         let written = file.write_all(bytes).map_err(|e| Error::io(&path, "writing", &e));
         let flushed = written.and_then(|()| match self.sync {
             true => dir::sync_file(&file, &path),
@@ -162,7 +161,7 @@ impl Uploads {
         });
         let named = flushed.and_then(|()| self.name(&name, digest));
         if named.is_err() {
-            let _ = self.dir.remove_file(&name);
+            let _ = self.common.dir.remove_file(&name);
         }
         named
     }
@@ -178,7 +177,7 @@ impl Uploads {
     /// Gives a flushed file the name of its digest.
     fn name(&self, file: &str, digest: &Digest) -> Result<()> {
         let blobs = &self.blobs[usize::from(digest.algorithm() == Algorithm::Sha512)];
-        self.dir.rename(file, blobs, &digest.hex())?;
+        self.common.dir.rename(file, blobs, &digest.hex())?;
         if self.sync { blobs.sync() } else { Ok(()) }
     }
 
@@ -188,9 +187,10 @@ impl Uploads {
     /// `Io`.
     pub fn now(&self) -> Result<i64> {
         let name = self.unheard_of()?;
-        let file = self.dir.create_file(&name)?;
-        let meta = file.metadata().map_err(|e| Error::io(&self.dir.join(&name), "looking at", &e));
-        self.dir.remove_file(&name)?;
+        let file = self.common.dir.create_file(&name)?;
+        let meta =
+            file.metadata().map_err(|e| Error::io(&self.common.dir.join(&name), "looking at", &e));
+        self.common.dir.remove_file(&name)?;
         Ok(meta?.mtime())
     }
 
@@ -204,8 +204,8 @@ impl Uploads {
         let mut purged = 0;
         for session in all {
             let Some(claimed) = session.try_claim() else { continue };
-            let Some((file, _)) = self.dir.file(session.file())? else { continue };
-            let path = self.dir.join(session.file());
+            let Some((file, _)) = self.common.dir.file(session.file())? else { continue };
+            let path = self.common.dir.join(session.file());
             let meta = file.metadata().map_err(|e| Error::io(&path, "looking at", &e))?;
             if now.saturating_sub(meta.mtime()) >= age {
                 self.cancel(claimed)?;

@@ -50,15 +50,27 @@ impl From<Error> for Stop {
     }
 }
 
+/// What all sessions of a store share.
+pub(super) struct Common {
+    /// Where their files lie.
+    pub(super) dir: Dir,
+    /// Requests that bring bytes.
+    pub(super) arriving: AtomicUsize,
+}
+
+impl Common {
+    pub(super) fn new(dir: Dir) -> Arc<Self> {
+        Arc::new(Self { dir, arriving: AtomicUsize::new(0) })
+    }
+}
+
 /// An upload that was begun.
 pub struct Session {
-    dir: Arc<Dir>,
+    common: Arc<Common>,
     id: String,
     file: String,
     offset: AtomicU64,
     state: Mutex<State>,
-    /// Requests that bring bytes, of all sessions.
-    arriving: Arc<AtomicUsize>,
 }
 
 struct State {
@@ -70,15 +82,10 @@ struct State {
 
 impl Session {
     /// A session of `offset` bytes in the file `file`.
-    pub(super) fn new(
-        (dir, arriving): (Arc<Dir>, Arc<AtomicUsize>),
-        id: &str,
-        file: &str,
-        offset: u64,
-    ) -> Self {
+    pub(super) fn new(common: Arc<Common>, id: &str, file: &str, offset: u64) -> Self {
         let state = Mutex::new(State { hasher: None, ended: false });
         let offset = AtomicU64::new(offset);
-        Self { dir, id: id.to_owned(), file: file.to_owned(), offset, state, arriving }
+        Self { common, id: id.to_owned(), file: file.to_owned(), offset, state }
     }
 
     /// The same, its first byte still to come, hashed with `algorithm`.
@@ -121,14 +128,14 @@ impl Session {
 
     /// Appends what arrives to the file.
     fn write(&self, file: &File, arriving: &mut Arriving<'_>) -> io::Result<()> {
-        let few = self.arriving.fetch_add(1, Ordering::Relaxed) < FEW;
+        let few = self.common.arriving.fetch_add(1, Ordering::Relaxed) < FEW;
         let mut growing = Growing { bulk: Bulk::new(file, self.offset(), few), session: self };
         let copied = if few {
             pump::copy(arriving, &mut growing)
         } else {
             io::copy(&mut BufReader::with_capacity(PIECE, arriving), &mut growing)
         };
-        self.arriving.fetch_sub(1, Ordering::Relaxed);
+        self.common.arriving.fetch_sub(1, Ordering::Relaxed);
         copied.and_then(|_| growing.flush())
     }
 
@@ -168,11 +175,11 @@ impl<'s> Claimed<'s> {
     }
 
     fn open(&mut self) -> Result<(File, PathBuf), Stop> {
-        let path = self.session.dir.join(&self.session.file);
-        if self.session.dir.stat(&self.session.file)?.is_none() {
+        let path = self.session.common.dir.join(&self.session.file);
+        if self.session.common.dir.stat(&self.session.file)?.is_none() {
             return Err(Stop::Unknown);
         }
-        let file = self.session.dir.append_file(&self.session.file)?;
+        let file = self.session.common.dir.append_file(&self.session.file)?;
         let length = file.metadata().map_err(|e| Error::io(&path, "looking at", &e))?.len();
         if length != self.offset() {
             // What a failed write left behind; or somebody else cut it, and it is hashed again.

@@ -61,7 +61,7 @@ fn bytes_in_any_pieces_become_the_blob_of_either_algorithm() {
         for (algorithm, crowd) in
             [(Algorithm::Sha256, 0), (Algorithm::Sha512, 0), (Algorithm::Sha256, 99)]
         {
-            uploads.arriving.store(crowd, Ordering::Relaxed);
+            uploads.common.arriving.store(crowd, Ordering::Relaxed);
             let session = uploads.begin(&x, algorithm).unwrap();
             let mut claimed = session.claim().unwrap();
             claimed.append(None, None, &mut &bytes[..4096]).unwrap();
