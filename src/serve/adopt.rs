@@ -9,32 +9,24 @@ use bytes::{Buf, Bytes};
 
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
-use crate::serve::Registry;
-use crate::serve::catalogue::Content;
+use crate::serve::catalogue::{Content, Found};
 use crate::serve::names::Name;
 use crate::serve::outgoing::{LARGE_PIECE, Outgoing};
 use crate::serve::uploads::Stop;
 use crate::serve::writable::Writable;
 
-/// Takes over a blob that the repository `from` has elsewhere: its path, and the registry it is in when
-/// that is given. False when it has none.
+/// Takes over a blob that the repository `from` has elsewhere into the repository `name`. False when it has
+/// none.
 ///
 /// # Errors
 /// `Corrupt`, `Io`.
-pub fn blob(
-    registry: &Registry,
-    writable: &Writable,
-    from: (&str, Option<&str>),
-    name: &Name,
-    digest: &Digest,
-) -> Result<bool> {
+pub fn blob(from: &Found<'_>, writable: &Writable, name: &Name, digest: &Digest) -> Result<bool> {
     if writable.blob(name, digest).is_some() {
         return Ok(false);
     }
-    let Some(found) = registry.catalogue().find(from.0, from.1) else { return Ok(false) };
-    let Some(stored) = found.blob(digest) else { return Ok(false) };
+    let Some(stored) = from.blob(digest) else { return Ok(false) };
     let size = stored.descriptor().size;
-    let mut body = match found.outgoing(&stored, 0, size)? {
+    let mut body = match from.outgoing(&stored, 0, size)? {
         Content::Memory(bytes) => Pieces { outgoing: None, piece: bytes },
         Content::File(outgoing) => Pieces { outgoing: Some(outgoing), piece: Bytes::new() },
     };

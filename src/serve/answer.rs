@@ -74,12 +74,21 @@ impl Answer {
         self
     }
 
-    /// 405, with what would be allowed.
-    pub fn not_allowed(allowed: &[Method]) -> Self {
+    /// The same as one of the API: clients that look for a registry look for this header.
+    #[must_use]
+    pub fn of_api(self) -> Self {
+        self.with(HeaderName::from_static("docker-distribution-api-version"), "registry/2.0")
+    }
+
+    /// 404, for a path that nothing belongs to.
+    pub fn nothing_here() -> Self {
+        Fault::new(Code::Unknown, "nothing is here").status(StatusCode::NOT_FOUND).into()
+    }
+
+    /// 405: why, with what would be allowed.
+    pub fn not_allowed(why: &str, allowed: &[Method]) -> Self {
         let allowed: Vec<&str> = allowed.iter().map(Method::as_str).collect();
-        let fault = Fault::new(Code::Unsupported, "the method is not allowed here");
-        Self::from(fault.status(StatusCode::METHOD_NOT_ALLOWED))
-            .with(header::ALLOW, &allowed.join(", "))
+        Self::from(Fault::new(Code::Unsupported, why)).with(header::ALLOW, &allowed.join(", "))
     }
 }
 

@@ -4,17 +4,17 @@
 
 use std::io::Read;
 
+use http::Method;
 use http::header::{self, HeaderName};
-use http::{Method, StatusCode};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 
-use crate::serve::Registry;
+use crate::digest::Digest;
 use crate::serve::answer::{Answer, Code, Fault};
 use crate::serve::names::Name;
-use crate::serve::page;
 use crate::serve::request::Request;
-use crate::serve::route::{Route, Stray};
+use crate::serve::route::{self, Route, Stray};
+use crate::serve::writable::Writable;
+use crate::serve::{Registry, adopt, page};
 
 mod blobs;
 mod delete;
@@ -28,8 +28,10 @@ mod uploads;
 const NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
 /// The digest of what is answered.
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
-/// What every answer of the API carries.
-const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+/// Why most methods are refused.
+const NOT_HERE: &str = "the method is not allowed here";
+/// The methods that change nothing.
+const READS: &[Method] = &[Method::GET, Method::HEAD];
 
 /// Answers a request whose path was read. `body` is what the client sends, if it is read.
 pub fn answer(registry: &Registry, request: &Request, body: &mut (dyn Read + Send)) -> Answer {
@@ -46,9 +48,7 @@ pub fn answer(registry: &Registry, request: &Request, body: &mut (dyn Read + Sen
         (Route::Authority, true) => status::authority(registry),
         (Route::Page(path), true) => page::answer(registry, request, path),
         // Without passwords there are no tokens, and with them `http` makes them.
-        (Route::Token, true) => {
-            Fault::new(Code::Unknown, "nothing is here").status(StatusCode::NOT_FOUND).into()
-        }
+        (Route::Token, true) => Answer::nothing_here(),
         _ => written(registry, request, body),
     };
     match request.route {
@@ -58,84 +58,92 @@ pub fn answer(registry: &Registry, request: &Request, body: &mut (dyn Read + Sen
         | Route::Authority
         | Route::Page(_)
         | Route::Token => answer,
-        // A browser must not take for a page what comes from an archive.
-        _ => {
-            answer.with(API_VERSION, "registry/2.0").with(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
-        }
+        _ => answer.of_api(),
+    }
+}
+
+/// A request that would change something, and what it is about.
+struct Push<'r> {
+    registry: &'r Registry,
+    writable: &'r Writable,
+    request: &'r Request,
+    /// The repository.
+    name: Name,
+    /// The same as the request calls it.
+    path: &'r str,
+}
+
+impl<'r> Push<'r> {
+    fn new(
+        registry: &'r Registry,
+        writable: &'r Writable,
+        request: &'r Request,
+        path: &'r str,
+    ) -> Result<Self, Fault> {
+        let target = registry.catalogue().naming().target(path, request.ns().as_deref());
+        // Only a name that is read back as it was written can be kept in an index.
+        let kept = |name: &Name| name.as_str().parse().is_ok_and(|read| Name::of(&read) == *name);
+        let fault = || Fault::new(Code::NameInvalid, "no repository can be called so");
+        let name = target.filter(kept).ok_or_else(fault)?;
+        Ok(Self { registry, writable, request, name, path })
+    }
+
+    /// Takes over a blob that the repository `from` has elsewhere; false when it has none.
+    fn adopt(&self, from: &str, digest: &Digest) -> crate::Result<bool> {
+        let found = self.registry.catalogue().find(from, self.request.ns().as_deref());
+        found.map_or(Ok(false), |found| adopt::blob(&found, self.writable, &self.name, digest))
+    }
+
+    /// Where something of the repository is now: relative, so that it is right behind any proxy, and in
+    /// the registry that the client named.
+    fn location(&self, answer: Answer, below: &str) -> Answer {
+        let ns = self.request.ns().map(|ns| format!("?{}", route::encoded_query([("ns", ns)])));
+        let place = format!("/v2/{}/{below}{}", self.path, ns.unwrap_or_default());
+        answer.with(header::LOCATION, &place)
     }
 }
 
 /// What would change something.
 fn written(registry: &Registry, request: &Request, body: &mut (dyn Read + Send)) -> Answer {
     let (route, method) = (&request.route, &request.method);
+    let allowed = |more: &[Method]| Answer::not_allowed(NOT_HERE, &[READS, more].concat());
     let Some(writable) = registry.writable() else {
         return match route {
             Route::Manifest(..) | Route::Blob(..) | Route::Uploads(_) | Route::Upload(..)
                 if [Method::PUT, Method::POST, Method::PATCH, Method::DELETE].contains(method) =>
             {
-                let fault = Fault::new(Code::Unsupported, "this registry is read only");
-                Answer::from(fault).with(header::ALLOW, "GET, HEAD")
+                Answer::not_allowed("this registry is read only", READS)
             }
-            _ => Answer::not_allowed(&[Method::GET, Method::HEAD]),
+            _ => allowed(&[]),
         };
     };
-    let to = |path: &str| {
-        let target = registry.catalogue().naming().target(path, request.ns().as_deref());
-        // Only a name that is read back as it was written can be kept in an index.
-        let kept = |name: &Name| name.as_str().parse().is_ok_and(|read| Name::of(&read) == *name);
-        let fault = || Fault::new(Code::NameInvalid, "no repository can be called so");
-        target.filter(kept).ok_or_else(fault)
-    };
+    let push = |path| Push::new(registry, writable, request, path);
     let mut answer = || -> Result<Answer, Fault> {
         Ok(match (route, method) {
-            (Route::Uploads(path), &Method::POST) => {
-                uploads::begin(registry, writable, request, &to(path)?, path, body)
-            }
-            (Route::Upload(path, id), _) => {
-                uploads::session(writable, request, &to(path)?, path, id, body)
-            }
-            (Route::Manifest(path, wanted), &Method::PUT) => {
-                put::manifest(registry, writable, request, &to(path)?, (path, wanted), body)
-            }
-            (Route::Manifest(path, wanted), &Method::DELETE) => {
-                delete::manifest(registry, writable, request, &to(path)?, (path, wanted))
-            }
-            (Route::Blob(path, digest), &Method::DELETE) => {
-                delete::blob(writable, &to(path)?, digest)
-            }
-            (Route::Uploads(_), _) => Answer::not_allowed(&[Method::POST]),
-            (Route::Manifest(..), _) => {
-                Answer::not_allowed(&[Method::GET, Method::HEAD, Method::PUT, Method::DELETE])
-            }
-            (Route::Blob(..), _) => {
-                Answer::not_allowed(&[Method::GET, Method::HEAD, Method::DELETE])
-            }
-            _ => Answer::not_allowed(&[Method::GET, Method::HEAD]),
+            (Route::Uploads(path), &Method::POST) => push(path)?.begin(body),
+            (Route::Upload(path, id), _) => push(path)?.session(id, body),
+            (Route::Manifest(path, wanted), &Method::PUT) => push(path)?.manifest(wanted, body),
+            (Route::Manifest(path, wanted), &Method::DELETE) => push(path)?.delete(wanted),
+            (Route::Blob(path, digest), &Method::DELETE) => push(path)?.delete_blob(digest),
+            (Route::Uploads(_), _) => Answer::not_allowed(NOT_HERE, &[Method::POST]),
+            (Route::Manifest(..), _) => allowed(&[Method::PUT, Method::DELETE]),
+            (Route::Blob(..), _) => allowed(&[Method::DELETE]),
+            _ => allowed(&[]),
         })
     };
     answer().unwrap_or_else(Answer::from)
 }
 
-/// Where something is now: relative, so that it is right behind any proxy, and in the registry that the
-/// client named.
-fn location(answer: Answer, request: &Request, path: &str) -> Answer {
-    let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-    let ns = request.ns().map(|ns| format!("?ns={}", encoded(&ns))).unwrap_or_default();
-    answer.with(header::LOCATION, &format!("{path}{ns}"))
-}
-
 /// The answer to a path that asks for nothing.
 pub fn stray(stray: Stray) -> Answer {
-    let fault = match stray {
-        Stray::Path => Fault::new(Code::NameInvalid, "the path is not valid"),
-        Stray::Name => Fault::new(Code::NameInvalid, "the name of the repository is not valid"),
-        Stray::Digest => Fault::new(Code::DigestInvalid, "the digest is not valid"),
-        Stray::Tag => Fault::new(Code::TagInvalid, "the tag is not valid"),
-        Stray::Unknown => {
-            Fault::new(Code::Unknown, "nothing is here").status(StatusCode::NOT_FOUND)
-        }
+    let (code, what) = match stray {
+        Stray::Path => (Code::NameInvalid, "the path is not valid"),
+        Stray::Name => (Code::NameInvalid, "the name of the repository is not valid"),
+        Stray::Digest => (Code::DigestInvalid, "the digest is not valid"),
+        Stray::Tag => (Code::TagInvalid, "the tag is not valid"),
+        Stray::Unknown => return Answer::nothing_here().of_api(),
     };
-    Answer::from(fault).with(API_VERSION, "registry/2.0")
+    Answer::from(Fault::new(code, what)).of_api()
 }
 
 /// 404 for a repository.

@@ -87,7 +87,6 @@ pub fn answer(registry: &Registry, request: &Request, path: &str) -> Answer {
     };
     answer
         .with(header::CONTENT_SECURITY_POLICY, POLICY)
-        .with(header::X_CONTENT_TYPE_OPTIONS, "nosniff")
         .with(header::REFERRER_POLICY, "no-referrer")
 }
 
@@ -118,11 +117,6 @@ fn not_found(asked: &Asked) -> Answer {
 /// Where the page of an image is.
 fn link(reference: &str) -> String {
     format!("/r/{}", utf8_percent_encode(reference, PATH))
-}
-
-/// A text as a value in a query.
-fn encoded(text: &str) -> String {
-    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
 #[cfg(test)]

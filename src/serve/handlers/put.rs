@@ -8,7 +8,7 @@ use http::StatusCode;
 use http::header::{self, HeaderName};
 use serde_json::json;
 
-use super::{CONTENT_DIGEST, location};
+use super::{CONTENT_DIGEST, Push};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Kind;
@@ -16,11 +16,8 @@ use crate::manifest::Document;
 use crate::media_type::MediaType;
 use crate::reference::is_tag;
 use crate::serve::answer::{Answer, Code, Fault};
-use crate::serve::names::Name;
 use crate::serve::request::Request;
 use crate::serve::route::Wanted;
-use crate::serve::writable::Writable;
-use crate::serve::{Registry, adopt};
 
 /// Largest manifest that is taken, in bytes: what every registry must take.
 const MAX_MANIFEST: u64 = 4 << 20;
@@ -29,36 +26,52 @@ const MAX_TAGS: usize = 100;
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const TAG: HeaderName = HeaderName::from_static("oci-tag");
 
-/// `PUT manifests/<tag or digest>`.
-pub(super) fn manifest(
-    registry: &Registry,
-    writable: &Writable,
-    request: &Request,
-    name: &Name,
-    (path, wanted): (&str, &Wanted),
-    body: &mut (dyn Read + Send),
-) -> Answer {
-    let mut put = || -> Result<Answer, Fault> {
-        let bytes = read(request, body)?;
-        let digest = named(wanted, &bytes)?;
-        let tags = tags(request, wanted)?;
-        let claimed = request.header(header::CONTENT_TYPE).unwrap_or_default();
-        let claimed = MediaType::from(claimed.split(';').next().unwrap_or_default().trim());
-        let document = Document::parse(&bytes, &claimed)
-            .map_err(|e| Fault::new(Code::ManifestInvalid, e.to_string()))?;
-        let desc = Descriptor::new(document.media_type.clone(), digest, bytes.len() as u64);
-        publish(registry, writable, request, (name, path), &desc, &bytes, &tags)?;
-        let shown = digest.to_string();
-        let mut answer = Answer::new(StatusCode::CREATED).with(CONTENT_DIGEST, &shown);
-        if let Some(subject) = &document.subject {
-            answer = answer.with(SUBJECT, &subject.digest.to_string());
+impl Push<'_> {
+    /// `PUT manifests/<tag or digest>`.
+    pub(super) fn manifest(&self, wanted: &Wanted, body: &mut (dyn Read + Send)) -> Answer {
+        let mut put = || -> Result<Answer, Fault> {
+            let bytes = read(self.request, body)?;
+            let digest = named(wanted, &bytes)?;
+            let tags = tags(self.request, wanted)?;
+            let claimed = self.request.header(header::CONTENT_TYPE).unwrap_or_default();
+            let claimed = MediaType::from(claimed.split(';').next().unwrap_or_default().trim());
+            let document = Document::parse(&bytes, &claimed)
+                .map_err(|e| Fault::new(Code::ManifestInvalid, e.to_string()))?;
+            let desc = Descriptor::new(document.media_type.clone(), digest, bytes.len() as u64);
+            self.publish(&desc, &bytes, &tags)?;
+            let shown = digest.to_string();
+            let mut answer = Answer::new(StatusCode::CREATED).with(CONTENT_DIGEST, &shown);
+            if let Some(subject) = &document.subject {
+                answer = answer.with(SUBJECT, &subject.digest.to_string());
+            }
+            if matches!(wanted, Wanted::Digest(_)) {
+                answer = tags.iter().fold(answer, |answer, tag| answer.with(TAG, tag));
+            }
+            Ok(self.location(answer, &format!("manifests/{shown}")))
+        };
+        put().unwrap_or_else(Answer::from)
+    }
+
+    /// Publishes, after blobs that lie elsewhere were taken over.
+    fn publish(&self, desc: &Descriptor, bytes: &[u8], tags: &[String]) -> Result<(), Fault> {
+        let mut before = None;
+        loop {
+            let failed = |e: crate::Error| match e.kind() {
+                Kind::Malformed | Kind::Unsupported => {
+                    Fault::new(Code::ManifestInvalid, e.to_string())
+                }
+                _ => e.into(),
+            };
+            let published = self.writable.publish(&self.name, desc, bytes, tags);
+            let Some(absent) = published.map_err(failed)? else { return Ok(()) };
+            let stuck = before.replace(absent) == Some(absent);
+            if stuck || !self.adopt(self.path, &absent)? {
+                let fault =
+                    Fault::new(Code::ManifestBlobUnknown, "the manifest names what is not here");
+                return Err(fault.about(json!({"digest": absent.to_string()})));
+            }
         }
-        if matches!(wanted, Wanted::Digest(_)) {
-            answer = tags.iter().fold(answer, |answer, tag| answer.with(TAG, tag));
-        }
-        Ok(location(answer, request, &format!("/v2/{path}/manifests/{shown}")))
-    };
-    put().unwrap_or_else(Answer::from)
+    }
 }
 
 /// The body, when it is no larger than a manifest may be.
@@ -104,33 +117,4 @@ fn tags(request: &Request, wanted: &Wanted) -> Result<Vec<String>, Fault> {
         return Err(fault.status(StatusCode::URI_TOO_LONG));
     }
     Ok(tags)
-}
-
-/// Publishes, after blobs that lie elsewhere were taken over.
-fn publish(
-    registry: &Registry,
-    writable: &Writable,
-    request: &Request,
-    (name, path): (&Name, &str),
-    desc: &Descriptor,
-    bytes: &[u8],
-    tags: &[String],
-) -> Result<(), Fault> {
-    let mut before = None;
-    loop {
-        let failed = |e: crate::Error| match e.kind() {
-            Kind::Malformed | Kind::Unsupported => Fault::new(Code::ManifestInvalid, e.to_string()),
-            _ => e.into(),
-        };
-        let Some(absent) = writable.publish(name, desc, bytes, tags).map_err(failed)? else {
-            return Ok(());
-        };
-        let ns = request.ns();
-        let stuck = before.replace(absent) == Some(absent);
-        if stuck || !adopt::blob(registry, writable, (path, ns.as_deref()), name, &absent)? {
-            let fault =
-                Fault::new(Code::ManifestBlobUnknown, "the manifest names what is not here");
-            return Err(fault.about(json!({"digest": absent.to_string()})));
-        }
-    }
 }

@@ -3,7 +3,7 @@
 use http::{StatusCode, header};
 
 use crate::serve::Registry;
-use crate::serve::answer::{Answer, Code, Fault};
+use crate::serve::answer::Answer;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -40,6 +40,6 @@ pub(super) fn metrics(registry: &Registry) -> Answer {
 pub(super) fn authority(registry: &Registry) -> Answer {
     match registry.status().authority() {
         Some(pem) => Answer::bytes("application/x-x509-ca-cert", pem),
-        None => Fault::new(Code::Unknown, "nothing is here").status(StatusCode::NOT_FOUND).into(),
+        None => Answer::nothing_here(),
     }
 }

@@ -133,15 +133,15 @@ pub(super) fn unread(connection: &Connection, error: &hyper::Error) {
 
 /// What is refused whoever asks for whatever.
 fn refused(connection: &Connection, parts: &Parts) -> Option<Answer> {
+    let bad =
+        |what| Some(Fault::new(Code::Unsupported, what).status(StatusCode::BAD_REQUEST).into());
     if connection.activity.is_ambiguous() {
-        let what = "a request has either a length or chunks, not both";
-        return Some(Fault::new(Code::Unsupported, what).status(StatusCode::BAD_REQUEST).into());
+        return bad("a request has either a length or chunks, not both");
     }
     // hyper looks at the last word only.
     let mut codings = parts.headers.get_all(header::TRANSFER_ENCODING).iter();
     if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
-        let what = "a body comes in chunks, and in no other coding";
-        return Some(Fault::new(Code::Unsupported, what).status(StatusCode::BAD_REQUEST).into());
+        return bad("a body comes in chunks, and in no other coding");
     }
     // Whom a request is for must be clear to everything it comes through.
     let hosts = parts.headers.get_all(header::HOST).iter().count();
@@ -153,8 +153,7 @@ fn refused(connection: &Connection, parts: &Parts) -> Option<Answer> {
         parts.headers.get(header::HOST).is_some_and(is_other)
     });
     if hosts > 1 || absent || other {
-        let what = "a request names one host";
-        return Some(Fault::new(Code::Unsupported, what).status(StatusCode::BAD_REQUEST).into());
+        return bad("a request names one host");
     }
     let limit = connection.server.settings.headers;
     let size: usize = parts.headers.iter().map(|(k, v)| k.as_str().len() + v.len() + 4).sum();
@@ -320,6 +319,7 @@ fn reply(answer: Answer, head: bool, sending: Arc<Sending>, account: Account) ->
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id);
     headers.insert(header::SERVER, SERVER);
+    // A browser must not take for a page what comes from an archive.
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if answer.status != StatusCode::NOT_MODIFIED && answer.status != StatusCode::NO_CONTENT {
         headers.insert(header::CONTENT_LENGTH, length.into());

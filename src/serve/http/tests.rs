@@ -195,6 +195,11 @@ fn every_answer_says_who_gave_it_and_what_it_answers() {
     let with = |line: &str| CLOSE.replace("Host: a", &format!("Host: a\r\n{line}"));
     let text = server.talk(with("X-Request-Id: abc-1").as_bytes());
     assert!(text.contains("x-request-id: abc-1\r\n"), "{text}");
+    for path in ["/", "/v2/", "/v2/a/tags/list", "/none/../", "/metrics"] {
+        let text = server.talk(CLOSE.replace("/healthz", path).as_bytes());
+        let count = text.matches("x-content-type-options: nosniff\r\n").count();
+        assert_eq!(count, 1, "{path}: {text}");
+    }
     assert!(text.contains(concat!("server: imgpack/", env!("CARGO_PKG_VERSION"))), "{text}");
     for line in [
         "X: y".to_owned(),
