@@ -283,6 +283,10 @@ fn where_others_wait_for_a_connection_nobody_keeps_one() {
     let mut second = server.connect();
     second.write_all(get.as_bytes()).unwrap();
     assert!(read(second).contains("connection: close"), "there is none");
+    // Nor one that was used before: far sooner than when there is room. Those that wait take the places of
+    // those that lose theirs first.
+    let _waiting: Vec<TcpStream> = (0..12).map(|_| server.connect()).collect();
+    assert_eq!(read(first), "");
 }
 
 #[test]
