@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
@@ -14,6 +14,7 @@ use crate::io::dir::{self, Dir, Entry};
 use crate::io::output::Named;
 use crate::io::pump;
 use crate::io::scratch::Scratch;
+use crate::locks::lock;
 use crate::partial::{Fetched, Partials};
 use crate::transport::Blob;
 
@@ -123,7 +124,7 @@ impl Staging {
     }
 
     fn staged(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Staged>> {
-        self.staged.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.staged)
     }
 
     /// Whether a blob is staged.

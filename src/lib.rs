@@ -21,6 +21,7 @@ pub mod io;
 pub mod json;
 pub mod layer;
 pub mod layout;
+pub mod locks;
 pub mod manifest;
 pub mod media_type;
 pub mod partial;

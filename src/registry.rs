@@ -28,12 +28,13 @@ mod tests;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
+use crate::locks::lock;
 use crate::reference::Reference;
 use crate::registry::credentials::Keychain;
 pub use crate::registry::documents::Lacking;
@@ -142,10 +143,6 @@ impl Place {
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn remember<K: Eq + Hash + Clone, V: Clone>(

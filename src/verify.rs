@@ -17,6 +17,7 @@ use crate::encoding::{Encoding, SNIFF_LEN};
 use crate::error::{Error, Result};
 use crate::io::pump::{self, CHUNK};
 use crate::layer;
+use crate::locks::lock;
 use crate::progress::{Event, Silent};
 
 /// Reads a blob and fails at its end unless it is what its descriptor says.
@@ -48,11 +49,11 @@ pub struct Unpacked(std::sync::Mutex<Option<DiffId>>);
 impl Unpacked {
     /// The diff id, once the blob was read to its end.
     pub fn get(&self) -> Option<DiffId> {
-        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        *lock(&self.0)
     }
 
     fn set(&self, diff_id: DiffId) {
-        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(diff_id);
+        *lock(&self.0) = Some(diff_id);
     }
 }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[(&str, u32)] = &[
     // 0 ground
     ("error", 0),
+    ("locks", 0),
     ("progress", 0),
     ("text", 0),
     ("units", 0),

@@ -3,8 +3,9 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
+use imgpack::locks::lock;
 use imgpack::{Error, Result};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -27,6 +28,6 @@ impl Log {
         let now = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
         let line = format!("{now} {}\n", imgpack::text::escape_long(text));
         // A log that cannot be written is no reason to fail the run.
-        let _ = self.0.lock().unwrap_or_else(PoisonError::into_inner).write_all(line.as_bytes());
+        let _ = lock(&self.0).write_all(line.as_bytes());
     }
 }

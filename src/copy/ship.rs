@@ -5,7 +5,7 @@
 
 use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::context::Context;
 use crate::copy::policy::Policy;
@@ -16,6 +16,7 @@ use crate::digest::{Algorithm, DiffId};
 use crate::encoding::{Encoding, SNIFF_LEN};
 use crate::error::{Error, Kind, Result};
 use crate::io::pump;
+use crate::locks::lock;
 use crate::progress::Event;
 use crate::transport::{Blob, Sink, Source};
 use crate::verify::{Unpacked, wrong_diff_id};
@@ -102,10 +103,6 @@ pub(super) fn ship(
         shipped.outcome.insert(outcome.was.digest, outcome);
     }
     Ok((shipped, run.arrivals))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct Run<'a> {

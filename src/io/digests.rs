@@ -9,13 +9,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::io::dir::Dir;
 use crate::io::parts::{Extent, Stamp};
+use crate::locks::lock;
 
 const NAME: &str = "digests";
 /// Most stretches that are remembered.
@@ -70,7 +71,7 @@ impl Digests {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.known)
     }
 
     /// The digest of a stretch; `hash` is asked when it is not known.

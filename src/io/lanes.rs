@@ -6,6 +6,8 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::locks::lock;
+
 /// Does one thing to each item, so many at once; results in the order of the items.
 pub fn each<T: Sync, R: Send>(items: &[T], lanes: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let lanes = lanes.clamp(1, items.len().max(1));
@@ -21,7 +23,7 @@ pub fn each<T: Sync, R: Send>(items: &[T], lanes: usize, work: impl Fn(&T) -> R 
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some(item) = items.get(at) else { return };
                     let result = work(item);
-                    done.lock().unwrap_or_else(PoisonError::into_inner).push((at, result));
+                    lock(&done).push((at, result));
                 }
             });
         }

@@ -6,10 +6,11 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::error::{Error, Kind, Result};
 use crate::io::dir::{Dir, Lock};
+use crate::locks::lock;
 
 const PREFIX: &str = ".imgpack-";
 const TRIES: usize = 100;
@@ -134,7 +135,7 @@ impl Lazy {
     /// # Errors
     /// `Io`.
     pub fn get(&self) -> Result<Arc<Scratch>> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut made = lock(&self.made);
         if let Some(scratch) = &*made {
             return Ok(scratch.clone());
         }

@@ -12,11 +12,12 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::mem;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use libdeflater::{CompressionLvl, Compressor};
 
 use crate::error::{Error, Kind};
+use crate::locks::lock;
 
 /// Input bytes per member. Part of the output format: changing it changes every digest.
 const BLOCK: usize = 1 << 20;
@@ -51,7 +52,7 @@ struct Tools {
 
 impl Tools {
     fn pack(&self, packed: &mut Packed) {
-        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let idle = || lock(&self.idle);
         let mut compressor = idle().pop().unwrap_or_else(|| Compressor::new(self.level));
         packed.member.resize(compressor.gzip_compress_bound(packed.block.len()), 0);
         let len = compressor

@@ -17,6 +17,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
+use crate::locks::lock;
+
 /// How long a waiter watches holders that do not read before it goes ahead.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -53,7 +55,7 @@ impl Gate {
 
     /// Nothing under the lock can leave the list half changed, so poison means nothing here.
     fn lock(&self) -> MutexGuard<'_, Holders> {
-        self.holders.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.holders)
     }
 
     fn acquire(&'static self, patience: Duration) -> Permit {

@@ -9,10 +9,11 @@ pub(crate) mod scope;
 pub(crate) mod token;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind, Result};
+use crate::locks::lock;
 use crate::registry::credentials::Keychain;
 use crate::registry::http::client::{Call, Client};
 use crate::registry::http::fault::Fault;
@@ -151,7 +152,7 @@ impl Auth {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn credential(&self, party: &Party<'_>, scopes: &[Scope]) -> Result<Option<Credential>> {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::context::Context;
 use crate::error::Result;
+use crate::locks::lock;
 use crate::registry::retry;
 
 /// A limit on bytes per second.
@@ -35,7 +36,7 @@ impl Rate {
     pub fn spend(&self, bytes: usize, ctx: &Context) -> Result<()> {
         let cost = Duration::from_secs_f64(bytes as f64 / self.per_second as f64);
         let until = {
-            let mut paid = self.paid.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut paid = lock(&self.paid);
             let now = Instant::now();
             // What was not used for a while is lost, but for a quarter of a second.
             let from = now.checked_sub(Duration::from_millis(250)).unwrap_or(now);

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 use http::{HeaderName, StatusCode, header};
@@ -15,6 +15,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::json;
 
 use crate::error::{Error, Kind, Result};
+use crate::locks::{lock, read, write};
 use crate::serve::answer::{Answer, Code, Fault};
 use crate::serve::request::Request;
 use crate::serve::route::Route;
@@ -92,10 +93,6 @@ pub enum Look {
     Refuse(Box<Answer>),
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Access {
     /// Without `users`, everybody may do everything that certificates do not guard.
     ///
@@ -118,7 +115,7 @@ impl Access {
     /// Takes another list of users from now on: passwords are shown anew, and tokens fetched anew.
     /// The same list changes nothing.
     pub fn replace(&self, users: Option<Users>) {
-        let mut roll = self.roll.write().unwrap_or_else(PoisonError::into_inner);
+        let mut roll = write(&self.roll);
         if roll.users == users {
             return;
         }
@@ -133,7 +130,7 @@ impl Access {
     }
 
     fn roll(&self) -> Arc<Roll> {
-        self.roll.read().unwrap_or_else(PoisonError::into_inner).clone()
+        read(&self.roll).clone()
     }
 
     /// Looks at a request; never slow.

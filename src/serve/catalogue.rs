@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
 use bytes::Bytes;
 
@@ -16,6 +16,7 @@ use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::io::digests::Digests;
+use crate::locks::{read, write};
 use crate::manifest::MAX_DOCUMENT;
 use crate::serve::holdings::{Holdings, Repository};
 use crate::serve::names::{Name, Naming};
@@ -75,12 +76,12 @@ impl Part {
 
     /// Looks at what it holds.
     pub fn holdings<R>(&self, look: impl FnOnce(&Holdings) -> R) -> R {
-        look(&self.holdings.read().unwrap_or_else(PoisonError::into_inner))
+        look(&read(&self.holdings))
     }
 
     /// Changes what it is known to hold; for a place that is written to.
     pub fn change<R>(&self, change: impl FnOnce(&mut Holdings) -> R) -> R {
-        let mut holdings = self.holdings.write().unwrap_or_else(PoisonError::into_inner);
+        let mut holdings = write(&self.holdings);
         // Before the change: who sees the new count waits here for what it counts.
         self.changes.fetch_add(1, Release);
         change(&mut holdings)
@@ -130,21 +131,21 @@ impl Catalogue {
 
     /// Sets the places, in the order in which they are asked.
     pub fn replace(&self, parts: Vec<Arc<Part>>) {
-        let mut all = self.parts.write().unwrap_or_else(PoisonError::into_inner);
+        let mut all = write(&self.parts);
         self.replaced.fetch_add(1, Release);
         *all = parts;
     }
 
     /// Another one whenever anything it holds is.
     pub fn generation(&self) -> Generation {
-        let parts = self.parts.read().unwrap_or_else(PoisonError::into_inner);
+        let parts = read(&self.parts);
         let changes = parts.iter().map(|part| part.changes.load(Acquire)).sum();
         Generation { replaced: self.replaced.load(Acquire), changes }
     }
 
     /// The places.
     pub fn parts(&self) -> Vec<Arc<Part>> {
-        self.parts.read().unwrap_or_else(PoisonError::into_inner).clone()
+        read(&self.parts).clone()
     }
 
     /// Every repository, by name.
@@ -190,12 +191,12 @@ impl Catalogue {
 
     /// A document that was read lately.
     pub fn cached(&self, digest: &Digest) -> Option<Bytes> {
-        let documents = self.documents.read().unwrap_or_else(PoisonError::into_inner);
+        let documents = read(&self.documents);
         documents.by_digest.get(digest).cloned()
     }
 
     fn keep(&self, digest: Digest, bytes: &Bytes) {
-        let mut documents = self.documents.write().unwrap_or_else(PoisonError::into_inner);
+        let mut documents = write(&self.documents);
         if documents.bytes + bytes.len() > MAX_CACHE {
             *documents = Documents::default();
         }

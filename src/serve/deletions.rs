@@ -6,11 +6,12 @@
 
 use std::collections::HashSet;
 use std::io::Write;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::io::dir::{self, Dir};
+use crate::locks::lock;
 use crate::reference::Reference;
 use crate::serve::names::Name;
 
@@ -73,7 +74,7 @@ impl Deletions {
     }
 
     fn deleted(&self) -> MutexGuard<'_, HashSet<Key>> {
-        self.deleted.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.deleted)
     }
 
     /// Whether a repository no longer has something.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io::IoSliceMut;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
 use rustix::io::{ReadWriteFlags, preadv2};
@@ -17,6 +17,7 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::io::digests::Digests;
 use crate::io::parts::{Extent, Stamp};
+use crate::locks::lock;
 
 /// Bytes in one piece where many are being sent: 256 of them take 32 MiB.
 pub const PIECE: usize = 128 << 10;
@@ -82,10 +83,6 @@ impl Watch {
         let (watch, buffer) = (self.clone(), Bytes::new());
         Ok(Outgoing { extent, stamp, watch, at: start, left: length, proof, buffer })
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn stamp(extent: &Extent, written: bool) -> Result<Stamp> {

@@ -2,11 +2,12 @@
 //!
 //! It knows no socket.
 
+use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock};
 
 use bytes::Bytes;
 
+use crate::locks::{read, write};
 use crate::serve::metrics::Metrics;
 
 /// What a server says of itself; shared by all connections.
@@ -32,11 +33,11 @@ impl Status {
     /// Sets the certificate, in PEM, that clients are to trust.
     pub fn set_authority(&self, pem: Option<&str>) {
         let pem = pem.map(|pem| Bytes::copy_from_slice(pem.as_bytes()));
-        *self.authority.write().unwrap_or_else(PoisonError::into_inner) = pem;
+        *write(&self.authority) = pem;
     }
 
     /// That certificate.
     pub fn authority(&self) -> Option<Bytes> {
-        self.authority.read().unwrap_or_else(PoisonError::into_inner).clone()
+        read(&self.authority).clone()
     }
 }

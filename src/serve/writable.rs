@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use crate::blobs::BlobDir;
@@ -16,6 +16,7 @@ use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{self, Error, Result};
 use crate::io::dir::{Dir, Lock};
+use crate::locks::{lock, read};
 use crate::manifest::{Document, Kind, MAX_DOCUMENT};
 use crate::serve::catalogue::{Part, Shelf};
 use crate::serve::deletions::{Deletions, Thing};
@@ -85,7 +86,7 @@ struct Stock {
 
 impl Stock {
     fn see(&self, digest: &Digest) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = lock(&self.seen);
         seen.insert(*digest, Instant::now());
     }
 
@@ -94,7 +95,7 @@ impl Stock {
         self.see(digest);
         let size = self.blobs.size(digest).ok().flatten();
         if size.is_none() {
-            self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(digest);
+            lock(&self.seen).remove(digest);
         }
         size
     }
@@ -148,11 +149,11 @@ impl Writable {
     }
 
     fn editor(&self) -> MutexGuard<'_, Editor> {
-        self.editor.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.editor)
     }
 
     fn gate(&self) -> RwLockReadGuard<'_, ()> {
-        self.gate.read().unwrap_or_else(PoisonError::into_inner)
+        read(&self.gate)
     }
 
     /// The index, nobody else changing it, and what is held as it says.

@@ -3,7 +3,7 @@
 //! It moves nothing: it opens, asks and deletes. The protocol is in `registry`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::context::Context;
 use crate::descriptor::Descriptor;
@@ -11,6 +11,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::io::lanes;
 use crate::layout::subject_of_tag;
+use crate::locks::lock;
 use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::registry::{Registries, Repository, Wanted};
@@ -49,7 +50,7 @@ impl Everywhere {
     }
 
     fn listed(&self) -> std::sync::MutexGuard<'_, HashMap<String, Vec<String>>> {
-        self.tags.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.tags)
     }
 
     /// A repository at the destination itself, whatever mirrors there are.

@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::context::Context;
 use crate::descriptor::Descriptor;
@@ -14,6 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::io::scratch::{Lazy, Scratch};
 use crate::layer::Compression;
 use crate::layout::Reading;
+use crate::locks::lock;
 use crate::progress::Event;
 use crate::reference::Reference;
 use crate::transport::archive::{ArchiveSink, ArchiveSource, Halves, Target};
@@ -155,7 +156,7 @@ struct Shared(Arc<Mutex<Option<Box<dyn Feed>>>>);
 
 impl Shared {
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Box<dyn Feed>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

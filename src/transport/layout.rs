@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::blobs::{BlobDir, Staging};
 use crate::context::Context;
@@ -19,6 +19,7 @@ use crate::io::parts::Extent;
 use crate::io::scratch::Scratch;
 use crate::layout::tables::{self, RefName};
 use crate::layout::{Layout, MAX_NESTING, Members, Reading, interpret};
+use crate::locks::lock;
 use crate::manifest::{Document, MAX_DOCUMENT};
 use crate::media_type::Role;
 use crate::transport::{Accepts, Blob, Checked, Refused, Root, Sealed, Sink, Source};
@@ -318,10 +319,6 @@ impl LayoutSink {
         }
         changes
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Sink for LayoutSink {

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::{Cursor, Read};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::context::Context;
 use crate::descriptor::{ANNOTATION_SUBJECT, Descriptor};
@@ -14,6 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::io::lanes;
 use crate::io::parts::Extent;
 use crate::layout::subject_of_tag;
+use crate::locks::lock;
 use crate::manifest::{self, Document};
 use crate::media_type::Role;
 use crate::progress::Event;
@@ -293,11 +294,11 @@ impl RegistrySource {
 
     /// Documents that were read before anyone asked for them.
     fn read(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Vec<u8>>> {
-        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.read)
     }
 
     fn held(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Held>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.held)
     }
 
     fn hold(&self, digest: &Digest, at: usize, leaf: bool) {

@@ -6,7 +6,7 @@
 
 use std::io::Read;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::blobs::Staging;
 use crate::context::Context;
@@ -16,6 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::io::dir::Dir;
 use crate::io::parts::Extent;
 use crate::io::scratch::Scratch;
+use crate::locks::lock;
 use crate::manifest::{Document, MAX_DOCUMENT};
 use crate::transport::layout::check_size;
 use crate::transport::{Accepts, Blob, Checked, Origin, Refused, Root, Sealed, Sink, Source};
@@ -145,10 +146,6 @@ impl DirSink {
         let (published, parents) = (Mutex::default(), Mutex::default());
         Ok(Self { root, staging, published, parents, ctx: ctx.clone() })
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Sink for DirSink {

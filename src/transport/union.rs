@@ -4,13 +4,14 @@
 
 use std::collections::HashMap;
 use std::io::Read;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::descriptor::Descriptor;
 use crate::digest::{DiffId, Digest};
 use crate::error::{Error, Result};
 use crate::io::parts::Extent;
 use crate::io::scratch::Scratch;
+use crate::locks::lock;
 use crate::transport::{Checked, Root, Source};
 
 /// A source over several.
@@ -59,7 +60,7 @@ impl Union {
     }
 
     fn part(&self, desc: &Descriptor) -> Option<&dyn Source> {
-        let mut owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut owner = lock(&self.owner);
         let at = match owner.get(&desc.digest) {
             Some(at) => *at,
             // What is in none now may only not be readable now.

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::ErrorKind;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector};
@@ -16,6 +16,7 @@ use super::url::Url;
 use super::{Body, Method, Response, quota};
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
+use crate::locks::lock;
 use crate::progress::Event;
 use crate::registry::rate::Rate;
 use crate::registry::settings::Settings;
@@ -191,7 +192,7 @@ impl Client {
             || self.settings.insecure
             || address::listed(&self.settings.insecure_hosts, &authority);
         let key = (url.https, authority.clone(), insecure, call.guarded);
-        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut agents = lock(&self.agents);
         if let Some(line) = agents.get(&key) {
             return Ok(Arc::clone(line));
         }
@@ -253,7 +254,7 @@ impl Client {
     fn count(&self, call: &Call<'_, '_>, response: &Response) {
         let Some(left) = quota::left(response) else { return };
         let host = call.url.authority();
-        let mut quotas = self.quotas.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut quotas = lock(&self.quotas);
         if quotas.get(&host) != Some(&left) {
             self.detail(&format!("{host}: {left}"));
             quotas.insert(host, left);
@@ -268,7 +269,7 @@ impl Client {
                 continue;
             };
             let text = text.1.trim_end_matches('"').replace("\\\"", "\"");
-            let mut known = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = lock(&self.warnings);
             if known.len() < 100 && known.insert(text.clone()) {
                 let host = Url::parse(&response.url).map(|u| u.authority()).unwrap_or_default();
                 self.ctx.warn(&format!("{host} says: {}", text::escape(&text)));

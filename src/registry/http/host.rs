@@ -5,7 +5,7 @@
 
 use std::io::Cursor;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::client::{Call, Client, Plain, Trouble};
@@ -14,6 +14,7 @@ use super::url::{Url, encode};
 use super::{Body, Fault, Method, Request, Response, Wire};
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
+use crate::locks::lock;
 use crate::registry::address;
 use crate::registry::auth::challenge::{self, Challenge};
 use crate::registry::auth::{Auth, Grant, Party};
@@ -176,7 +177,7 @@ impl Host {
             return self.probe(request, redirects);
         }
         let before = self.probes.load(Ordering::SeqCst);
-        let mut probed = self.probed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut probed = lock(&self.probed);
         if let Some(scheme) = known() {
             drop(probed);
             return self.authorized(request, redirects, scheme == HTTPS);

@@ -3,12 +3,13 @@
 //! It sends nothing. A host that says it gets too many is given half as many from then on.
 
 use std::collections::HashMap;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread::ThreadId;
 use std::time::Duration;
 
 use crate::context::Context;
 use crate::error::Result;
+use crate::locks::lock;
 
 /// How often a waiting thread looks whether the run goes on.
 const SLICE: Duration = Duration::from_millis(200);
@@ -61,7 +62,7 @@ impl Permits {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

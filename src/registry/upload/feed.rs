@@ -6,9 +6,10 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use crate::error::{Error, Result};
+use crate::locks::lock;
 
 /// How much of what was read last stays in memory, in bytes. A cut loses what lay in the buffers of
 /// the network; with this the reader need not start anew for it.
@@ -88,7 +89,7 @@ impl<'f, 'a> Feed<'f, 'a> {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner<'a>> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 }
 

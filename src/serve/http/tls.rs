@@ -3,7 +3,7 @@
 //! It knows no request. TLS 1.2 and 1.3; HTTP/2 is agreed on here and nowhere else. A connection keeps
 //! what it began with. RFC 7301.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
@@ -12,6 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::error::{Error, Kind, Result};
+use crate::locks::{read, write};
 use crate::serve::certificates::Identity;
 
 /// Whose certificates clients may show.
@@ -40,13 +41,13 @@ impl Tls {
     /// As [`Tls::new`]; what was shown before is still shown then.
     pub fn replace(&self, identity: Identity, clients: Option<Clients>) -> Result<()> {
         let config = config(identity, clients)?;
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = config;
+        *write(&self.0) = config;
         Ok(())
     }
 
     /// Shakes hands.
     pub(super) async fn accept(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
-        let config = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let config = read(&self.0).clone();
         TlsAcceptor::from(config).accept(stream).await
     }
 }

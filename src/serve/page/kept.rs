@@ -4,10 +4,11 @@
 //! a time, and what was counted is kept for the others.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::listing::{self, Entry, Weight};
 use crate::digest::Digest;
+use crate::locks::lock;
 use crate::serve::catalogue::{Catalogue, Generation};
 use crate::serve::names::Name;
 
@@ -18,7 +19,7 @@ pub struct Kept(Mutex<Option<(Generation, Arc<Counted>)>>);
 impl Kept {
     /// The images of a catalogue as it is now.
     pub(super) fn counted(&self, catalogue: &Catalogue) -> Arc<Counted> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.0);
         // Before anything is looked at: what changes meanwhile is counted the next time.
         let now = catalogue.generation();
         if let Some((_, counted)) = kept.as_ref().filter(|(then, _)| *then == now) {

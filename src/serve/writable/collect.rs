@@ -6,13 +6,13 @@
 
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use super::Writable;
 use crate::context::Context;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
+use crate::locks::{lock, write};
 use crate::transport::store;
 
 /// Uploads that nobody went on with for so many seconds are given up.
@@ -78,7 +78,7 @@ impl Writable {
         if old.is_empty() {
             return Ok(none);
         }
-        let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let _alone = write(&self.gate);
         let _nobody_adds = self.root.sub("blobs")?.lock(true, 0)?;
         let live = self.live()?;
         let mut collected = none;
@@ -89,7 +89,7 @@ impl Writable {
             }
             // No client is told that a blob is there between this look and its removal; nor does one
             // that asks for others wait for all of them.
-            let seen = self.shelf.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let seen = lock(&self.shelf.seen);
             if seen.contains_key(&digest) {
                 continue;
             }
@@ -110,7 +110,7 @@ impl Writable {
 
     /// Forgets which blobs clients were told of longer ago than the grace period.
     fn forget(&self) {
-        let mut seen = self.shelf.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = lock(&self.shelf.seen);
         seen.retain(|_, when| when.elapsed() < self.settings.grace);
     }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, Once};
 
 use crate::context::Context;
 use crate::digest::{Algorithm, Digest, Hasher};
@@ -19,6 +19,7 @@ use crate::io::pump;
 use crate::io::scratch::Scratch;
 use crate::io::tar::{Ending, EntryKind, Skip, TarReader};
 use crate::layout::{self, clean};
+use crate::locks::lock;
 use crate::progress::Event;
 
 /// Most links followed from one name.
@@ -282,14 +283,14 @@ impl Archive {
         match slot {
             Slot::Own { digest, .. } | Slot::Bytes { digest: Some(digest), .. } => Ok(*digest),
             Slot::Bytes { offset, .. } => {
-                let known = self.hashed.lock().unwrap_or_else(PoisonError::into_inner);
+                let known = lock(&self.hashed);
                 if let Some(digest) = known.get(offset) {
                     return Ok(*digest);
                 }
                 drop(known);
                 let extent = self.slot_extent(slot, "")?;
                 let digest = self.ctx.digests.digest(&extent, || self.read_hashed(&extent))?;
-                self.hashed.lock().unwrap_or_else(PoisonError::into_inner).insert(*offset, digest);
+                lock(&self.hashed).insert(*offset, digest);
                 Ok(digest)
             }
             _ => Err(Error::malformed("not a regular file")),

@@ -17,6 +17,7 @@ use crate::io::pump;
 use crate::io::scratch::{Lazy, Scratch};
 use crate::layer::{Compression, Encoder};
 use crate::layout::tables;
+use crate::locks::lock;
 use crate::transport::{Accepts, Arrival, Blob, Maker, Refused, Sealed, Sink};
 
 const BLOCK: usize = 512;
@@ -105,7 +106,7 @@ impl ArchiveSink {
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -6,7 +6,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
+use crate::locks::lock;
 use crate::transport::daemon::{Feed, words};
 
 /// How often a wait looks at the child and at whether the run was interrupted.
@@ -114,10 +115,6 @@ pub(super) fn strings(words: &[&str]) -> Vec<String> {
     words.iter().map(|w| (*w).to_owned()).collect()
 }
 
-fn lock(child: &Mutex<Child>) -> std::sync::MutexGuard<'_, Child> {
-    child.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Listens to a pipe to its end and keeps the last of it.
 struct Ear {
     heard: Arc<Mutex<Vec<u8>>>,
@@ -132,7 +129,7 @@ impl Ear {
         std::thread::spawn(move || {
             let mut chunk = [0; 4096];
             while let Ok(count @ 1..) = from.read(&mut chunk) {
-                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut kept = lock(&kept);
                 kept.extend_from_slice(&chunk[..count]);
                 let over = kept.len().saturating_sub(KEPT);
                 kept.drain(..over);
@@ -145,7 +142,7 @@ impl Ear {
     /// What was heard. A grandchild may hold the pipe open, so that it is not waited for long.
     fn text(&self) -> String {
         let _ = self.ended.recv_timeout(GRACE);
-        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let heard = lock(&self.heard);
         String::from_utf8_lossy(&heard).into_owned()
     }
 }

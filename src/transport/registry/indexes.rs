@@ -7,9 +7,10 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use crate::digest::Digest;
+use crate::locks::lock;
 use crate::platform::Platform;
 use crate::transport::registry::memory::Lines;
 
@@ -72,14 +73,14 @@ impl Indexes {
     }
 
     fn find(&self, index: &Digest, what: String) -> Option<Vec<Digest>> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock(&self.known);
         known.get(&(*index, what)).cloned()
     }
 
     fn note(&self, index: &Digest, what: String, digests: Vec<Digest>) {
         let shown: Vec<String> = digests.iter().map(ToString::to_string).collect();
         let line = format!("{index} {what} {}", shown.join(","));
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.known);
         if known.insert((*index, what), digests.clone()).as_ref() != Some(&digests) {
             self.lines.push(line);
         }

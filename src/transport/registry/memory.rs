@@ -5,9 +5,10 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use crate::io::dir::Dir;
+use crate::locks::lock;
 
 /// Largest file that is read, in bytes: some 300 000 lines.
 const MAX: u64 = 64 << 20;
@@ -30,12 +31,12 @@ impl Lines {
 
     /// Adds a line, without its end.
     pub(super) fn push(&self, line: String) {
-        self.fresh.lock().unwrap_or_else(PoisonError::into_inner).push(line + "\n");
+        lock(&self.fresh).push(line + "\n");
     }
 
     /// Writes what is new.
     pub(super) fn save(&self) {
-        let fresh = std::mem::take(&mut *self.fresh.lock().unwrap_or_else(PoisonError::into_inner));
+        let fresh = std::mem::take(&mut *lock(&self.fresh));
         let Some(directory) = self.directory.as_ref().filter(|_| !fresh.is_empty()) else { return };
         let written = Dir::create(directory).and_then(|dir| dir.append_file(self.name));
         if let Ok(mut file) = written {

@@ -3,10 +3,11 @@
 //! It sends nothing: a run that names no registry reads no credentials and opens no connection.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::context::Context;
 use crate::error::Result;
+use crate::locks::lock;
 use crate::registry::Registries;
 use crate::registry::settings::{HostSettings, Login, Settings};
 use crate::transport::registry::indexes::Indexes;
@@ -61,7 +62,7 @@ impl Network {
     /// # Errors
     /// As [`Registries::new`].
     pub fn source(&self, ctx: &Context) -> Result<Arc<Registries>> {
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut opened = lock(&self.opened);
         if let Some(known) = &opened.from {
             return Ok(known.clone());
         }
@@ -72,7 +73,7 @@ impl Network {
 
     /// What is known of indexes from earlier runs.
     pub fn indexes(&self) -> Arc<Indexes> {
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut opened = lock(&self.opened);
         opened.indexes.get_or_insert_with(|| Arc::new(Indexes::open(self.memory.clone()))).clone()
     }
 
@@ -82,7 +83,7 @@ impl Network {
     /// As [`Registries::new`].
     pub fn sink(&self, ctx: &Context) -> Result<Arc<Registries>> {
         let Some(settings) = &self.to else { return self.source(ctx) };
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut opened = lock(&self.opened);
         if let Some(known) = &opened.to {
             return Ok(known.clone());
         }

@@ -6,10 +6,11 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use crate::digest::{DiffId, Digest};
 use crate::layer::Compression;
+use crate::locks::lock;
 use crate::transport::registry::memory::Lines;
 
 const NAME: &str = "recoded";
@@ -32,7 +33,7 @@ impl Recoded {
 
     /// What a layer became.
     pub fn find(&self, diff_id: DiffId, target: Compression) -> Option<(Digest, u64)> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock(&self.known);
         known.get(&(diff_id, spelled(target))).copied()
     }
 
@@ -40,7 +41,7 @@ impl Recoded {
     pub fn note(&self, diff_id: DiffId, target: Compression, digest: Digest, size: u64) {
         let key = (diff_id, spelled(target));
         let line = format!("{diff_id} {} {digest} {size}", key.1);
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.known);
         if known.insert(key, (digest, size)) != Some((digest, size)) {
             self.lines.push(line);
         }

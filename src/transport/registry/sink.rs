@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::context::Context;
 use crate::descriptor::Descriptor;
@@ -14,6 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::io::lanes;
 use crate::io::scratch::{Lazy, Scratch};
 use crate::layer::Compression;
+use crate::locks::lock;
 use crate::manifest::{self, Document};
 use crate::reference::Reference;
 use crate::registry::upload::{Begun, Session};
@@ -229,10 +230,6 @@ impl Drop for RegistrySink {
             }
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Sink for RegistrySink {
