@@ -86,8 +86,9 @@ wants serve-push && server_race 'serve: PUT of 200 MB, hashed' \
     "docker-registry|curl -sf -X DELETE http://$registry/v2/blob/blobs/$large|$RIG/serve/put $registry $RIG/serve/blob/blobs/sha256/${large#*:} $large||$registry_pid"
 
 if wants serve-crowd; then
-    layer=$(curl -sSf "http://$reader/v2/golang/manifests/1" | python3 -c 'import json,sys; print(min(json.load(sys.stdin)["layers"], key=lambda l: abs(l["size"] - 5e6))["digest"])')
-    server_race 'serve: 256 clients, blobs' '{"peaks": [["imgpack", 96]]}' \
-        "imgpack||ab -q -k -n 2000 -c 256 http://$reader/v2/golang/blobs/$layer||$reader_pid" \
-        "docker-registry||ab -q -k -n 2000 -c 256 http://$registry/v2/golang/blobs/$layer||$registry_pid"
+    layer=$(curl -sSf "http://$reader/v2/golang/manifests/1" | python3 -c 'import json,sys; print(max(json.load(sys.stdin)["layers"], key=lambda l: l["size"])["digest"])')
+    part='Range: bytes=5000000-9999999'
+    server_race 'serve: 256 clients, 5 MB of a blob each' '{"peaks": [["imgpack", 96]]}' \
+        "imgpack||ab -q -k -n 512 -c 256 -H '$part' http://$reader/v2/golang/blobs/$layer||$reader_pid" \
+        "docker-registry||ab -q -k -n 512 -c 256 -H '$part' http://$registry/v2/golang/blobs/$layer||$registry_pid"
 fi
