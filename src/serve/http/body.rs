@@ -178,7 +178,7 @@ const LINGERING: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// How many pieces of an upload wait to be read, while more come: of 64 KiB each at the most.
-const AHEAD: usize = 8;
+const AHEAD: usize = 2;
 
 /// What a client sends, read by a thread that may wait.
 pub(super) struct Upload {

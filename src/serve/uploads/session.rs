@@ -18,7 +18,7 @@ use crate::io::parts::Extent;
 use crate::io::pump;
 
 /// Bytes that are hashed and written at once where many arrive.
-const PIECE: usize = 128 << 10;
+const PIECE: usize = 64 << 10;
 /// So many requests at a time are hashed on one thread and written on another, which takes 2 MiB of
 /// memory each.
 const FEW: usize = 8;
