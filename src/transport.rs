@@ -341,14 +341,15 @@ pub trait Sink: Send + Sync {
 
 /// The only thing a sink is given: can be opened again, always verified, always counted.
 pub struct Blob<'a> {
-    from: From<'a>,
+    from: Content<'a>,
     desc: Descriptor,
     unpack: Option<(Option<Encoding>, Arc<Unpacked>)>,
     claims: Vec<DiffId>,
     ctx: &'a Context,
 }
 
-enum From<'a> {
+/// Where the bytes of a blob are.
+enum Content<'a> {
     Source(&'a dyn Source),
     Memory(&'a [u8]),
     Scratch(Arc<Scratch>, String),
@@ -358,12 +359,12 @@ enum From<'a> {
 impl<'a> Blob<'a> {
     /// A blob of a source.
     pub fn new(source: &'a dyn Source, desc: Descriptor, ctx: &'a Context) -> Self {
-        Self { from: From::Source(source), desc, unpack: None, claims: Vec::new(), ctx }
+        Self { from: Content::Source(source), desc, unpack: None, claims: Vec::new(), ctx }
     }
 
     /// A small document held in memory.
     pub fn memory(bytes: &'a [u8], desc: Descriptor, ctx: &'a Context) -> Self {
-        Self { from: From::Memory(bytes), desc, unpack: None, claims: Vec::new(), ctx }
+        Self { from: Content::Memory(bytes), desc, unpack: None, claims: Vec::new(), ctx }
     }
 
     /// A file of our own in a scratch directory, hashed while it was written.
@@ -373,12 +374,12 @@ impl<'a> Blob<'a> {
         desc: Descriptor,
         ctx: &'a Context,
     ) -> Self {
-        Self { from: From::Scratch(scratch, name), desc, unpack: None, claims: Vec::new(), ctx }
+        Self { from: Content::Scratch(scratch, name), desc, unpack: None, claims: Vec::new(), ctx }
     }
 
     /// A file of our own that was fetched, and verified as it came.
     pub fn fetched(extent: Extent, desc: Descriptor, ctx: &'a Context) -> Self {
-        Self { from: From::Fetched(extent), desc, unpack: None, claims: Vec::new(), ctx }
+        Self { from: Content::Fetched(extent), desc, unpack: None, claims: Vec::new(), ctx }
     }
 
     /// The same blob, unpacked beside every reading; the diff id is left in `unpacked`. Without an
@@ -437,7 +438,7 @@ impl<'a> Blob<'a> {
 
     fn verified(&self, beginning: Option<&Extent>) -> Result<Verified<'_>> {
         let (inner, place): (Box<dyn Read + Send>, String) = match &self.from {
-            From::Source(source) => {
+            Content::Source(source) => {
                 let place = source.whereabouts(&self.desc);
                 let inner: Box<dyn Read + Send> = match beginning {
                     None => open_source(*source, &self.desc, 0)?,
@@ -450,9 +451,9 @@ impl<'a> Blob<'a> {
                 };
                 (inner, place)
             }
-            From::Memory(bytes) => (Box::new(*bytes), self.desc.digest.to_string()),
-            From::Fetched(extent) => (Box::new(extent.reader()), self.desc.digest.to_string()),
-            From::Scratch(scratch, name) => {
+            Content::Memory(bytes) => (Box::new(*bytes), self.desc.digest.to_string()),
+            Content::Fetched(extent) => (Box::new(extent.reader()), self.desc.digest.to_string()),
+            Content::Scratch(scratch, name) => {
                 let (file, size) = scratch.dir().file(name)?.ok_or_else(|| {
                     Error::missing("scratch file is gone").at(self.desc.digest.to_string())
                 })?;
@@ -462,7 +463,7 @@ impl<'a> Blob<'a> {
         };
         Ok(match &self.from {
             // Our own file, hashed while it was written.
-            From::Scratch(..) | From::Fetched(_) => {
+            Content::Scratch(..) | Content::Fetched(_) => {
                 Verified::known(inner, &self.desc, place, self.ctx)
             }
             _ => Verified::new(inner, &self.desc, place, self.ctx),
@@ -474,7 +475,7 @@ impl<'a> Blob<'a> {
     /// # Errors
     /// As [`Blob::open`].
     pub fn into_reader(self) -> Result<Verified<'a>> {
-        let From::Source(source) = self.from else {
+        let Content::Source(source) = self.from else {
             return Err(Error::unsupported("only a source's blob outlives its description"));
         };
         let place = source.whereabouts(&self.desc);
@@ -484,7 +485,7 @@ impl<'a> Blob<'a> {
 
     /// Whether its bytes come over a network.
     pub fn remote(&self) -> bool {
-        matches!(self.from, From::Source(source) if source.remote())
+        matches!(self.from, Content::Source(source) if source.remote())
     }
 
     /// The whole of a small document: a manifest, an index, a config.
@@ -524,9 +525,9 @@ impl<'a> Blob<'a> {
             return None;
         }
         match &self.from {
-            From::Source(source) => source.spare(&self.desc),
-            From::Memory(_) | From::Fetched(_) => None,
-            From::Scratch(scratch, name) => Some((scratch.clone(), name.clone())),
+            Content::Source(source) => source.spare(&self.desc),
+            Content::Memory(_) | Content::Fetched(_) => None,
+            Content::Scratch(scratch, name) => Some((scratch.clone(), name.clone())),
         }
     }
 

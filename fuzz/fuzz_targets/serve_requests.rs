@@ -3,7 +3,7 @@
 #![no_main]
 
 use imgpack::serve::names::Naming;
-use imgpack::serve::range::{self, Wanted};
+use imgpack::serve::range::{self, Stretch};
 use imgpack::serve::route::{self, Route};
 use libfuzzer_sys::fuzz_target;
 
@@ -37,7 +37,7 @@ fuzz_target!(|data: &[u8]| {
         }
     }
     for size in [0, 1, 5_000, u64::MAX] {
-        if let Wanted::Part(start, length) = range::wanted(text, size) {
+        if let Stretch::Part(start, length) = range::stretch(text, size) {
             assert!(length > 0 && start < size && length <= size - start);
         }
     }

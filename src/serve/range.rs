@@ -4,7 +4,7 @@
 
 /// What a download asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum Stretch {
     /// All of it: there was no range, one that is not understood, or several.
     Whole,
     /// A stretch: its first byte, 0-based, and how many.
@@ -14,26 +14,26 @@ pub enum Wanted {
 }
 
 /// What a `Range` header asks of `size` bytes.
-pub fn wanted(header: &str, size: u64) -> Wanted {
-    let Some(spec) = header.trim().strip_prefix("bytes=") else { return Wanted::Whole };
-    let Some((first, last)) = spec.trim().split_once('-') else { return Wanted::Whole };
+pub fn stretch(header: &str, size: u64) -> Stretch {
+    let Some(spec) = header.trim().strip_prefix("bytes=") else { return Stretch::Whole };
+    let Some((first, last)) = spec.trim().split_once('-') else { return Stretch::Whole };
     match (number(first), number(last)) {
         (Bound::None, Bound::At(suffix)) => {
             let length = suffix.min(size);
-            if length == 0 { Wanted::Unsatisfiable } else { Wanted::Part(size - length, length) }
+            if length == 0 { Stretch::Unsatisfiable } else { Stretch::Part(size - length, length) }
         }
         (Bound::At(first), last) => {
             let last = match last {
                 Bound::None => u64::MAX,
                 Bound::At(last) => last,
-                Bound::Bad => return Wanted::Whole,
+                Bound::Bad => return Stretch::Whole,
             };
             if first >= size || last < first {
-                return Wanted::Unsatisfiable;
+                return Stretch::Unsatisfiable;
             }
-            Wanted::Part(first, last.min(size - 1) - first + 1)
+            Stretch::Part(first, last.min(size - 1) - first + 1)
         }
-        _ => Wanted::Whole,
+        _ => Stretch::Whole,
     }
 }
 
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn ranges_are_read_as_the_rfc_has_them() {
-        use Wanted::{Part, Unsatisfiable, Whole};
+        use Stretch::{Part, Unsatisfiable, Whole};
         for (header, size, want) in [
             ("bytes=500-1499", 5000, Part(500, 1000)),
             ("bytes=500-", 5000, Part(500, 4500)),
@@ -97,7 +97,7 @@ mod tests {
             ("lines=1-2", 5000, Whole),
             ("", 5000, Whole),
         ] {
-            assert_eq!(wanted(header, size), want, "{header} of {size}");
+            assert_eq!(stretch(header, size), want, "{header} of {size}");
         }
     }
 

@@ -39,7 +39,7 @@ pub(crate) struct SyncArgs {
     pub(crate) words: Vec<String>,
     /// Transport of the source, as skopeo has it
     #[arg(short, long, value_name = "TRANSPORT", requires = "dest")]
-    pub(crate) src: Option<From>,
+    pub(crate) src: Option<SourceKind>,
     /// Transport of the destination, as skopeo has it
     #[arg(short, long, value_name = "TRANSPORT", requires = "src")]
     pub(crate) dest: Option<To>,
@@ -180,7 +180,7 @@ pub(crate) struct Course {
 
 /// Transports of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum From {
+pub(crate) enum SourceKind {
     /// A registry, a repository or an image
     Docker,
     /// A directory

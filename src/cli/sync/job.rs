@@ -14,12 +14,12 @@ use imgpack::sync::signature::Key;
 use imgpack::sync::{End, SyncJob, report};
 use imgpack::{Error, Kind, Result};
 
-use super::args::{From, SyncArgs, To};
+use super::args::{SourceKind, SyncArgs, To};
 use crate::cli::convert;
 
 /// The words of a command line, told apart.
 struct Words<'a> {
-    from: From,
+    from: SourceKind,
     to: To,
     /// Whether skopeo's spelling was used.
     skopeo: bool,
@@ -27,14 +27,14 @@ struct Words<'a> {
     target: &'a str,
 }
 
-const MODES: [(&str, From, To); 7] = [
-    ("registry-to-dir", From::Docker, To::Dir),
-    ("dir-to-registry", From::Dir, To::Docker),
-    ("registry-to-registry", From::Docker, To::Docker),
-    ("dir-to-dir", From::Dir, To::Dir),
-    ("archive-to-registry", From::Archive, To::Docker),
-    ("registry-to-archive", From::Docker, To::Archive),
-    ("archive-to-dir", From::Archive, To::Dir),
+const MODES: [(&str, SourceKind, To); 7] = [
+    ("registry-to-dir", SourceKind::Docker, To::Dir),
+    ("dir-to-registry", SourceKind::Dir, To::Docker),
+    ("registry-to-registry", SourceKind::Docker, To::Docker),
+    ("dir-to-dir", SourceKind::Dir, To::Dir),
+    ("archive-to-registry", SourceKind::Archive, To::Docker),
+    ("registry-to-archive", SourceKind::Docker, To::Archive),
+    ("archive-to-dir", SourceKind::Archive, To::Dir),
 ];
 
 /// A job from the command line; `variables` fill in Compose files. Nothing when there is nothing to
@@ -48,9 +48,11 @@ pub(super) fn job(
 ) -> Result<Option<SyncJob>> {
     let words = words(args)?;
     let from = match words.from {
-        From::Docker | From::Yaml => End::Registry,
-        From::Dir | From::Oci => End::Dir(path(words.source, &["dir:", "oci:"])?.into()),
-        From::Archive => {
+        SourceKind::Docker | SourceKind::Yaml => End::Registry,
+        SourceKind::Dir | SourceKind::Oci => {
+            End::Dir(path(words.source, &["dir:", "oci:"])?.into())
+        }
+        SourceKind::Archive => {
             End::Archive(path(words.source, &["docker-archive:", "oci-archive:"])?.into())
         }
     };
@@ -108,7 +110,7 @@ fn words(args: &SyncArgs) -> Result<Words<'_>> {
     let (source, target) = match rest {
         [source, target] => (Some(*source), *target),
         // Lists name the images of registries in full.
-        [target] if from == From::Docker => (None, *target),
+        [target] if from == SourceKind::Docker => (None, *target),
         _ => return Err(usage("say where from and where to: SRC DST")),
     };
     Ok(Words { from, to, skopeo, source, target })
@@ -155,12 +157,12 @@ fn selection(
         return Err(Error::missing("the lists name no images"));
     }
     match (words.from, words.source) {
-        (From::Yaml, Some(file)) => {
+        (SourceKind::Yaml, Some(file)) => {
             let text = select::read(Path::new(file))?;
             let found = yaml::parse(&text).map_err(|e| e.input_or(file))?;
             selection.extend(found);
         }
-        (From::Docker, Some(source)) => {
+        (SourceKind::Docker, Some(source)) => {
             if lists > 0 || which.retry.is_some() || which.lock.is_some() {
                 return Err(usage("leave SRC out where a list names the images"));
             }
