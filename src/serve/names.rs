@@ -89,7 +89,9 @@ impl Naming {
         if let Some((domain, rest)) = path.split_once('/')
             && let Some((host, port)) = domain.rsplit_once('_')
             && !host.is_empty()
-            && port.parse::<u16>().is_ok()
+            && !port.is_empty()
+            // As the grammar has it, which knows no largest port.
+            && port.bytes().all(|b| b.is_ascii_digit())
         {
             found.push(Name::new(&format!("{host}:{port}"), rest));
         }
@@ -182,6 +184,7 @@ mod tests {
                 "docker.io/a/b",
                 "quay.io/a/b/c",
                 "r.local:5000/x",
+                "r.local:99999999/x",
                 "docker.io/b.io/x",
             ] {
                 let name = Name(name.to_owned());
