@@ -82,9 +82,9 @@ impl Places {
             // What cannot be read now (half copied, pulled out) is tried again the next time.
             let read = self.read(&served.place.clone());
             let Some(served) = self.places.get_mut(at) else { break };
-            any |= served.part.is_some() || read.is_ok();
             match read {
                 Ok(part) => {
+                    any = true;
                     if !same {
                         ctx.warn(&format!("{} changed, and was read again", part.place()));
                     }
@@ -94,6 +94,7 @@ impl Places {
                 // That says nothing about the place.
                 Err(e) if is_shortage(&e) => {}
                 Err(e) if served.part.is_some() => {
+                    any = true;
                     ctx.warn(&format!("no longer served: {e}"));
                     (served.stamp, served.part) = (now, None);
                 }

@@ -64,8 +64,8 @@ impl Writable {
     /// Removes what nothing leads to and nobody asked for within the grace period.
     ///
     /// # Errors
-    /// `Busy` while another process adds to the store, `Malformed` when a manifest cannot be read
-    /// (nothing is removed then), `Io`.
+    /// `Busy` while another process adds to the store, `Corrupt` when a manifest is damaged (nothing is
+    /// removed then), `Io`.
     pub fn collect(&self) -> Result<Collected> {
         self.forget();
         let uploads = self.uploads.purge(STALE)?;

@@ -284,6 +284,23 @@ fn what_others_call_an_image_does_not_cost_it_its_layers() {
 }
 
 #[test]
+fn who_gives_a_wrong_size_hides_nobodys_manifest() {
+    let temp = tempfile::tempdir().unwrap();
+    let (theirs, x) = (name("docker.io/library/theirs"), name("docker.io/library/x"));
+    let store = open(temp.path(), 3600);
+    let kept = image(&store, &x, b"kept");
+    let index = |entry: Descriptor| {
+        let bytes = manifest::index(&[entry]);
+        (Descriptor::of(OCI_INDEX, &bytes), bytes)
+    };
+    publish(&store, &theirs, &index(Descriptor { size: 1, ..kept.0.clone() }), &["1"]);
+    publish(&store, &x, &kept, &[]);
+    publish(&store, &x, &index(kept.0.clone()), &["1"]);
+    let store = same_when_read_again(store, temp.path(), &[&x]);
+    assert_eq!(held(&store, &x), (set(&["1"]), 2));
+}
+
+#[test]
 fn what_a_client_was_told_of_is_not_collected_before_it_can_use_it() {
     let temp = tempfile::tempdir().unwrap();
     let x = name("docker.io/library/x");
