@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::FromArgMatches;
+use clap::{CommandFactory, FromArgMatches};
 
 mod args;
 mod config;
@@ -41,14 +41,15 @@ mod sync;
 mod table;
 mod tag;
 mod template;
+mod verb;
 mod verify;
 mod words;
 
-use args::{Cli, Verb};
+use verb::{Cli, Verb};
 
 /// Runs the command and says how it ended.
 pub(crate) fn main() -> ExitCode {
-    let command = match config::command() {
+    let command = match config::command(Cli::command()) {
         Ok(command) => command,
         Err(error) => return exit::report(&error, None),
     };
@@ -92,8 +93,8 @@ pub(crate) fn main() -> ExitCode {
         Verb::Diff(args) => diff::run(args, &run),
         Verb::Login(args) => login::login(args, &run),
         Verb::Logout(args) => login::logout(args, &run),
-        Verb::Completions(args) => manual::completions(args),
-        Verb::Man(args) => manual::man(args),
+        Verb::Completions(args) => manual::completions(args, Cli::command()),
+        Verb::Man(args) => manual::man(args, Cli::command()),
     };
     run.finish();
     exit::code(result, &run)

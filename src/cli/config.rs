@@ -2,10 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, Command};
 use imgpack::{Error, Kind, Result};
-
-use super::args::Cli;
 
 /// Flags that belong to one call and are never a default.
 const NO_DEFAULT: [&str; 22] = [
@@ -33,11 +31,11 @@ const NO_DEFAULT: [&str; 22] = [
     "print_config",
 ];
 
-/// The command with all its defaults in place.
+/// A command with all its defaults in place.
 ///
 /// # Errors
 /// `Usage` when the configuration file cannot be read.
-pub(crate) fn command() -> Result<Command> {
+pub(crate) fn command(command: Command) -> Result<Command> {
     let settings = settings()?;
     let known = std::cell::RefCell::new(std::collections::HashSet::new());
     let adapt = |arg: Arg, verb: Option<&str>| {
@@ -57,7 +55,7 @@ pub(crate) fn command() -> Result<Command> {
             None => arg,
         }
     };
-    let command = Cli::command().mut_args(|arg| adapt(arg, None)).mut_subcommands(|sub| {
+    let command = command.mut_args(|arg| adapt(arg, None)).mut_subcommands(|sub| {
         let name = sub.get_name().to_owned();
         // A flag that is given twice counts as given last, so that an alias can be overridden.
         let sub = sub.args_override_self(true);

@@ -2,11 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
-use clap::CommandFactory;
+use clap::{Args, Command};
 use imgpack::{Error, Result};
 
-use super::args::Cli;
 use super::out;
 
 #[derive(Args, Debug)]
@@ -32,15 +30,14 @@ pub(crate) struct ManArgs {
     pub(crate) dir: Option<PathBuf>,
 }
 
-pub(crate) fn completions(args: &CompletionsArgs) -> Result<u8> {
+pub(crate) fn completions(args: &CompletionsArgs, mut command: Command) -> Result<u8> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "imgpack", &mut script);
+    clap_complete::generate(args.shell, &mut command, "imgpack", &mut script);
     out::print(&String::from_utf8_lossy(&script))?;
     Ok(0)
 }
 
-pub(crate) fn man(args: &ManArgs) -> Result<u8> {
-    let command = Cli::command();
+pub(crate) fn man(args: &ManArgs, command: Command) -> Result<u8> {
     if let Some(dir) = &args.dir {
         std::fs::create_dir_all(dir).map_err(|e| Error::io(dir, "creating the directory", &e))?;
         clap_mangen::generate_to(command, dir).map_err(|e| Error::io(dir, "writing", &e))?;

@@ -350,7 +350,7 @@ mod tests {
 
     fn settings(words: &str, side: Side) -> Result<Settings> {
         let typed = Typed::try_parse_from(format!("x {words}").split_whitespace()).unwrap();
-        let global = super::super::args::Cli::try_parse_from(["imgpack", "images"]).unwrap().global;
+        let global = crate::cli::verb::Cli::try_parse_from(["imgpack", "images"]).unwrap().global;
         typed.sides.settings(side, &Run::start(&global)?)
     }
 

@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn dockers_longer_words_mean_the_short_ones() {
-        let command = super::super::args::Cli::command();
+        let command = crate::cli::verb::Cli::command();
         for (typed, want) in [
             ("imgpack image ls -q", "imgpack images -q"),
             ("imgpack --store x image rm a", "imgpack --store x rmi a"),

@@ -262,7 +262,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::cli::args::{Cli, Verb};
+    use crate::cli::verb::{Cli, Verb};
 
     fn parse(line: &str) -> Result<SyncJob> {
         let typed = std::iter::once("imgpack").chain(line.split_whitespace());
