@@ -57,17 +57,83 @@ struct Inner {
     input: Option<String>,
     place: Option<String>,
     os: Option<i32>,
-    case: Case,
+    cause: Cause,
 }
 
-/// What some callers go on from.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Case {
+/// Why it failed, where a caller goes on from that or can say what to do. Set where the error is made,
+/// so that nobody reads it out of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// Nothing that a caller could tell from others of its kind.
     Plain,
+    /// The medium does not give a part of the input back: other parts may be read.
     Unreadable,
+    /// What is missing is missing at the destination, not in the input.
     OfTarget,
+    /// Something that an image needs is not in its place: the image is broken, not the user's request.
     Absent,
+    /// A place without images.
     Empty,
+    /// A tar without images that may be a root file system.
+    RootFilesystem,
+    /// manifest.json and index.json speak of different images.
+    TwoTables,
+    /// A name that breaks the grammar.
+    BadName,
+    /// A member with holes.
+    SparseMember,
+    /// The end is missing.
+    Truncated,
+    /// What should be the first header of a tar is none.
+    NoTar,
+    /// A header within a tar is damaged.
+    BadHeader,
+    /// The file that is to be written is there already.
+    FileExists,
+    /// Two images would have one name at the destination.
+    SameName,
+    /// A file or directory is not there.
+    NoSuchFile,
+    /// A file with a list of images is not there.
+    NoSuchList,
+    /// No image of a place is meant by what the user typed.
+    NoSuchImage,
+    /// The registry knows no such tag or digest.
+    NotInRegistry,
+    /// The registry knows no such repository.
+    NoSuchRepository,
+    /// The store has never had an image.
+    EmptyStore,
+    /// What the user typed does not say in which form to write.
+    UnclearTarget,
+    /// Not all platforms of an image are there.
+    NotAllPlatforms,
+    /// Nobody listens where docker should.
+    NoDocker,
+    /// Nobody listens where containerd should.
+    NoContainerd,
+    /// The user may not speak to docker.
+    DockerDenied,
+    /// The user may not speak to containerd.
+    ContainerdDenied,
+    /// The registry wants credentials, or better ones.
+    NoCredentials,
+    /// The registry allows fewer requests than were sent.
+    TooManyRequests,
+    /// The host has no address.
+    UnknownHost,
+    /// Nobody listens at the host.
+    Refused,
+    /// The host speaks plain http where https was spoken.
+    PlainHttp,
+    /// The host speaks https where plain http was spoken.
+    Https,
+    /// The host's certificate is not trusted.
+    Untrusted,
+    /// The host wants to see a client's certificate, or another one.
+    WantsCertificate,
+    /// The registry deletes manifests, but no tags.
+    DeletesNoTags,
 }
 
 impl Error {
@@ -79,7 +145,7 @@ impl Error {
             input: None,
             place: None,
             os: None,
-            case: Case::Plain,
+            cause: Cause::Plain,
         }))
     }
 
@@ -122,27 +188,41 @@ impl Error {
     /// A part of the input that the medium does not give back.
     pub fn unreadable(path: &Path, err: &io::Error) -> Self {
         let error = Self::io(path, "reading", err);
-        if error.kind() == Kind::Io { error.case(Case::Unreadable) } else { error }
+        if error.kind() == Kind::Io { error.because(Cause::Unreadable) } else { error }
     }
 
     /// Something that an image needs is not in its place: the image is broken, not the user's request.
     pub fn absent(what: impl fmt::Display) -> Self {
-        Self::malformed(format!("{what} is missing")).case(Case::Absent)
+        Self::malformed(format!("{what} is missing")).because(Cause::Absent)
+    }
+
+    /// A file or directory that is not there.
+    pub fn no_such_file(path: &Path) -> Self {
+        let error = Self::missing("no such file or directory").because(Cause::NoSuchFile);
+        error.input(path.display().to_string())
+    }
+
+    /// A file that is there already, where one is to be written.
+    pub fn file_exists(path: &Path) -> Self {
+        let error = Self::new(Kind::Conflict, "file exists").because(Cause::FileExists);
+        error.input(path.display().to_string())
     }
 
     /// A place without images.
     pub fn empty() -> Self {
-        Self::malformed("holds no images").case(Case::Empty)
+        Self::malformed("holds no images").because(Cause::Empty)
     }
 
-    fn case(self, case: Case) -> Self {
+    /// Says why.
+    #[must_use]
+    pub fn because(self, cause: Cause) -> Self {
         let mut inner = Arc::unwrap_or_clone(self.0);
-        inner.case = case;
+        inner.cause = cause;
         Self(Arc::new(inner))
     }
 
     fn from_parts(kind: Kind, what: String, os: Option<i32>) -> Self {
-        Self(Arc::new(Inner { kind, what, input: None, place: None, os, case: Case::Plain }))
+        Self(Arc::new(Inner { kind, what, input: None, place: None, os, cause: Cause::Plain }))
     }
 
     /// Takes our own error back out of an `io::Error`, or wraps a foreign one.
@@ -211,32 +291,6 @@ impl Error {
         Self(Arc::new(inner))
     }
 
-    /// Whether it is the input that cannot be read: other parts of it may be.
-    pub fn is_unreadable(&self) -> bool {
-        self.0.case == Case::Unreadable
-    }
-
-    /// Whether something that an image needs is not in its place.
-    pub fn is_absent(&self) -> bool {
-        self.0.case == Case::Absent
-    }
-
-    /// Whether the place holds no images.
-    pub fn is_empty(&self) -> bool {
-        self.0.case == Case::Empty
-    }
-
-    /// Says that it is the destination's: something is missing there, not in the input.
-    #[must_use]
-    pub fn of_target(self) -> Self {
-        self.case(Case::OfTarget)
-    }
-
-    /// Whether it is the destination's.
-    pub fn is_of_target(&self) -> bool {
-        self.0.case == Case::OfTarget
-    }
-
     /// The same error with another kind.
     #[must_use]
     pub fn kind_as(self, kind: Kind) -> Self {
@@ -248,6 +302,11 @@ impl Error {
     /// What a caller could do about it.
     pub fn kind(&self) -> Kind {
         self.0.kind
+    }
+
+    /// Why it failed, where that is known.
+    pub fn cause(&self) -> Cause {
+        self.0.cause
     }
 
     /// What is wrong, without the input and the place.

@@ -8,7 +8,7 @@
 
 use std::io::{self, Read};
 
-use crate::error::Error;
+use crate::error::{Cause, Error};
 
 mod compression;
 mod encode;
@@ -85,7 +85,8 @@ pub fn decoder<'a>(
 
 /// The input ended inside a stream.
 fn truncated(encoding: Encoding) -> io::Error {
-    Error::malformed(format!("truncated {} stream", encoding.name())).into()
+    let what = format!("truncated {} stream", encoding.name());
+    Error::malformed(what).because(Cause::Truncated).into()
 }
 
 /// A number of bytes in binary units: limits and windows are powers of two.

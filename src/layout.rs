@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::context::Context;
 use crate::descriptor::{self, Descriptor};
 use crate::digest::Digest;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Cause, Error, Kind, Result};
 use crate::json;
 use crate::manifest::{self, Document, MAX_DOCUMENT};
 use crate::media_type::Role;
@@ -339,8 +339,8 @@ fn unite(
     layout: &mut Layout,
 ) -> Result<()> {
     let disagree = |what: String| {
-        Error::malformed(format!("ambiguous: manifest.json and index.json disagree: {what}"))
-            .kind_as(Kind::Malformed)
+        let what = format!("ambiguous: manifest.json and index.json disagree: {what}");
+        Error::malformed(what).because(Cause::TwoTables).kind_as(Kind::Malformed)
     };
     let mut reaches = Vec::new();
     for root in &oci {

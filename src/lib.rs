@@ -37,4 +37,4 @@ pub mod units;
 pub mod verify;
 
 pub use context::Context;
-pub use error::{Error, Kind, Result};
+pub use error::{Cause, Error, Kind, Result};

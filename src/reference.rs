@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 
 /// The registry of a name that names none.
 pub const DEFAULT_DOMAIN: &str = "docker.io";
@@ -167,11 +167,14 @@ pub fn looks_like_host(first: &str) -> bool {
 fn bad(text: &str, why: &str) -> Error {
     if let Some((_, rest)) = text.rsplit_once('@').filter(|(_, rest)| !rest.starts_with("sha")) {
         let shown = crate::text::escape(rest);
-        return Error::malformed(format!(
-            "invalid reference \"***@{shown}\": it must hold no user and no password"
-        ));
+        let what = format!("\"***@{shown}\": it must hold no user and no password");
+        return invalid(&what);
     }
-    Error::malformed(format!("invalid reference {:?}: {why}", crate::text::escape(text)))
+    invalid(&format!("{:?}: {why}", crate::text::escape(text)))
+}
+
+fn invalid(what: &str) -> Error {
+    Error::malformed(format!("invalid reference {what}")).because(Cause::BadName)
 }
 
 impl FromStr for Reference {

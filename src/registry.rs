@@ -33,7 +33,7 @@ use std::sync::{Arc, Mutex};
 use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Cause, Error, Kind, Result};
 use crate::locks::lock;
 use crate::reference::Reference;
 use crate::registry::credentials::Keychain;
@@ -83,6 +83,18 @@ impl fmt::Display for Wanted<'_> {
             Self::Digest(digest) => digest.fmt(f),
         }
     }
+}
+
+/// What is said of an image that a registry does not know.
+pub fn no_image(name: &Reference) -> Error {
+    let error = Error::missing("no such image in the registry").because(Cause::NotInRegistry);
+    error.input(name.familiar())
+}
+
+/// What is said of a repository that a registry does not know.
+pub fn no_repository(name: &Reference) -> Error {
+    let error = Error::missing("no such repository in the registry");
+    error.because(Cause::NoSuchRepository).input(name.familiar_repository())
 }
 
 /// A repository that a search found.

@@ -13,6 +13,7 @@ use imgpack::transport::{Root, Sink, Source, select};
 use imgpack::{Context, Error, Kind, Result};
 
 use super::args::Consumer;
+use super::exit::Outcome;
 use super::out;
 use super::run::Run;
 
@@ -104,8 +105,7 @@ pub(crate) fn open(
 ) -> Result<(Box<dyn Source>, Box<dyn Sink>)> {
     // Nothing is made for what is not there.
     if from.is_file() && !from.path.exists() {
-        let what = "no such file or directory";
-        return Err(Error::missing(what).input(from.path.display().to_string()));
+        return Err(Error::no_such_file(&from.path));
     }
     let sink = to.sink(env, halves)?;
     let source = from.source(env, &|| sink.scratch())?;
@@ -121,8 +121,8 @@ pub(crate) fn pack(policy: &mut Policy, preserve_digests: bool) {
     }
 }
 
-/// Lists the images that failed; the exit code of what went through in part.
-pub(crate) fn failures(report: &Report, run: &Run) -> u8 {
+/// Lists the images that failed.
+pub(crate) fn failures(report: &Report, run: &Run) -> Outcome {
     for failed in &report.failed {
         for error in &failed.errors {
             let line = format!("imgpack: {}", failed.line(error));
@@ -130,7 +130,10 @@ pub(crate) fn failures(report: &Report, run: &Run) -> u8 {
             run.log(&line);
         }
     }
-    if report.failed.is_empty() { 0 } else { 9 }
+    match report.failed.is_empty() {
+        true => Outcome::Done,
+        false => Outcome::Failed(Kind::Partial),
+    }
 }
 
 /// Checks that the engine of a place will load the images, and adapts what may be adapted.

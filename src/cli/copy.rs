@@ -9,6 +9,7 @@ use imgpack::transport::{Root, Source};
 use imgpack::{Error, Kind, Result};
 
 use super::args::{ArchiveFormat, Changes};
+use super::exit::Outcome;
 use super::registries::SideFlags;
 use super::run::Run;
 use super::save::halves;
@@ -60,7 +61,7 @@ pub(crate) struct CopyArgs {
     pub(crate) sides: SideFlags,
 }
 
-pub(crate) fn run(args: &CopyArgs, run: &Run) -> Result<u8> {
+pub(crate) fn run(args: &CopyArgs, run: &Run) -> Result<Outcome> {
     let from = Place::parse(&args.source)?;
     let to = Place::parse(&args.target)?;
     if to.path.as_os_str() == "-" {

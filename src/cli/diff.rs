@@ -8,6 +8,7 @@ use imgpack::digest::DiffId;
 use imgpack::{Error, Kind, Result};
 use serde_json::{Map, Value, json};
 
+use super::exit::Outcome;
 use super::export::with_layers;
 use super::out;
 use super::registries::RegistryFlags;
@@ -49,7 +50,7 @@ struct Side {
     files: std::collections::BTreeMap<Vec<u8>, imgpack::diff_files::FileMeta>,
 }
 
-pub(crate) fn run(args: &DiffArgs, run: &Run) -> Result<u8> {
+pub(crate) fn run(args: &DiffArgs, run: &Run) -> Result<Outcome> {
     if !matches!(args.format.as_str(), "text" | "json") {
         let what = format!("--format {:?}: want text or json", args.format);
         return Err(Error::new(Kind::Usage, what));
@@ -88,7 +89,7 @@ pub(crate) fn run(args: &DiffArgs, run: &Run) -> Result<u8> {
     } else {
         text(&a, &b, &layers, &config, &files, same)?;
     }
-    Ok(u8::from(!same))
+    Ok(if same { Outcome::Done } else { Outcome::Different })
 }
 
 fn word(sign: char) -> &'static str {

@@ -7,8 +7,19 @@ use imgpack::{Error, Kind};
 use super::hints;
 use super::run::Run;
 
+/// How a verb ended that raised no error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// All was done.
+    Done,
+    /// What was compared is not the same.
+    Different,
+    /// Something failed, of this kind, and the user was told.
+    Failed(Kind),
+}
+
 /// Exit code of a kind of error; the table is in the README.
-pub(crate) fn status(kind: Kind) -> u8 {
+fn status(kind: Kind) -> u8 {
     match kind {
         Kind::Closed => 0,
         Kind::Other | Kind::Unsupported | Kind::Conflict => 1,
@@ -42,9 +53,11 @@ pub(crate) fn report(error: &Error, run: Option<&Run>) -> ExitCode {
 }
 
 /// The exit code of a run.
-pub(crate) fn code(result: imgpack::Result<u8>, run: &Run) -> ExitCode {
-    match result.and_then(|code| super::out::flush().map(|()| code)) {
-        Ok(code) => ExitCode::from(code),
+pub(crate) fn code(result: imgpack::Result<Outcome>, run: &Run) -> ExitCode {
+    match result.and_then(|outcome| super::out::flush().map(|()| outcome)) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Different) => ExitCode::FAILURE,
+        Ok(Outcome::Failed(kind)) => ExitCode::from(status(kind)),
         Err(error) => report(&error, Some(run)),
     }
 }
@@ -56,5 +69,5 @@ pub(crate) fn usage(error: &clap::Error, typed: &[std::ffi::OsString]) -> ExitCo
     if let Some(hint) = hints::of_usage(error, typed) {
         super::out::error_line(&format!("hint: {hint}"));
     }
-    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+    if error.use_stderr() { ExitCode::from(status(Kind::Usage)) } else { ExitCode::SUCCESS }
 }

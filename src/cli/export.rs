@@ -13,6 +13,7 @@ use imgpack::platform::Platform;
 use imgpack::transport::{Blob, Source};
 use imgpack::{Context, Error, Result, layer};
 
+use super::exit::Outcome;
 use super::registries::RegistryFlags;
 use super::run::Run;
 use super::{out, pick};
@@ -39,7 +40,7 @@ pub(crate) struct ExportArgs {
     pub(crate) registry: RegistryFlags,
 }
 
-pub(crate) fn run(args: &ExportArgs, run: &Run) -> Result<u8> {
+pub(crate) fn run(args: &ExportArgs, run: &Run) -> Result<Outcome> {
     let to_stdout = args.output.as_ref().is_none_or(|p| p.as_os_str() == "-");
     if to_stdout {
         out::refuse_terminal()?;
@@ -65,7 +66,7 @@ pub(crate) fn run(args: &ExportArgs, run: &Run) -> Result<u8> {
             }
         }
     })?;
-    Ok(0)
+    Ok(Outcome::Done)
 }
 
 /// Calls `then` with the unpacked layers of one image.
@@ -111,7 +112,7 @@ impl LayerStreams for Layers<'_> {
         let desc = &self.image.layers[at];
         let head = match self.source.extent(desc) {
             Some(extent) => extent.head(SNIFF_LEN)?,
-            None => return Err(Error::malformed(format!("layer {} is missing", desc.digest))),
+            None => return Err(Error::absent(format_args!("layer {}", desc.digest))),
         };
         let reader = Blob::new(self.source, desc.clone(), self.ctx).into_reader()?;
         let limits = &self.ctx.limits.stream;

@@ -1,139 +1,116 @@
 //! What to type next, for errors where that is known.
 
 use imgpack::reference::Reference;
-use imgpack::{Error, Kind};
-
-/// The schemes of engines, which have their own lists of images.
-const ENGINES: [&str; 3] = ["docker-daemon", "podman", "containerd"];
+use imgpack::{Cause, Error, Kind};
+use rustix::io::Errno;
 
 /// A hint for an error.
 pub(crate) fn of(error: &Error) -> Option<String> {
-    let what = error.what();
     let input = error.subject().unwrap_or("FILE");
-    let scheme = input.split(':').next().unwrap_or_default();
-    Some(match error.kind() {
-        Kind::Conflict if what == "file exists" => {
-            "write another file, or overwrite it with --force".into()
-        }
-        Kind::Conflict if what.starts_with("two images would be called") => {
+    let name = || input.parse::<Reference>().ok();
+    Some(match error.cause() {
+        Cause::FileExists => "write another file, or overwrite it with --force".into(),
+        Cause::SameName => {
             "keep their registries apart with --scoped, or rename with --map FROM=TO".into()
         }
-        Kind::Malformed if what.contains("disagree") => {
-            "choose one table with --prefer docker or --prefer oci".into()
-        }
-        Kind::Malformed if what.starts_with("invalid reference") => {
+        Cause::TwoTables => "choose one table with --prefer docker or --prefer oci".into(),
+        Cause::BadName if error.kind() == Kind::Malformed => {
             "load the image without its name: --ignore-bad-tags".into()
         }
-        Kind::Malformed if what.starts_with("sparse member") => {
+        Cause::SparseMember => {
             format!("no image archive has any; a root file system: imgpack import {input} NAME")
         }
-        Kind::Malformed if what.contains("`import`") && input == "standard input" => {
-            "imgpack import - NAME".into()
-        }
-        Kind::Malformed if what.contains("`import`") => format!("imgpack import {input} NAME"),
-        Kind::Malformed if error.is_empty() => {
+        Cause::RootFilesystem if input == "standard input" => "imgpack import - NAME".into(),
+        Cause::RootFilesystem => format!("imgpack import {input} NAME"),
+        Cause::Empty => {
             "expected an image archive, an OCI layout, a dir: directory or a registry's storage"
                 .into()
         }
-        Kind::Malformed if what.contains("truncated") => {
+        Cause::Truncated if error.kind() == Kind::Malformed => {
             "the end is missing: copy or export it again".into()
         }
-        Kind::Malformed if what.starts_with("the checksum of a tar header") => {
-            match error.place() {
-                Some("offset 0") => "this is no tar archive, plain or compressed".into(),
-                _ => "the archive is damaged: copy or export it again".into(),
-            }
-        }
-        Kind::Corrupt if error.subject().is_some() => damage(input),
-        Kind::Malformed if error.subject().is_some() && what.ends_with("is missing") => {
-            damage(input)
-        }
-        Kind::Denied if scheme == "docker-daemon" && what.contains("permission denied") => {
+        Cause::NoTar => "this is no tar archive, plain or compressed".into(),
+        Cause::BadHeader => "the archive is damaged: copy or export it again".into(),
+        Cause::Absent if error.kind() == Kind::Malformed => damage(error.subject()?),
+        Cause::DockerDenied => {
             "run it as root, or as a member of the socket's group (docker)".into()
         }
-        Kind::Denied if scheme == "containerd" && what.contains("permission denied") => {
-            "run it as root".into()
-        }
-        Kind::Unreachable if scheme == "docker-daemon" && what.starts_with("no engine") => {
+        Cause::ContainerdDenied => "run it as root".into(),
+        Cause::NoDocker => {
             "start docker, or say where it listens: --docker-host unix:///PATH".into()
         }
-        Kind::Unreachable if scheme == "containerd" && what.starts_with("no containerd") => {
+        Cause::NoContainerd => {
             "start containerd, or say where it listens: --containerd-address PATH".into()
         }
-        Kind::Missing if what.starts_with("no such image") && ENGINES.contains(&scheme) => {
-            return None;
+        Cause::NotInRegistry => {
+            format!("list its tags with: imgpack tags {}", name()?.familiar_repository())
         }
-        Kind::Missing if what == "no such image in the registry" => {
-            match input.parse::<Reference>() {
-                Ok(name) => {
-                    format!("list its tags with: imgpack tags {}", name.familiar_repository())
-                }
-                Err(_) => return None,
-            }
+        Cause::NoSuchRepository => {
+            format!("look for it with: imgpack search {}/", name()?.domain())
         }
-        Kind::Missing if what.starts_with("no such image") => {
-            "list what is there with: imgpack images".into()
-        }
-        Kind::Missing if what == "the store is empty" => {
-            "fill it with: imgpack load -i FILE".into()
-        }
-        Kind::Missing if what == "no such list of images" => {
+        Cause::NoSuchImage => "list what is there with: imgpack images".into(),
+        Cause::EmptyStore => "fill it with: imgpack load -i FILE".into(),
+        Cause::NoSuchList => {
             "-f takes a file with one name on a line; a name itself is SRC: imgpack sync MODE NAME DST"
                 .into()
         }
-        Kind::Missing if what == "no such file or directory" => match input.split_once(':') {
-            Some(("docker", image)) => format!("a registry is written: docker://{image}"),
-            _ if !input.contains(['/', '.']) || input.contains(':') => {
-                format!(
-                    "an image of the store is written: store:{input}, one of a registry: docker://{input}"
-                )
-            }
-            _ => return None,
-        },
-        Kind::Usage if what.starts_with("not clear") && input.starts_with("docker:") => {
-            format!("a registry is written: {}", input.replacen("docker:", "docker://", 1))
+        Cause::NoSuchFile => unfound(input)?,
+        Cause::UnclearTarget => {
+            let image = input.strip_prefix("docker:")?;
+            format!("a registry is written: docker://{image}")
         }
-        Kind::Missing if what.contains("no such repository") => match input.parse::<Reference>() {
-            Ok(name) => format!("look for it with: imgpack search {}/", name.domain()),
-            Err(_) => return None,
-        },
-        Kind::Denied if what.contains("authentication") || what.contains("credentials") => {
-            format!("log in with: imgpack login {}", host_of(input))
-        }
-        Kind::Unreachable if what.contains("429 Too Many Requests") => {
+        Cause::NoCredentials => format!("log in with: imgpack login {}", host_of(input)),
+        Cause::TooManyRequests => {
             format!("accounts are allowed more: imgpack login {}", host_of(input))
         }
-        Kind::Unreachable if what.starts_with("speaks https") => {
+        Cause::Https => {
             "leave out --plain-http, or name that registry alone: --insecure-registry HOST".into()
         }
-        Kind::Unreachable if what.contains("plain http") => {
-            "if that is meant: --plain-http, or --insecure-registry HOST".into()
-        }
-        Kind::Unreachable if what.contains("certificate") => format!(
+        Cause::PlainHttp => "if that is meant: --plain-http, or --insecure-registry HOST".into(),
+        Cause::Untrusted => format!(
             "trust its authority with --ca-cert FILE, or as /etc/containers/certs.d/{}/ca.crt",
             host_of(input)
         ),
-        Kind::Unreachable if what.contains("unknown host") || what.contains("refused") => {
-            return None;
-        }
-        Kind::Unsupported if what.contains("deletes no tags") => {
+        Cause::WantsCertificate => "show it one: --client-cert FILE --client-key FILE".into(),
+        Cause::DeletesNoTags => {
             "the image and all its tags: imgpack delete NAME@DIGEST, with what imgpack digest says"
                 .into()
         }
-        Kind::Unreachable => {
+        Cause::NotAllPlatforms => "for example: --platform linux/amd64".into(),
+        Cause::UnknownHost | Cause::Refused => return None,
+        _ => return of_kind(error),
+    })
+}
+
+/// A hint for an error whose kind says enough.
+fn of_kind(error: &Error) -> Option<String> {
+    let system = error.os_error().map(Errno::from_raw_os_error);
+    Some(match (error.kind(), system) {
+        (Kind::Corrupt, _) => damage(error.subject()?),
+        (Kind::Unreachable, _) => {
             "what was transferred is kept where that can be: run it again to go on".into()
         }
-        Kind::Busy => "wait longer with --wait SECONDS".into(),
-        Kind::Io if error.os_error() == Some(28) => {
+        (Kind::Busy, _) => "wait longer with --wait SECONDS".into(),
+        (Kind::Io, Some(Errno::NOSPC)) => {
             "free some space, or write elsewhere (scratch files: --tmpdir DIR), then run it again"
                 .into()
         }
-        Kind::Io if error.os_error() == Some(27) => {
+        (Kind::Io, Some(Errno::FBIG)) => {
             "the file system or a limit does not take files this large".into()
         }
-        Kind::Policy if what.contains("--platform") => "for example: --platform linux/amd64".into(),
         _ => return None,
     })
+}
+
+/// What may have been meant by a path at which there is nothing.
+fn unfound(input: &str) -> Option<String> {
+    match input.split_once(':') {
+        Some(("docker", image)) => Some(format!("a registry is written: docker://{image}")),
+        None if input.contains(['/', '.']) => None,
+        _ => Some(format!(
+            "an image of the store is written: store:{input}, one of a registry: docker://{input}"
+        )),
+    }
 }
 
 /// The registry of what an error is about: a name, or the host itself.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::exit::Outcome;
 use super::registries::RegistryFlags;
 use super::run::Run;
 use super::template::Format;
@@ -41,7 +42,7 @@ pub(crate) struct HistoryArgs {
 /// Longest command shown without `--no-trunc`.
 const COMMAND: usize = 45;
 
-pub(crate) fn run(args: &HistoryArgs, run: &Run) -> Result<u8> {
+pub(crate) fn run(args: &HistoryArgs, run: &Run) -> Result<Outcome> {
     let format = Format::parse(args.format.as_deref().unwrap_or("table"))?;
     let (source, root) = pick::one(&args.image, run)?;
     let values = steps(&Described::new(source.as_ref(), &root, run.ctx())?, args);
@@ -49,13 +50,13 @@ pub(crate) fn run(args: &HistoryArgs, run: &Run) -> Result<u8> {
         for value in &values {
             out::line(value["ID"].as_str().unwrap_or_default())?;
         }
-        return Ok(0);
+        return Ok(Outcome::Done);
     }
     let created =
         if args.human { ("CreatedSince", "CREATED") } else { ("CreatedAt", "CREATED AT") };
     let columns = [HEADERS[0], created, HEADERS[3], HEADERS[4], HEADERS[5]];
     list::show(&values, &format, &columns, &HEADERS)?;
-    Ok(0)
+    Ok(Outcome::Done)
 }
 
 const HEADERS: [list::Column; 6] = [

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::exit::Outcome;
 use super::filter::Filters;
 use super::run::Run;
 use super::template::Format;
@@ -55,7 +56,7 @@ struct Line<'a> {
     name: Option<&'a Reference>,
 }
 
-pub(crate) fn run(args: &ImagesArgs, run: &Run) -> Result<u8> {
+pub(crate) fn run(args: &ImagesArgs, run: &Run) -> Result<Outcome> {
     let format = Format::parse(args.format.as_deref().unwrap_or("table"))?;
     let mut wanted = args.filter.clone();
     wanted.extend(args.repository.iter().map(|pattern| format!("reference={pattern}")));
@@ -130,7 +131,7 @@ pub(crate) fn now() -> i64 {
     OffsetDateTime::now_utc().unix_timestamp()
 }
 
-fn show(lines: &[Line<'_>], args: &ImagesArgs, format: &Format) -> Result<u8> {
+fn show(lines: &[Line<'_>], args: &ImagesArgs, format: &Format) -> Result<Outcome> {
     if args.quiet {
         let mut seen = std::collections::HashSet::new();
         for line in lines {
@@ -138,7 +139,7 @@ fn show(lines: &[Line<'_>], args: &ImagesArgs, format: &Format) -> Result<u8> {
                 out::line(&id(line, args.no_trunc))?;
             }
         }
-        return Ok(0);
+        return Ok(Outcome::Done);
     }
     let values: Vec<Value> = lines.iter().map(|line| value(line, args.no_trunc)).collect();
     let digest = args.digests.then_some(("Digest", "DIGEST"));
@@ -148,7 +149,7 @@ fn show(lines: &[Line<'_>], args: &ImagesArgs, format: &Format) -> Result<u8> {
         .chain([("ID", "IMAGE ID"), ("CreatedSince", "CREATED"), ("Size", "SIZE")])
         .collect();
     list::show(&values, format, &columns, &HEADERS)?;
-    Ok(0)
+    Ok(Outcome::Done)
 }
 
 const HEADERS: [list::Column; 7] = [

@@ -11,6 +11,7 @@ use imgpack::{Error, Kind, Result};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::exit::Outcome;
 use super::out;
 use super::run::Run;
 
@@ -43,7 +44,7 @@ pub(crate) struct ImportArgs {
     pub(crate) allow_unsafe_names: bool,
 }
 
-pub(crate) fn run(args: &ImportArgs, run: &Run) -> Result<u8> {
+pub(crate) fn run(args: &ImportArgs, run: &Run) -> Result<Outcome> {
     if args.file.starts_with("http://") || args.file.starts_with("https://") {
         let what = "import reads files and standard input; fetch the URL first";
         return Err(Error::new(Kind::Usage, what).input(args.file.clone()));
@@ -88,7 +89,7 @@ pub(crate) fn run(args: &ImportArgs, run: &Run) -> Result<u8> {
     for image in &report.published {
         out::line(&image.image_id.unwrap_or(image.target.digest).to_string())?;
     }
-    Ok(0)
+    Ok(Outcome::Done)
 }
 
 /// Creation time as RFC 3339 in UTC: the flag, $SOURCE_DATE_EPOCH, or now.

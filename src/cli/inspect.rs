@@ -9,6 +9,7 @@ use imgpack::transport::table::Place;
 use imgpack::transport::{Root, Source};
 use serde_json::{Map, Value, json};
 
+use super::exit::Outcome;
 use super::registries::RegistryFlags;
 use super::run::Run;
 use super::template::Format;
@@ -38,7 +39,7 @@ pub(crate) struct InspectArgs {
     pub(crate) registry: RegistryFlags,
 }
 
-pub(crate) fn run(args: &InspectArgs, run: &Run) -> Result<u8> {
+pub(crate) fn run(args: &InspectArgs, run: &Run) -> Result<Outcome> {
     let format = args.format.as_deref().map(Format::parse).transpose()?;
     let mut images = Vec::new();
     for target in &args.targets {
@@ -50,7 +51,7 @@ pub(crate) fn run(args: &InspectArgs, run: &Run) -> Result<u8> {
         }
     }
     if images.is_empty() {
-        return Ok(0);
+        return Ok(Outcome::Done);
     }
     match format {
         None => out::line(&pretty(&Value::Array(images)))?,
@@ -60,7 +61,7 @@ pub(crate) fn run(args: &InspectArgs, run: &Run) -> Result<u8> {
             }
         }
     }
-    Ok(0)
+    Ok(Outcome::Done)
 }
 
 fn show(value: &Value, format: Option<&Format>) -> Result<()> {

@@ -11,6 +11,7 @@ use imgpack::transport::{Root, Source};
 use imgpack::{Error, Kind, Result};
 
 use super::args::Changes;
+use super::exit::Outcome;
 use super::registries::RegistryFlags;
 use super::run::Run;
 use super::{convert, copy, out};
@@ -45,7 +46,7 @@ pub(crate) struct LoadArgs {
     pub(crate) registry: RegistryFlags,
 }
 
-pub(crate) fn run(args: &LoadArgs, run: &Run) -> Result<u8> {
+pub(crate) fn run(args: &LoadArgs, run: &Run) -> Result<Outcome> {
     let input = args.input.as_deref().unwrap_or("-");
     if input == "-" && std::io::stdin().is_terminal() {
         return Err(Error::new(Kind::Usage, "no archive on standard input; use -i FILE"));

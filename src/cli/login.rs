@@ -13,6 +13,7 @@ use imgpack::registry::credentials::{self, Keychain};
 use imgpack::registry::settings::{Credential, Login, Secret, Settings};
 use imgpack::{Error, Kind, Result};
 
+use super::exit::Outcome;
 use super::out;
 use super::registries::ConnectionFlags;
 use super::run::Run;
@@ -58,7 +59,7 @@ pub(crate) struct LogoutArgs {
     pub(crate) connection: ConnectionFlags,
 }
 
-pub(crate) fn login(args: &LoginArgs, run: &Run) -> Result<u8> {
+pub(crate) fn login(args: &LoginArgs, run: &Run) -> Result<Outcome> {
     let target = Target::parse(args.registry.as_deref())?;
     let settings = args.connection.settings(run);
     if args.get_login {
@@ -66,17 +67,17 @@ pub(crate) fn login(args: &LoginArgs, run: &Run) -> Result<u8> {
     }
     if args.username.is_none() && !args.password_stdin && again(&target, &settings, run)? {
         out::line("Login Succeeded")?;
-        return Ok(0);
+        return Ok(Outcome::Done);
     }
     let login = Login { username: username(args)?, password: password(args)? };
     let token = verify(&settings, &target.domain, &login, run)?;
     let place = credentials::store(&settings, &target.key, &login, token.as_ref(), run.ctx())?;
     run.ctx().progress.event(Event::Detail(&format!("the login is kept by {place}")));
     out::line("Login Succeeded")?;
-    Ok(0)
+    Ok(Outcome::Done)
 }
 
-pub(crate) fn logout(args: &LogoutArgs, run: &Run) -> Result<u8> {
+pub(crate) fn logout(args: &LogoutArgs, run: &Run) -> Result<Outcome> {
     let target = Target::parse(args.registry.as_deref())?;
     let settings = args.connection.settings(run);
     let shown = credentials::server_key(&target.key);
@@ -85,7 +86,7 @@ pub(crate) fn logout(args: &LogoutArgs, run: &Run) -> Result<u8> {
     } else {
         out::line(&format!("Not logged in to {shown}"))?;
     }
-    Ok(0)
+    Ok(Outcome::Done)
 }
 
 /// Which registry is meant.
@@ -124,16 +125,16 @@ impl Target {
 }
 
 /// Prints who is logged in.
-fn who(target: &Target, settings: &Settings, run: &Run) -> Result<u8> {
+fn who(target: &Target, settings: &Settings, run: &Run) -> Result<Outcome> {
     let found = Keychain::new(settings).find(&target.domain, &target.namespace, run.ctx())?;
     match found {
         Some(Credential::Basic(Login { username, .. }) | Credential::Identity { username, .. }) => {
             out::line(&imgpack::text::escape(&username))?;
-            Ok(0)
+            Ok(Outcome::Done)
         }
         Some(Credential::Bearer(_)) => {
             out::line("<token>")?;
-            Ok(0)
+            Ok(Outcome::Done)
         }
         None => Err(Error::missing("not logged in").input(target.key.clone())),
     }

@@ -7,6 +7,7 @@ use imgpack::transport::Origin;
 use imgpack::transport::table::Place;
 use serde_json::{Value, json};
 
+use super::exit::Outcome;
 use super::registries::RegistryFlags;
 use super::run::Run;
 use super::template::Format;
@@ -37,7 +38,7 @@ pub(crate) struct LsArgs {
     pub(crate) registry: RegistryFlags,
 }
 
-pub(crate) fn run(args: &LsArgs, run: &Run) -> Result<u8> {
+pub(crate) fn run(args: &LsArgs, run: &Run) -> Result<Outcome> {
     let format = Format::parse(args.format.as_deref().unwrap_or("table"))?;
     let mut values = Vec::new();
     for target in &args.places {
@@ -54,10 +55,10 @@ pub(crate) fn run(args: &LsArgs, run: &Run) -> Result<u8> {
         for value in &values {
             out::line(value["ID"].as_str().unwrap_or_default())?;
         }
-        return Ok(0);
+        return Ok(Outcome::Done);
     }
     list::show(&values, &format, &COLUMNS, &COLUMNS)?;
-    Ok(0)
+    Ok(Outcome::Done)
 }
 
 const COLUMNS: [list::Column; 7] = [

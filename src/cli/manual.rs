@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Command};
 use imgpack::{Error, Result};
 
+use super::exit::Outcome;
 use super::out;
 
 #[derive(Args, Debug)]
@@ -30,21 +31,21 @@ pub(crate) struct ManArgs {
     pub(crate) dir: Option<PathBuf>,
 }
 
-pub(crate) fn completions(args: &CompletionsArgs, mut command: Command) -> Result<u8> {
+pub(crate) fn completions(args: &CompletionsArgs, mut command: Command) -> Result<Outcome> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, "imgpack", &mut script);
     out::print(&String::from_utf8_lossy(&script))?;
-    Ok(0)
+    Ok(Outcome::Done)
 }
 
-pub(crate) fn man(args: &ManArgs, command: Command) -> Result<u8> {
+pub(crate) fn man(args: &ManArgs, command: Command) -> Result<Outcome> {
     if let Some(dir) = &args.dir {
         std::fs::create_dir_all(dir).map_err(|e| Error::io(dir, "creating the directory", &e))?;
         clap_mangen::generate_to(command, dir).map_err(|e| Error::io(dir, "writing", &e))?;
-        return Ok(0);
+        return Ok(Outcome::Done);
     }
     let mut page = Vec::new();
     clap_mangen::Man::new(command).render(&mut page)?;
     out::print(&String::from_utf8_lossy(&page))?;
-    Ok(0)
+    Ok(Outcome::Done)
 }

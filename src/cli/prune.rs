@@ -4,6 +4,7 @@ use clap::Args;
 use imgpack::Result;
 use imgpack::digest::Digest;
 
+use super::exit::Outcome;
 use super::run::Run;
 use super::{human, out};
 
@@ -25,7 +26,7 @@ pub(crate) struct PruneArgs {
     pub(crate) force: bool,
 }
 
-pub(crate) fn run(args: &PruneArgs, run: &Run) -> Result<u8> {
+pub(crate) fn run(args: &PruneArgs, run: &Run) -> Result<Outcome> {
     if args.all {
         let untagged: Vec<Digest> = match run.store().source()? {
             Some(source) => {
@@ -49,5 +50,5 @@ pub(crate) fn run(args: &PruneArgs, run: &Run) -> Result<u8> {
     }
     let bytes = garbage.iter().map(|(_, size)| size).sum();
     out::line(&format!("Total reclaimed space: {}", human::size(bytes)))?;
-    Ok(0)
+    Ok(Outcome::Done)
 }

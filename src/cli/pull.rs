@@ -3,11 +3,13 @@
 use clap::Args;
 use imgpack::copy::Published;
 use imgpack::reference::Reference;
+use imgpack::registry::no_repository;
 use imgpack::transport::Sink;
 use imgpack::transport::registry::{Known, RegistrySource};
 use imgpack::{Error, Kind, Result};
 
 use super::args::Changes;
+use super::exit::Outcome;
 use super::registries::RegistryFlags;
 use super::run::Run;
 use super::{convert, out};
@@ -37,7 +39,7 @@ pub(crate) struct PullArgs {
     pub(crate) registry: RegistryFlags,
 }
 
-pub(crate) fn run(args: &PullArgs, run: &Run) -> Result<u8> {
+pub(crate) fn run(args: &PullArgs, run: &Run) -> Result<Outcome> {
     let policy = run.policy(&args.changes)?;
     let ctx = run.ctx();
     let registries = run.env().network.source(ctx)?;
@@ -51,9 +53,7 @@ pub(crate) fn run(args: &PullArgs, run: &Run) -> Result<u8> {
                 return Err(Error::new(Kind::Usage, what).input(text.clone()));
             }
             let tags = registries.repository(&name)?.tags()?;
-            let tags = tags.ok_or_else(|| {
-                Error::missing("no such repository in the registry").input(name.familiar())
-            })?;
+            let tags = tags.ok_or_else(|| no_repository(&name))?;
             let cosign = |tag: &String| imgpack::layout::subject_of_tag(tag).is_some();
             let tags = tags.iter().filter(|t| !cosign(t)).map(|tag| name.with_tag(tag));
             asked.push(Asked { images: tags.collect::<Result<_>>()?, name });
@@ -101,8 +101,8 @@ pub(crate) fn run(args: &PullArgs, run: &Run) -> Result<u8> {
     for (_, error) in &unresolved {
         out::error_line(&format!("imgpack: {error}"));
     }
-    let code = convert::failures(&report, run);
-    Ok(if unresolved.is_empty() { code } else { 9 })
+    let outcome = convert::failures(&report, run);
+    Ok(if unresolved.is_empty() { outcome } else { Outcome::Failed(Kind::Partial) })
 }
 
 /// What one argument asks for.

@@ -10,6 +10,7 @@ use imgpack::transport::{Root, Source};
 use imgpack::{Error, Kind, Result};
 
 use super::args::Changes;
+use super::exit::Outcome;
 use super::registries::RegistryFlags;
 use super::run::Run;
 use super::{convert, copy, out};
@@ -49,7 +50,7 @@ pub(crate) struct PushArgs {
     pub(crate) registry: RegistryFlags,
 }
 
-pub(crate) fn run(args: &PushArgs, run: &Run) -> Result<u8> {
+pub(crate) fn run(args: &PushArgs, run: &Run) -> Result<Outcome> {
     let mut policy = run.policy(&args.changes)?;
     convert::pack(&mut policy, args.preserve_digests);
     let from = match Place::is_place(&args.image) {

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 use imgpack::reference::Reference;
-use imgpack::registry::{Repository, Wanted};
+use imgpack::registry::{Repository, Wanted, no_image, no_repository};
 use imgpack::transport::registry::remains;
 use imgpack::{Error, Kind, Result};
 use serde_json::{Value, json};
 
+use super::exit::Outcome;
 use super::pull::typed;
 use super::registries::RegistryFlags;
 use super::run::Run;
@@ -82,31 +83,29 @@ pub(crate) struct SearchArgs {
     pub(crate) registry: RegistryFlags,
 }
 
-pub(crate) fn tags(args: &TagsArgs, run: &Run) -> Result<u8> {
+pub(crate) fn tags(args: &TagsArgs, run: &Run) -> Result<Outcome> {
     let name = typed(&args.repository)?;
-    let tags = repository(&name, run)?.tags()?.ok_or_else(|| {
-        Error::missing("no such repository in the registry").input(name.familiar_repository())
-    })?;
+    let tags = repository(&name, run)?.tags()?.ok_or_else(|| no_repository(&name))?;
     if args.format == "json" {
         let object = json!({"Repository": name.repository(), "Tags": tags});
         out::line(&object.to_string())?;
     } else {
         tags.iter().try_for_each(|tag| out::line(&imgpack::text::escape(tag)))?;
     }
-    Ok(0)
+    Ok(Outcome::Done)
 }
 
-pub(crate) fn digest(args: &DigestArgs, run: &Run) -> Result<u8> {
+pub(crate) fn digest(args: &DigestArgs, run: &Run) -> Result<Outcome> {
     for text in &args.names {
         let name = typed(text)?.or_latest();
         let found = repository(&name, run)?.head(Wanted::to_read(&name))?;
-        let found = found.ok_or_else(|| missing(&name))?;
+        let found = found.ok_or_else(|| no_image(&name))?;
         out::line(&found.digest.to_string())?;
     }
-    Ok(0)
+    Ok(Outcome::Done)
 }
 
-pub(crate) fn delete(args: &DeleteArgs, run: &Run) -> Result<u8> {
+pub(crate) fn delete(args: &DeleteArgs, run: &Run) -> Result<Outcome> {
     for text in &args.names {
         let name = typed(text)?;
         if name.tag().is_none() && name.digest().is_none() {
@@ -123,7 +122,7 @@ pub(crate) fn delete(args: &DeleteArgs, run: &Run) -> Result<u8> {
             Err(e) if e.kind() == Kind::Unsupported => {
                 // Of what is not there it matters little what the registry deletes.
                 let there =
-                    repository.head(Wanted::to_read(&name))?.ok_or_else(|| missing(&name))?;
+                    repository.head(Wanted::to_read(&name))?.ok_or_else(|| no_image(&name))?;
                 let e = e.note(format!("it is {}", there.digest));
                 return Err(e.input(name.familiar()));
             }
@@ -139,10 +138,10 @@ pub(crate) fn delete(args: &DeleteArgs, run: &Run) -> Result<u8> {
             }
         }
     }
-    Ok(0)
+    Ok(Outcome::Done)
 }
 
-pub(crate) fn search(args: &SearchArgs, run: &Run) -> Result<u8> {
+pub(crate) fn search(args: &SearchArgs, run: &Run) -> Result<Outcome> {
     let format = Format::parse(args.format.as_deref().unwrap_or("table"))?;
     let (domain, term) = split(&args.term);
     let registries = run.env().network.source(run.ctx())?;
@@ -170,7 +169,7 @@ pub(crate) fn search(args: &SearchArgs, run: &Run) -> Result<u8> {
         ("IsOfficial", "OFFICIAL"),
     ];
     list::show(&values, &format, &COLUMNS, &COLUMNS)?;
-    Ok(0)
+    Ok(Outcome::Done)
 }
 
 /// The registry that is searched and the term: what stands before the first slash is a registry when
@@ -187,10 +186,6 @@ fn split(term: &str) -> (&str, &str) {
 /// A repository, with the settings of the side that is read.
 fn repository(name: &Reference, run: &Run) -> Result<Repository> {
     run.env().network.source(run.ctx())?.repository(name)
-}
-
-fn missing(name: &Reference) -> Error {
-    Error::missing("no such image in the registry").input(name.familiar())
 }
 
 #[cfg(test)]

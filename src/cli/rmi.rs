@@ -8,6 +8,7 @@ use imgpack::transport::select::no_image;
 use imgpack::transport::{Root, Source};
 use imgpack::{Error, Kind, Result};
 
+use super::exit::Outcome;
 use super::out;
 use super::run::Run;
 
@@ -29,7 +30,7 @@ pub(crate) struct RmiArgs {
     pub(crate) no_prune: bool,
 }
 
-pub(crate) fn run(args: &RmiArgs, run: &Run) -> Result<u8> {
+pub(crate) fn run(args: &RmiArgs, run: &Run) -> Result<Outcome> {
     let mut first_error = None;
     let mut removed = false;
     for wanted in &args.images {
@@ -45,7 +46,7 @@ pub(crate) fn run(args: &RmiArgs, run: &Run) -> Result<u8> {
     if removed && !args.no_prune {
         run.store().tidy()?;
     }
-    first_error.map_or(Ok(0), Err)
+    first_error.map_or(Ok(Outcome::Done), Err)
 }
 
 fn remove(wanted: &str, args: &RmiArgs, run: &Run) -> Result<()> {

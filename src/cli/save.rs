@@ -10,6 +10,7 @@ use imgpack::transport::{Root, Source};
 use imgpack::{Error, Kind, Result};
 
 use super::args::{ArchiveFormat, Changes, Consumer};
+use super::exit::Outcome;
 use super::registries::RegistryFlags;
 use super::run::Run;
 use super::{convert, out};
@@ -53,7 +54,7 @@ pub(crate) fn halves(format: ArchiveFormat) -> Halves {
     }
 }
 
-pub(crate) fn run(args: &SaveArgs, run: &Run) -> Result<u8> {
+pub(crate) fn run(args: &SaveArgs, run: &Run) -> Result<Outcome> {
     let to_stdout = args.output.as_ref().is_none_or(|p| p.as_os_str() == "-");
     if to_stdout {
         out::refuse_terminal()?;

@@ -16,6 +16,7 @@ use imgpack::serve::{Registry, http};
 use imgpack::transport::table::{Env, Place, Scheme};
 use imgpack::{Context, Error, Kind, Result};
 
+use super::exit::Outcome;
 use super::out;
 use super::run::Run;
 use super::signals::Signals;
@@ -87,7 +88,7 @@ enum Validation {
     None,
 }
 
-pub(crate) fn run(args: &ServeArgs, run: &Run) -> Result<u8> {
+pub(crate) fn run(args: &ServeArgs, run: &Run) -> Result<Outcome> {
     if !is_domain(&args.default_namespace) {
         let what = "--default-namespace: not a registry";
         return Err(Error::new(Kind::Usage, what).input(args.default_namespace.clone()));
@@ -130,13 +131,15 @@ pub(crate) fn run(args: &ServeArgs, run: &Run) -> Result<u8> {
     let registry = Arc::new(registry);
     places.publish(&registry);
     let (Some(guard), None) = (guard, &host) else {
-        let (Some(engine), Some(host)) = (args.print_config, host) else { return Ok(0) };
+        let (Some(engine), Some(host)) = (args.print_config, host) else {
+            return Ok(Outcome::Done);
+        };
         let default = &args.default_namespace;
         let (notes, text) = guide::configuration(engine, &host, default, &args.guard, &registry);
         // The file alone goes to standard output, so that it can be sent to where it belongs.
         notes.iter().for_each(|note| out::error_line(&format!("imgpack: {note}")));
         out::print(&text)?;
-        return Ok(0);
+        return Ok(Outcome::Done);
     };
     machine::raise_files();
     registry.status().set_authority(guard.authority.as_deref());
@@ -166,7 +169,7 @@ pub(crate) fn run(args: &ServeArgs, run: &Run) -> Result<u8> {
         ctx.cancel.store(true, Ordering::Relaxed);
         done
     })?;
-    Ok(0)
+    Ok(Outcome::Done)
 }
 
 fn expected(args: &ServeArgs) -> Result<String> {

@@ -12,15 +12,16 @@ use imgpack::sync::report::Status;
 use imgpack::sync::{End, Prepared, SyncReport, emit, plan::Plan, prepare};
 use imgpack::{Error, Kind, Result};
 
+use super::exit::Outcome;
 use super::run::Run;
-use super::{exit, human, out};
+use super::{human, out};
 
 pub(super) mod args;
 mod job;
 
 use args::SyncArgs;
 
-pub(crate) fn run(args: &SyncArgs, run: &Run) -> Result<u8> {
+pub(crate) fn run(args: &SyncArgs, run: &Run) -> Result<Outcome> {
     let json = match args.course.format.as_str() {
         "text" => false,
         "json" => true,
@@ -34,15 +35,14 @@ pub(crate) fn run(args: &SyncArgs, run: &Run) -> Result<u8> {
     };
     let variables: BTreeMap<String, String> = std::env::vars_os().filter_map(text).collect();
     let Some(job) = job::job(args, &variables)? else {
-        return out::line("Nothing failed; nothing to try again").map(|()| 0);
+        return out::line("Nothing failed; nothing to try again").map(|()| Outcome::Done);
     };
     if let End::Archive(path) = &job.to
         && path.exists()
         && !args.course.force
         && !args.course.dry_run
     {
-        let shown = path.display().to_string();
-        return Err(Error::new(Kind::Conflict, "file exists").input(shown));
+        return Err(Error::file_exists(path));
     }
     let mut env = run.env_forcing(args.course.force);
     for (host, access) in &job.selection.access {
@@ -121,7 +121,7 @@ fn confirm(prepared: &Prepared<'_>, yes: bool) -> Result<()> {
 }
 
 /// The plan of a dry run.
-fn show(plan: &Plan, json: bool, quiet: bool) -> Result<u8> {
+fn show(plan: &Plan, json: bool, quiet: bool) -> Result<Outcome> {
     if json {
         out::line(&plan.to_value().to_string())?;
     } else if !quiet {
@@ -132,7 +132,7 @@ fn show(plan: &Plan, json: bool, quiet: bool) -> Result<u8> {
         out::error_line(&format!("imgpack: warning: {}", imgpack::text::escape_long(&text)));
     }
     let lines: Vec<String> = plan.failed.iter().map(told).collect();
-    let Some(error) = plan.error() else { return Ok(0) };
+    let Some(error) = plan.error() else { return Ok(Outcome::Done) };
     end(error, lines, |_| {})
 }
 
@@ -194,13 +194,13 @@ fn say(report: &SyncReport) -> Result<()> {
     out::line(&format!("{}; {} sent", parts.join(", "), human::size(report.totals.bytes_sent)))
 }
 
-/// A line for each failure, and the exit code.
-fn verdict(report: &SyncReport, run: &Run) -> Result<u8> {
+/// A line for each failure.
+fn verdict(report: &SyncReport, run: &Run) -> Result<Outcome> {
     let failures = report.entries.iter().filter_map(|entry| Some((entry, entry.error.as_ref()?)));
     let lines: Vec<String> = failures.map(|(entry, error)| line(&entry.source, error)).collect();
     let Some(error) = report.error() else {
         lines.iter().for_each(|line| run.ctx().warn(line));
-        return Ok(0);
+        return Ok(Outcome::Done);
     };
     end(error, lines, |line| run.log(line))
 }
@@ -211,8 +211,8 @@ fn line(source: &str, error: &Error) -> String {
     if named { error.to_string() } else { format!("{source}: {error}") }
 }
 
-/// A line for each failure and the exit code of all; one alone is told as errors are, with its hint.
-fn end(error: Error, lines: Vec<String>, log: impl Fn(&str)) -> Result<u8> {
+/// A line for each failure; one alone is told as errors are, with its hint.
+fn end(error: Error, lines: Vec<String>, log: impl Fn(&str)) -> Result<Outcome> {
     if let ([_], false) = (&lines[..], error.kind() == Kind::Partial) {
         return Err(error);
     }
@@ -221,5 +221,5 @@ fn end(error: Error, lines: Vec<String>, log: impl Fn(&str)) -> Result<u8> {
         out::error_line(&line);
         log(&line);
     }
-    Ok(exit::status(error.kind()))
+    Ok(Outcome::Failed(error.kind()))
 }

@@ -3,6 +3,7 @@
 use clap::Args;
 use imgpack::{Kind, Result};
 
+use super::exit::Outcome;
 use super::pick;
 use super::run::Run;
 
@@ -20,9 +21,9 @@ pub(crate) struct TagArgs {
     pub(crate) target: String,
 }
 
-pub(crate) fn run(args: &TagArgs, run: &Run) -> Result<u8> {
+pub(crate) fn run(args: &TagArgs, run: &Run) -> Result<Outcome> {
     let target = imgpack::images::typed_name(&args.target).map_err(|e| e.kind_as(Kind::Usage))?;
     let (_, root) = pick::stored(&args.source, run)?;
     run.store().tag(&root.desc, &target)?;
-    Ok(0)
+    Ok(Outcome::Done)
 }

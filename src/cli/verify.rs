@@ -8,6 +8,7 @@ use imgpack::transport::table::Place;
 use imgpack::{Error, Kind, Result};
 use serde_json::{Value, json};
 
+use super::exit::Outcome;
 use super::registries::RegistryFlags;
 use super::run::Run;
 use super::{convert, human, out};
@@ -38,7 +39,7 @@ pub(crate) struct VerifyArgs {
     pub(crate) registry: RegistryFlags,
 }
 
-pub(crate) fn run(args: &VerifyArgs, run: &Run) -> Result<u8> {
+pub(crate) fn run(args: &VerifyArgs, run: &Run) -> Result<Outcome> {
     let json = match args.format.as_deref() {
         None | Some("table") => false,
         Some("json") => true,
@@ -47,14 +48,14 @@ pub(crate) fn run(args: &VerifyArgs, run: &Run) -> Result<u8> {
             return Err(Error::new(Kind::Usage, what));
         }
     };
-    let mut worst = 0;
+    let mut outcome = Outcome::Done;
     let mut rows = Vec::new();
     for place in &args.places {
         match one(place, args, run) {
             Ok((report, warnings)) => {
                 let sound = report.failed.is_empty() && report.damage.is_empty();
                 if !sound {
-                    worst = 3;
+                    outcome = Outcome::Failed(Kind::Corrupt);
                 }
                 if json {
                     rows.push(row(place, &report, &warnings));
@@ -71,7 +72,7 @@ pub(crate) fn run(args: &VerifyArgs, run: &Run) -> Result<u8> {
                     imgpack::text::escape_long(&e.to_string())
                 ));
                 rows.push(json!({"place": place, "ok": false, "error": e.to_string()}));
-                worst = 3;
+                outcome = Outcome::Failed(Kind::Corrupt);
             }
             Err(e) => return Err(e),
         }
@@ -79,7 +80,7 @@ pub(crate) fn run(args: &VerifyArgs, run: &Run) -> Result<u8> {
     if json {
         out::line(&Value::Array(rows).to_string())?;
     }
-    Ok(worst)
+    Ok(outcome)
 }
 
 fn one(place: &str, args: &VerifyArgs, run: &Run) -> Result<(Report, Vec<String>)> {

@@ -14,7 +14,7 @@ use crate::copy::walk::Tree;
 use crate::descriptor::Descriptor;
 use crate::digest::{Algorithm, DiffId};
 use crate::encoding::{Encoding, SNIFF_LEN};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Cause, Error, Kind, Result};
 use crate::io::pump;
 use crate::locks::lock;
 use crate::progress::Event;
@@ -147,10 +147,14 @@ impl Run<'_> {
                         Kind::Corrupt | Kind::Malformed | Kind::Missing | Kind::Unsupported
                     ) || (error.kind() == Kind::Io && self.policy.survey)
                         || matches!(error.kind(), Kind::Denied | Kind::Unreachable)
-                        || error.is_unreadable();
+                        || error.cause() == Cause::Unreadable;
                     let error = match error.kind() {
-                        Kind::Missing if !error.is_of_target() => error.kind_as(Kind::Malformed),
-                        Kind::Io if error.is_unreadable() => self.explained(error, leaf),
+                        Kind::Missing if error.cause() != Cause::OfTarget => {
+                            error.kind_as(Kind::Malformed)
+                        }
+                        Kind::Io if error.cause() == Cause::Unreadable => {
+                            self.explained(error, leaf)
+                        }
                         _ => error,
                     };
                     if !self.policy.tolerates() || !input_fault || stops(&error) {

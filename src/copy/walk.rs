@@ -14,7 +14,7 @@ use crate::copy::policy::Policy;
 use crate::copy::report::Failed;
 use crate::descriptor::Descriptor;
 use crate::digest::{DiffId, Digest};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Cause, Error, Kind, Result};
 use crate::layout::MAX_NESTING;
 use crate::manifest::{self, Document, MAX_DOCUMENT};
 use crate::media_type::Role;
@@ -226,7 +226,8 @@ pub(super) fn one(
             "{}: {platform} is listed but not present; choose what is with --platform",
             root.title()
         );
-        return Err(Error::new(Kind::Policy, what).at(missing.digest.to_string()));
+        let error = Error::new(Kind::Policy, what).because(Cause::NotAllPlatforms);
+        return Err(error.at(missing.digest.to_string()));
     }
     let node = single(node, accepts, platforms);
     Ok(Tree { root: root.clone(), node, missing: walker.missing })
@@ -391,7 +392,7 @@ impl Walker<'_> {
         let node = match self.node(entry, depth + 1, all) {
             Ok(node) => node,
             // The manifest is here and what it needs is not: pulled for another platform.
-            Err(e) if e.is_absent() => {
+            Err(e) if e.cause() == Cause::Absent => {
                 self.missing.push(Missing { digest: entry.digest, platform });
                 return Ok(Child::Absent(entry.clone()));
             }

@@ -457,9 +457,7 @@ fn special(path: &Path) -> Error {
 /// An `Errno` on `path` as our error.
 pub fn os(path: &Path, doing: &str, errno: Errno) -> Error {
     match errno {
-        Errno::NOENT | Errno::NOTDIR => {
-            Error::missing("no such file or directory").input(path.display().to_string())
-        }
+        Errno::NOENT | Errno::NOTDIR => Error::no_such_file(path),
         Errno::XDEV if doing == "opening" => {
             Error::malformed("a link leads out of the directory").input(path.display().to_string())
         }

@@ -49,9 +49,7 @@ impl Output {
         match dir.stat(name)? {
             None => {}
             Some(Entry::File(_)) if force => {}
-            Some(Entry::File(_)) => {
-                return Err(Error::new(Kind::Conflict, "file exists").input(shown));
-            }
+            Some(Entry::File(_)) => return Err(Error::file_exists(target)),
             Some(_) => {
                 return Err(
                     Error::new(Kind::Conflict, "exists and is not a regular file").input(shown)
@@ -110,10 +108,7 @@ impl Output {
         let flags = RenameFlags::NOREPLACE;
         match rustix::fs::renameat_with(&self.dir, &self.temporary, &self.dir, &self.name, flags) {
             Ok(()) => Ok(()),
-            Err(Errno::EXIST) => {
-                let shown = self.target.display().to_string();
-                Err(Error::new(Kind::Conflict, "file exists").input(shown))
-            }
+            Err(Errno::EXIST) => Err(Error::file_exists(&self.target)),
             // FAT and some network file systems know only the plain rename.
             Err(Errno::INVAL | Errno::NOSYS) => {
                 self.dir.rename(&self.temporary, &self.dir, &self.name)

@@ -13,7 +13,7 @@ mod write;
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use header::Pending;
 pub use sparse::Content;
 pub use write::{Member, write_end, write_header, write_padding};
@@ -277,7 +277,10 @@ impl<S: Skip> TarReader<S> {
                 self.ending = self.read_ending()?;
                 return Ok(None);
             }
-            let head = header::Head::parse(&block).map_err(|e| e.at(offset(at)))?;
+            let head = header::Head::parse(&block).map_err(|e| match e.cause() {
+                Cause::BadHeader if at == 0 => e.because(Cause::NoTar).at(offset(at)),
+                _ => e.at(offset(at)),
+            })?;
             raw.extend_from_slice(&block);
             if let Some(extension) = head.extension() {
                 let body = self.read_extension(head.size, &mut raw, at)?;
@@ -480,7 +483,8 @@ fn offset(at: u64) -> String {
 
 fn truncated(err: &io::Error, part: &str, at: u64) -> Error {
     if err.kind() == io::ErrorKind::UnexpectedEof && err.get_ref().is_none() {
-        return Error::malformed(format!("the tar stream is truncated in a {part}")).at(offset(at));
+        let what = format!("the tar stream is truncated in a {part}");
+        return Error::malformed(what).because(Cause::Truncated).at(offset(at));
     }
     Error::from_io(err)
 }

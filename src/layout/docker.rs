@@ -236,7 +236,7 @@ fn image(
     let shown = crate::text::escape(&path).into_owned();
     let bytes = members
         .read(&path, MAX_DOCUMENT)?
-        .ok_or_else(|| Error::malformed(format!("config {shown} is missing")))?;
+        .ok_or_else(|| Error::absent(format_args!("config {shown}")))?;
     let parsed = Config::parse(&bytes).map_err(|e| e.within(shown.clone()))?;
     let diff_ids = parsed.check_layers(item.layers.len()).map_err(|e| e.at(shown))?;
     let config = Descriptor::of(media_type::DOCKER_CONFIG, &bytes);

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::descriptor::Descriptor;
 use crate::digest::{DiffId, Digest};
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::json as strict;
 use crate::layout::docker::Image;
 use crate::layout::{Layout, Members, Reading, docker};
@@ -43,9 +43,8 @@ pub fn images(members: &dyn Members, reading: Reading, layout: &mut Layout) -> R
         .collect();
     let table = members.read("repositories", MAX_DOCUMENT)?;
     if ids.is_empty() {
-        return Err(Error::malformed(
-            "holds no images (no manifest.json, no index.json); a root file system is read by `import`",
-        ));
+        let what = "holds no images (no manifest.json, no index.json); a root file system is read by `import`";
+        return Err(Error::malformed(what).because(Cause::RootFilesystem));
     }
     let mut tips = match &table {
         Some(bytes) => {
@@ -108,7 +107,7 @@ fn layer(members: &dyn Members, id: &str) -> Result<Layer> {
     let json = strict::object(&bytes).map_err(|e| e.within(path))?;
     let member = format!("{id}/layer.tar");
     let Some(size) = members.size(&member)? else {
-        return Err(Error::malformed(format!("layer {member} is missing")));
+        return Err(Error::absent(format_args!("layer {member}")));
     };
     let diff_id = DiffId(members.digest(&member)?);
     Ok(Layer { member, diff_id, size, json })
@@ -125,7 +124,7 @@ fn image(
     while let Some(id) = next {
         let layer = loaded.get(&id).ok_or_else(|| {
             let id = crate::text::escape(&id).into_owned();
-            Error::malformed(format!("parent image {id} is missing"))
+            Error::absent(format_args!("parent image {id}"))
         })?;
         if chain.len() >= MAX_CHAIN {
             return Err(Error::malformed("chain of parents is endless"));

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Cause, Error, Kind, Result};
 use crate::locks::lock;
 use crate::registry::credentials::Keychain;
 use crate::registry::http::client::{Call, Client};
@@ -339,7 +339,8 @@ impl Auth {
             (400 | 401 | 403, Some(user)) => {
                 let user = crate::text::escape(&user).into_owned();
                 let what = format!("authentication failed for {host} as {user}");
-                Error::new(Kind::Denied, format!("{what}: {}", said.what()))
+                let what = format!("{what}: {}", said.what());
+                Error::new(Kind::Denied, what).because(Cause::NoCredentials)
             }
             (400..=404, _) => said.kind_as(Kind::Denied),
             _ => said,

@@ -184,9 +184,9 @@ impl Source {
                 let config = Config::parse("DOCKER_AUTH_CONFIG", text.as_bytes())?;
                 Ok(Some(config.entries_only()))
             }
-            Self::Named(path) => Config::read(path)?.map(Some).ok_or_else(|| {
-                Error::missing("no such file or directory").input(path.display().to_string())
-            }),
+            Self::Named(path) => {
+                Config::read(path)?.map(Some).ok_or_else(|| Error::no_such_file(path))
+            }
         }
     }
 }

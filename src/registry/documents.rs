@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Cause, Error, Kind, Result};
 use crate::media_type::{self, MediaType, Role};
 use crate::registry::auth::scope;
 use crate::registry::fetch::{self, Answer};
@@ -262,7 +262,8 @@ impl Place {
             404 => Error::missing(format!("no manifest {wanted}")),
             // distribution 2.8 takes a tag for a digest that is none.
             _ if by_tag && (refuses || status == 400) => {
-                Error::unsupported("the registry deletes no tags, only manifests by digest")
+                let what = "the registry deletes no tags, only manifests by digest";
+                Error::unsupported(what).because(Cause::DeletesNoTags)
             }
             _ if refuses => Error::unsupported("the registry does not delete"),
             _ => self.refusal(&doing, status, &fault),

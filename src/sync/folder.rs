@@ -24,8 +24,8 @@ const MAX_PARTS: usize = 10_000;
 pub fn open(path: &Path, env: &Env) -> Result<Opened> {
     let shown = path.display().to_string();
     if !path.is_dir() {
-        let what = if path.exists() { "is no directory" } else { "no such file or directory" };
-        return Err(Error::missing(what).input(shown));
+        let missing = || Error::missing("is no directory").input(shown);
+        return Err(if path.exists() { missing() } else { Error::no_such_file(path) });
     }
     let mut folder = Folder { env, parts: Vec::new(), failed: Vec::new() };
     match Directory::of(path) {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use crate::digest::Digest;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Cause, Error, Kind, Result};
 use crate::reference::Reference;
 
 pub mod template;
@@ -217,7 +217,7 @@ pub fn collisions<'a>(
                     "two images would be called {}: {other} ({earlier}) and {source} ({digest})",
                     target.familiar()
                 );
-                return Err(Error::new(Kind::Conflict, what));
+                return Err(Error::new(Kind::Conflict, what).because(Cause::SameName));
             }
             _ => {}
         }

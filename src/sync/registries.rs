@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex};
 use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::io::lanes;
 use crate::layout::subject_of_tag;
 use crate::locks::lock;
 use crate::platform::Platform;
 use crate::reference::Reference;
-use crate::registry::{Registries, Repository, Wanted};
+use crate::registry::{Registries, Repository, Wanted, no_repository};
 use crate::sync::job::End;
 use crate::sync::local::Local;
 use crate::sync::naming::Base;
@@ -129,7 +129,7 @@ impl Opener for Everywhere {
 
     fn tags(&self, repository: &Reference) -> Result<Vec<String>> {
         let tags = self.from()?.repository(repository)?.tags()?;
-        let tags = tags.ok_or_else(|| Error::missing("no such repository in the registry"))?;
+        let tags = tags.ok_or_else(|| no_repository(repository))?;
         self.listed().insert(repository.repository(), tags.clone());
         Ok(tags)
     }

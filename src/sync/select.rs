@@ -216,9 +216,7 @@ pub fn read(path: &Path) -> Result<String> {
     use std::io::Read;
     let shown = path.display().to_string();
     let file = std::fs::File::open(path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => {
-            Error::missing("no such file or directory").input(shown.clone())
-        }
+        std::io::ErrorKind::NotFound => Error::no_such_file(path),
         _ => Error::io(path, "opening", &e),
     })?;
     let mut bytes = Vec::new();

@@ -12,7 +12,7 @@ use walkdir::WalkDir;
 use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::io::dir::Dir;
 use crate::io::parts::Extent;
 use crate::manifest::{Document, MAX_DOCUMENT};
@@ -85,7 +85,7 @@ impl RegistryFiles {
         let bytes = self
             .root
             .read(&path, MAX_DOCUMENT)?
-            .ok_or_else(|| Error::malformed(format!("{digest} is missing")).at(name.familiar()))?;
+            .ok_or_else(|| Error::absent(digest).at(name.familiar()))?;
         let doc = Document::parse(&bytes, &"".into()).map_err(|e| e.within(path))?;
         let desc = Descriptor::new(doc.media_type.as_str(), digest, bytes.len() as u64);
         let companion = doc.subject.is_some();
@@ -114,7 +114,7 @@ impl Source for RegistryFiles {
         let (file, size) = self
             .root
             .file(&path)?
-            .ok_or_else(|| Error::missing(format!("{} is missing", desc.digest)))?;
+            .ok_or_else(|| Error::absent(desc.digest).kind_as(Kind::Missing))?;
         check_size(desc, size)?;
         Ok(Box::new(Extent::whole(file, &self.root.join(&path), size).reader()))
     }

@@ -13,7 +13,7 @@ use crate::blobs::{BlobDir, Staging};
 use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::{DiffId, Digest};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::io::dir::{Dir, Entry, Lock};
 use crate::io::parts::Extent;
 use crate::io::scratch::Scratch;
@@ -85,7 +85,7 @@ impl Source for LayoutSource {
         let (file, size) = self
             .root
             .file(&name)?
-            .ok_or_else(|| Error::missing(format!("{} is missing", desc.digest)))?;
+            .ok_or_else(|| Error::absent(desc.digest).kind_as(Kind::Missing))?;
         check_size(desc, size)?;
         Ok(Box::new(Extent::whole(file, &self.root.join(&name), size).reader()))
     }
@@ -151,7 +151,7 @@ impl Members for DirMembers<'_> {
 
     fn digest(&self, name: &str) -> Result<Digest> {
         let Some((file, size)) = self.root.file(name)? else {
-            return Err(Error::malformed(format!("{name} is missing")));
+            return Err(Error::absent(name));
         };
         let extent = Extent::whole(file, &self.root.join(name), size);
         self.ctx.digests.digest(&extent, || {

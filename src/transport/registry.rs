@@ -19,7 +19,7 @@ use crate::manifest::{self, Document};
 use crate::media_type::Role;
 use crate::progress::Event;
 use crate::reference::Reference;
-use crate::registry::{Registries, Repository, Wanted};
+use crate::registry::{Registries, Repository, Wanted, no_image};
 use crate::transport::{Checked, GENERATIONS, Origin, Root, Source};
 
 pub mod indexes;
@@ -126,7 +126,7 @@ impl RegistrySource {
         let found = self.repositories[at]
             .head(Wanted::to_read(name))
             .map_err(|e| e.input_or(name.familiar()))?;
-        found.ok_or_else(|| Error::missing("no such image in the registry").input(name.familiar()))
+        found.ok_or_else(|| no_image(name))
     }
 
     fn take_root(&self, roots: &mut Vec<Root>, name: Reference, desc: Descriptor, at: usize) {

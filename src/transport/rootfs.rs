@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::{Algorithm, DiffId, Digest, Hasher};
 use crate::encoding::Encoding;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::import;
 use crate::io::output::Named;
 use crate::io::parts::Extent;
@@ -208,9 +208,8 @@ impl Source for RootfsSource {
         if let Some(bytes) = self.documents.get(&desc.digest) {
             return Ok(Box::new(bytes.as_slice()));
         }
-        let extent = self
-            .extent(desc)
-            .ok_or_else(|| Error::missing(format!("{} is missing", desc.digest)))?;
+        let extent =
+            self.extent(desc).ok_or_else(|| Error::absent(desc.digest).kind_as(Kind::Missing))?;
         Ok(Box::new(extent.reader()))
     }
 

@@ -3,7 +3,7 @@
 //! It opens nothing: what a word means is decided from the names and digests of roots alone.
 
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::reference::{self, Reference};
 use crate::text;
 use crate::transport::Root;
@@ -62,5 +62,6 @@ fn unique<'r>(found: Vec<&'r Root>, wanted: &str) -> Result<Vec<&'r Root>> {
 
 /// What is said where nothing is meant by a word.
 pub fn no_image(wanted: &str) -> Error {
-    Error::missing(format!("no such image: {}", text::escape(wanted)))
+    let what = format!("no such image: {}", text::escape(wanted));
+    Error::missing(what).because(Cause::NoSuchImage)
 }

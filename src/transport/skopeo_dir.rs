@@ -51,7 +51,7 @@ impl DirSource {
         }
         let bytes = root
             .read("manifest.json", MAX_DOCUMENT)?
-            .ok_or_else(|| Error::malformed("manifest.json is missing"))?;
+            .ok_or_else(|| Error::absent("manifest.json"))?;
         let doc = Document::parse(&bytes, &"".into()).map_err(|e| e.within("manifest.json"))?;
         let root_desc = Descriptor::of(doc.media_type.as_str(), &bytes);
         let found = Root {
@@ -100,9 +100,8 @@ impl Source for DirSource {
     }
 
     fn open(&self, desc: &Descriptor, _: &Checked) -> Result<Box<dyn Read + Send + '_>> {
-        let extent = self
-            .find(desc)?
-            .ok_or_else(|| Error::missing(format!("{} is missing", desc.digest)))?;
+        let extent =
+            self.find(desc)?.ok_or_else(|| Error::absent(desc.digest).kind_as(Kind::Missing))?;
         check_size(desc, extent.size)?;
         Ok(Box::new(extent.reader()))
     }

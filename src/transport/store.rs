@@ -13,7 +13,7 @@ use crate::blobs::BlobDir;
 use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::{DiffId, Digest};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Cause, Error, Kind, Result};
 use crate::io::dir::{self, Dir};
 use crate::layout::name_of;
 use crate::manifest::{Document, MAX_DOCUMENT};
@@ -125,7 +125,7 @@ impl Store {
 
     fn change(&self, changes: Vec<Change>) -> Result<()> {
         let Some(root) = self.root()? else {
-            return Err(Error::missing("the store is empty").input(self.path.display().to_string()));
+            return Err(empty(&self.path));
         };
         index::change(&root, self.ctx.sync, self.ctx.wait, true, |_| Ok(changes))
     }
@@ -285,4 +285,10 @@ fn forget(root: &Dir, live: &HashSet<Digest>, sync: bool) -> Result<()> {
         root.replace(PROOFS, text.as_bytes(), sync)?;
     }
     Ok(())
+}
+
+/// What is said of a store that has never had an image.
+pub fn empty(path: &Path) -> Error {
+    let error = Error::missing("the store is empty").because(Cause::EmptyStore);
+    error.input(path.display().to_string())
 }

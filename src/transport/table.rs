@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::context::Context;
 use crate::encoding::Encoding;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Cause, Error, Kind, Result};
 use crate::io::output::{Named, Output};
 use crate::io::scratch::{Lazy, Scratch};
 use crate::layer::{self, Compression};
@@ -22,7 +22,7 @@ use crate::transport::distribution::{RegistryFiles, storage_of};
 use crate::transport::layout::{LayoutSink, LayoutSource, Rules};
 use crate::transport::registry::{Known, Network, RegistrySink, RegistrySource};
 use crate::transport::skopeo_dir::{DirSink, DirSource};
-use crate::transport::store::Store;
+use crate::transport::store::{self, Store};
 use crate::transport::{Sink, Source, tree};
 
 /// The kinds of place.
@@ -214,14 +214,10 @@ impl Place {
         scratch: &dyn Fn() -> Result<Arc<Scratch>>,
     ) -> Result<Box<dyn Source>> {
         let (path, ctx, reading) = (&self.path, &env.ctx, env.reading);
-        let missing =
-            || Error::missing("no such file or directory").input(path.display().to_string());
         match self.scheme {
             Scheme::Store => {
                 let store = Store::new(&env.store, ctx);
-                let source = store.source()?.ok_or_else(|| {
-                    Error::missing("the store is empty").input(env.store.display().to_string())
-                })?;
+                let source = store.source()?.ok_or_else(|| store::empty(&env.store))?;
                 Ok(Box::new(source))
             }
             Scheme::Registry => {
@@ -249,7 +245,7 @@ impl Place {
             Scheme::DockerArchive | Scheme::OciArchive => {
                 Ok(Box::new(ArchiveSource::open(path, scratch, reading, ctx)?))
             }
-            Scheme::Path if !path.exists() => Err(missing()),
+            Scheme::Path if !path.exists() => Err(Error::no_such_file(path)),
             Scheme::Path if path.is_dir() => self.directory(env),
             Scheme::Path => Ok(Box::new(ArchiveSource::open(path, scratch, reading, ctx)?)),
         }
@@ -297,7 +293,8 @@ impl Place {
             }
             Scheme::Path if !names_archive(&self.path) => {
                 let what = "not clear what to write; say oci:DIR, dir:DIR, store: or a name ending in .tar";
-                Err(Error::new(Kind::Usage, what).input(self.path.display().to_string()))
+                let error = Error::new(Kind::Usage, what).because(Cause::UnclearTarget);
+                Err(error.input(self.path.display().to_string()))
             }
             Scheme::Path => self.archive(env, halves.unwrap_or(Halves::Union)),
         }

@@ -7,7 +7,7 @@ use std::path::Path;
 use walkdir::WalkDir;
 
 use crate::context::Context;
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::layout::Reading;
 use crate::transport::layout::LayoutSource;
 use crate::transport::union::Union;
@@ -34,7 +34,7 @@ pub fn open(path: &Path, reading: Reading, ctx: &Context) -> Result<Union> {
                 parts.push((Box::new(source), roots));
             }
             // An empty repository is no defect of the others.
-            Err(e) if e.is_empty() => {}
+            Err(e) if e.cause() == Cause::Empty => {}
             Err(e) => return Err(e),
         }
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::descriptor::Descriptor;
 use crate::digest::{DiffId, Digest};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::io::parts::Extent;
 use crate::io::scratch::Scratch;
 use crate::locks::lock;
@@ -85,7 +85,7 @@ impl Source for Union {
 
     fn open(&self, desc: &Descriptor, checked: &Checked) -> Result<Box<dyn Read + Send + '_>> {
         self.part(desc)
-            .ok_or_else(|| Error::missing(format!("{} is missing", desc.digest)))?
+            .ok_or_else(|| Error::absent(desc.digest).kind_as(Kind::Missing))?
             .open(desc, checked)
     }
 

@@ -12,7 +12,7 @@ use imgpack::sync::select::{
 };
 use imgpack::sync::signature::Key;
 use imgpack::sync::{End, SyncJob, report};
-use imgpack::{Error, Kind, Result};
+use imgpack::{Cause, Error, Kind, Result};
 
 use super::args::{SourceKind, SyncArgs, To};
 use crate::cli::convert;
@@ -250,7 +250,8 @@ fn unlisted(error: Error, file: &Path) -> Error {
     if error.kind() != Kind::Missing {
         return error;
     }
-    Error::missing("no such list of images").input(file.display().to_string())
+    let error = Error::missing("no such list of images").because(Cause::NoSuchList);
+    error.input(file.display().to_string())
 }
 
 fn usage(what: &str) -> Error {

@@ -7,7 +7,7 @@
 
 use super::sparse::{self, Map, Piece};
 use super::{BLOCK, Entry, EntryKind, MAX_NAME, MAX_SIZE};
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 
 type Records = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -372,7 +372,8 @@ fn base256(field: &[u8]) -> Option<i64> {
 
 /// The sum of all bytes with the field itself as spaces; some old writers added signed bytes.
 fn check_sum(block: &[u8; BLOCK]) -> Result<()> {
-    let bad = || Error::malformed("the checksum of a tar header is wrong");
+    let what = "the checksum of a tar header is wrong";
+    let bad = || Error::malformed(what).because(Cause::BadHeader);
     let stored = octal(&block[148..156]).ok_or_else(bad)?;
     let (mut plain, mut signed) = (0i64, 0i64);
     for (i, &b) in block.iter().enumerate() {

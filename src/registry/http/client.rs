@@ -15,7 +15,7 @@ use super::socket::{self, Lookup, Tcp};
 use super::url::Url;
 use super::{Body, Method, Response, quota};
 use crate::context::Context;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Cause, Error, Kind, Result};
 use crate::locks::lock;
 use crate::progress::Event;
 use crate::registry::rate::Rate;
@@ -285,6 +285,7 @@ impl Client {
         let seconds = |limit: Duration| format!("{} s", limit.as_secs_f64());
         let settings = &self.settings;
         let (mut passes, mut plain, mut kind) = (true, Plain::No, Kind::Unreachable);
+        let mut cause = Cause::Plain;
         let what = match e {
             ureq::Error::Io(e) => {
                 if let Some(own) = e.get_ref().and_then(|e| e.downcast_ref::<Error>()) {
@@ -294,10 +295,19 @@ impl Client {
                 if let Some(trouble) = tls::trouble(&e) {
                     plain = if trouble == tls::Trouble::PlainHttp { Plain::Yes } else { Plain::No };
                     passes = matches!(trouble, tls::Trouble::Other(_));
+                    cause = match trouble {
+                        tls::Trouble::PlainHttp => Cause::PlainHttp,
+                        tls::Trouble::Certificate(_) => Cause::Untrusted,
+                        tls::Trouble::ClientCertificate => Cause::WantsCertificate,
+                        tls::Trouble::Other(_) => cause,
+                    };
                     trouble.to_string()
                 } else {
                     match e.kind() {
-                        ErrorKind::ConnectionRefused => "connection refused".into(),
+                        ErrorKind::ConnectionRefused => {
+                            cause = Cause::Refused;
+                            "connection refused".into()
+                        }
                         ErrorKind::UnexpectedEof
                         | ErrorKind::ConnectionReset
                         | ErrorKind::ConnectionAborted
@@ -316,7 +326,7 @@ impl Client {
                 }
             }
             ureq::Error::HostNotFound => {
-                passes = false;
+                (passes, cause) = (false, Cause::UnknownHost);
                 "unknown host".into()
             }
             ureq::Error::Timeout(Timeout::Resolve) => {
@@ -348,7 +358,8 @@ impl Client {
             }
         };
         let via = line.proxy.as_ref().map(|p| format!(" (through proxy {p})")).unwrap_or_default();
-        let error = Error::new(kind, format!("{what}{via}")).input(call.url.authority());
+        let error = Error::new(kind, format!("{what}{via}")).because(cause);
+        let error = error.input(call.url.authority());
         Trouble { error, passes, plain }
     }
 }

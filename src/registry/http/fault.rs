@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{Response, quota};
 use crate::digest::Digest;
-use crate::error::{Error, Kind};
+use crate::error::{Cause, Error, Kind};
 use crate::text;
 
 /// Most bytes of an error's body that are looked at.
@@ -95,8 +95,9 @@ impl Fault {
             "" => String::new(),
             text => format!(": {text}"),
         };
-        let error =
-            Error::new(self.kind(status), format!("{doing}: {}{said}", status_text(status)));
+        let cause = if status == 429 { Cause::TooManyRequests } else { Cause::Plain };
+        let what = format!("{doing}: {}{said}", status_text(status));
+        let error = Error::new(self.kind(status), what).because(cause);
         match &self.quota {
             Some(quota) => error.note(quota),
             None => error,

@@ -13,7 +13,7 @@ use super::permits::Permits;
 use super::url::{Url, encode};
 use super::{Body, Fault, Method, Request, Response, Wire};
 use crate::context::Context;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Cause, Error, Kind, Result};
 use crate::locks::lock;
 use crate::registry::address;
 use crate::registry::auth::challenge::{self, Challenge};
@@ -430,12 +430,13 @@ impl Host {
         let error = fault.error(doing, status);
         if fault.text.contains("HTTP request to an HTTPS server") {
             let what = "speaks https, not plain http";
-            return Error::new(Kind::Unreachable, what).input(host);
+            return Error::new(Kind::Unreachable, what).because(Cause::Https).input(host);
         }
         if status != 401 {
             return error.input(host);
         }
         let (user, withheld) = self.auth.known_as();
+        let cause = if withheld.is_some() { Cause::Plain } else { Cause::NoCredentials };
         let what = match (user, withheld) {
             (_, Some(reason)) => reason,
             (Some(user), None) => {
@@ -443,7 +444,8 @@ impl Host {
             }
             (None, None) => "the registry wants credentials, and none are known".into(),
         };
-        Error::new(Kind::Denied, format!("{what}: {}", error.what())).input(host)
+        let what = format!("{what}: {}", error.what());
+        Error::new(Kind::Denied, what).because(cause).input(host)
     }
 }
 
@@ -461,7 +463,7 @@ fn kept(mut response: Response) -> Response {
 
 /// Whether nobody listens there.
 fn refused(trouble: &Trouble) -> bool {
-    trouble.error.what().starts_with("connection refused")
+    trouble.error.cause() == Cause::Refused
 }
 
 /// Says how often a request was tried, when more than once.

@@ -93,8 +93,7 @@ pub(super) fn load(settings: &Settings) -> Result<Vec<Registry>> {
     for (path, named) in files(settings)? {
         let Some(text) = super::text_of(&path)? else {
             if named {
-                let what = "no such file or directory";
-                return Err(Error::missing(what).input(path.display().to_string()));
+                return Err(Error::no_such_file(&path));
             }
             continue;
         };

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::registry::address;
 use crate::registry::settings::Settings;
 
@@ -97,7 +97,7 @@ pub(super) fn of_host(settings: &Settings, host: &str) -> Result<Given> {
     let of_host = settings.hosts.get(host).and_then(|h| h.cert_dir.as_ref());
     if let Some(dir) = of_host.or(settings.cert_dir.as_ref()) {
         if !dir.is_dir() {
-            return Err(missing(dir));
+            return Err(Error::no_such_file(dir));
         }
         given.directory(dir)?;
     }
@@ -237,12 +237,10 @@ fn read(path: &Path) -> Result<Vec<u8>> {
             return Err(bad(path, "certificates: it is too large"));
         }
         Ok(_) => {}
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(missing(path)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::no_such_file(path));
+        }
         Err(_) => {}
     }
     std::fs::read(path).map_err(|e| Error::io(path, "reading", &e))
-}
-
-fn missing(path: &Path) -> Error {
-    Error::new(Kind::Missing, "no such file or directory").input(path.display().to_string())
 }

@@ -31,7 +31,7 @@ impl Users {
     pub fn read(path: &Path) -> Result<Self> {
         let shown = || path.display().to_string();
         let meta = std::fs::metadata(path).map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => Error::missing("no such file").input(shown()),
+            std::io::ErrorKind::NotFound => Error::no_such_file(path),
             _ => Error::io(path, "opening", &e),
         })?;
         if meta.len() > MAX_FILE {

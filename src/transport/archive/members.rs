@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, Once};
 
 use crate::context::Context;
 use crate::digest::{Algorithm, Digest, Hasher};
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::io::map::Map;
 use crate::io::parts::Extent;
 use crate::io::pump;
@@ -163,7 +163,10 @@ impl Archive {
                     None => Slot::Special("a link that leads out of the archive"),
                 },
                 EntryKind::Dir => Slot::Dir,
-                EntryKind::Sparse => return Err(Error::malformed("sparse member").at(at)),
+                EntryKind::Sparse => {
+                    let error = Error::malformed("sparse member").at(at);
+                    return Err(error.because(Cause::SparseMember));
+                }
                 EntryKind::Fifo => Slot::Special("a fifo"),
                 EntryKind::Char | EntryKind::Block => Slot::Special("a device"),
                 EntryKind::Other(_) => Slot::Special("no regular file"),
@@ -370,9 +373,7 @@ impl layout::Members for Archive {
     fn digest(&self, name: &str) -> Result<Digest> {
         match self.resolve(name)? {
             Some(slot) => self.hash(slot),
-            None => {
-                Err(Error::malformed(format!("member {} is missing", crate::text::escape(name))))
-            }
+            None => Err(Error::absent(format_args!("member {}", crate::text::escape(name)))),
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::encoding::{Encoding, SNIFF_LEN};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::io::parts::Extent;
 use crate::io::scratch::Scratch;
 use crate::layer;
@@ -109,7 +109,7 @@ impl Source for ArchiveSource {
         let extent = self
             .archive
             .extent(&self.member(desc))?
-            .ok_or_else(|| Error::missing(format!("{} is missing", desc.digest)))?;
+            .ok_or_else(|| Error::absent(desc.digest).kind_as(Kind::Missing))?;
         check_size(desc, extent.size)?;
         Ok(Box::new(extent.reader()))
     }

@@ -9,11 +9,11 @@ use std::path::Path;
 
 use crate::context::Context;
 use crate::digest::Digest;
-use crate::error::{Kind, Result};
+use crate::error::{Cause, Kind, Result};
 use crate::manifest::Document;
 use crate::media_type::{MediaType, Role};
 use crate::transport::daemon::command::{Call, Input, strings};
-use crate::transport::daemon::{Engines, full, words};
+use crate::transport::daemon::{Engine, Engines, full, words};
 
 const SOCKET: &str = "/run/containerd/containerd.sock";
 const K3S_SOCKET: &str = "/run/k3s/containerd/containerd.sock";
@@ -29,7 +29,7 @@ fn call(engines: &Engines, verb: &'static str, words: &[String]) -> Result<Call>
     let path = address.strip_prefix("unix://").unwrap_or(address);
     UnixStream::connect(path).map_err(|e| {
         let shown = given.map_or(SOCKET, |_| path);
-        words::closed("containerd", shown, &e)
+        words::closed(Engine::Containerd, shown, &e)
     })?;
     let namespace = engines.containerd_namespace.as_deref().unwrap_or(NAMESPACE);
     let mut all = strings(&["--address", path, "--namespace", namespace]);
@@ -71,7 +71,7 @@ pub(super) fn export(
     };
     let every = "--all-platforms".to_owned();
     let refused = match open(std::slice::from_ref(&every)) {
-        Err(e) if e.kind() == Kind::Missing && PLATFORMS.iter().any(|w| e.what().contains(w)) => e,
+        Err(e) if e.kind() == Kind::Missing && e.cause() == Cause::NotAllPlatforms => e,
         done => return done,
     };
     let held = held(&names, engines, ctx)?;
@@ -89,10 +89,6 @@ pub(super) fn export(
     ));
     Ok(from)
 }
-
-/// What `ctr` says when it is about platforms: those that a pull left out; and an index without one of
-/// this machine, which since 1.7 it gives, even whole, only to who names one of its platforms.
-const PLATFORMS: [&str; 2] = ["digest sha256:", "no manifest found for platform"];
 
 /// The platforms of indexes that can be asked for.
 struct Held {

@@ -17,7 +17,7 @@ use ureq::{Agent, Body, BodyReader, SendBody};
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
 use crate::transport::daemon::socket::{Address, Names, Road, Signs};
-use crate::transport::daemon::{Engines, Feed, tls, words};
+use crate::transport::daemon::{Engine, Engines, Feed, tls, words};
 
 const SOCKET: &str = "unix:///var/run/docker.sock";
 /// Most bytes of an answer that is not an archive.
@@ -95,7 +95,7 @@ impl Docker {
         if error.get_ref().is_some_and(|e| e.is::<Error>()) {
             return Error::from_io(&error);
         }
-        words::closed("engine", &self.shown, &error)
+        words::closed(Engine::Docker, &self.shown, &error)
     }
 
     fn get(&self, path: &str) -> Result<Response<Body>> {

@@ -44,9 +44,7 @@ fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>> {
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => {
-            Error::missing("no such file").input(path.display().to_string())
-        }
+        std::io::ErrorKind::NotFound => Error::no_such_file(path),
         _ => Error::io(path, "reading", &e),
     })
 }

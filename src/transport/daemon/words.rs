@@ -2,7 +2,8 @@
 //!
 //! It starts nothing and connects to nothing; it only reads text.
 
-use crate::error::{Error, Kind};
+use crate::error::{Cause, Error, Kind};
+use crate::transport::daemon::Engine;
 
 /// Longest text of an engine in a message, in characters.
 const LIMIT: usize = 600;
@@ -28,22 +29,34 @@ const MEANINGS: [(&str, Kind); 17] = [
     (": not found", Kind::Missing),
 ];
 
+/// What `ctr` says when it is about platforms: those that a pull left out; and an index without one of
+/// this machine, which since 1.7 it gives, even whole, only to who names one of its platforms.
+const PLATFORMS: [&str; 2] = ["digest sha256:", "no manifest found for platform"];
+
 /// The error that an engine's words describe.
 pub(super) fn error(said: &str) -> Error {
     let line = one_line(said);
     let lower = line.to_lowercase();
     let meaning = MEANINGS.iter().find(|(words, _)| lower.contains(words));
-    Error::new(meaning.map_or(Kind::Other, |(_, kind)| *kind), line)
+    let platforms = PLATFORMS.iter().any(|words| lower.contains(words));
+    let cause = if platforms { Cause::NotAllPlatforms } else { Cause::Plain };
+    Error::new(meaning.map_or(Kind::Other, |(_, kind)| *kind), line).because(cause)
 }
 
 /// The error of a connection to an engine that did not come about.
-pub(super) fn closed(engine: &str, at: &str, error: &std::io::Error) -> Error {
-    let cause = Error::from_io(error);
+pub(super) fn closed(engine: Engine, at: &str, error: &std::io::Error) -> Error {
+    let (name, absent, denied) = match engine {
+        Engine::Containerd => ("containerd", Cause::NoContainerd, Cause::ContainerdDenied),
+        Engine::Docker | Engine::Podman => ("engine", Cause::NoDocker, Cause::DockerDenied),
+    };
+    let failed = Error::from_io(error).kind_as(Kind::Unreachable);
     match error.kind() {
-        std::io::ErrorKind::PermissionDenied => cause.kind_as(Kind::Denied).context(at),
+        std::io::ErrorKind::PermissionDenied => {
+            failed.kind_as(Kind::Denied).because(denied).context(at)
+        }
         // What no system call says came from somebody who answered, but not as an engine does.
-        _ if error.raw_os_error().is_none() => cause.kind_as(Kind::Unreachable).context(at),
-        _ => cause.kind_as(Kind::Unreachable).context(format!("no {engine} at {at}")),
+        _ if error.raw_os_error().is_none() => failed.context(at),
+        _ => failed.because(absent).context(format!("no {name} at {at}")),
     }
 }
 

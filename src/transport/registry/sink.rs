@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::{DiffId, Digest};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Cause, Error, Kind, Result};
 use crate::io::lanes;
 use crate::io::scratch::{Lazy, Scratch};
 use crate::layer::Compression;
@@ -213,7 +213,8 @@ impl RegistrySink {
         let begun = lock(&self.begun).remove(&(desc.digest, to.name()));
         to.upload(desc, begun, &|| Ok(Box::new(blob.open()?))).map_err(|e| {
             // A blob that is missing says so through its reader; what else is missing is the repository.
-            if e.place().is_none() { e.of_target() } else { e }
+            let ours = e.kind() == Kind::Missing && e.place().is_none();
+            if ours { e.because(Cause::OfTarget) } else { e }
         })?;
         self.mark(&desc.digest, name);
         lock(&self.uploaded).insert((desc.digest, name.to_owned()));
