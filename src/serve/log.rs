@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// One request and its answer, told once the answer is out or was given up.
 #[derive(Clone, Copy, Debug)]
-pub struct Entry<'a> {
+pub struct RequestRecord<'a> {
     /// Who asked.
     pub remote: SocketAddr,
     /// As whom.
@@ -32,12 +32,12 @@ pub struct Entry<'a> {
 /// Listens to requests, from any thread.
 pub trait Log: Send + Sync {
     /// Takes note of one.
-    fn entry(&self, entry: &Entry<'_>);
+    fn entry(&self, entry: &RequestRecord<'_>);
 }
 
 /// Listens to nothing.
 pub struct Silent;
 
 impl Log for Silent {
-    fn entry(&self, _: &Entry<'_>) {}
+    fn entry(&self, _: &RequestRecord<'_>) {}
 }

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use clap::ValueEnum;
-use imgpack::serve::log::{Entry, Log, Silent};
+use imgpack::serve::log::{Log, RequestRecord, Silent};
 use imgpack::text::{escape, escape_long};
 use time::OffsetDateTime;
 
@@ -40,19 +40,19 @@ fn now() -> String {
     OffsetDateTime::now_utc().format(format).unwrap_or_default()
 }
 
-fn millis(entry: &Entry<'_>) -> f64 {
+fn millis(entry: &RequestRecord<'_>) -> f64 {
     (entry.elapsed.as_micros() as f64 / 100.0).round() / 10.0
 }
 
 struct Text;
 
 impl Log for Text {
-    fn entry(&self, entry: &Entry<'_>) {
+    fn entry(&self, entry: &RequestRecord<'_>) {
         out::error_line(&text(entry, &now()));
     }
 }
 
-fn text(entry: &Entry<'_>, now: &str) -> String {
+fn text(entry: &RequestRecord<'_>, now: &str) -> String {
     // A name that holds a blank must not look like two words.
     let word = |text: &str| escape(text).replace(' ', "\\x20");
     format!(
@@ -72,12 +72,12 @@ fn text(entry: &Entry<'_>, now: &str) -> String {
 struct Json;
 
 impl Log for Json {
-    fn entry(&self, entry: &Entry<'_>) {
+    fn entry(&self, entry: &RequestRecord<'_>) {
         out::error_line(&json(entry, &now()));
     }
 }
 
-fn json(entry: &Entry<'_>, now: &str) -> String {
+fn json(entry: &RequestRecord<'_>, now: &str) -> String {
     serde_json::json!({
         "time": now,
         "remote": entry.remote.to_string(),
@@ -99,8 +99,8 @@ mod tests {
 
     use super::*;
 
-    fn entry() -> Entry<'static> {
-        Entry {
+    fn entry() -> RequestRecord<'static> {
+        RequestRecord {
             remote: "192.0.2.1:4711".parse().unwrap(),
             user: Some("al b"),
             method: "GET",

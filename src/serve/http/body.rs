@@ -21,7 +21,7 @@ use super::progress::Unfinished;
 use super::sending::{Piece, Sending};
 use crate::error::Error;
 use crate::serve::answer;
-use crate::serve::log::{Entry, Log};
+use crate::serve::log::{Log, RequestRecord};
 use crate::serve::outgoing::{LARGE_PIECE, Outgoing, PIECE};
 
 /// The body of an answer, and who is told once it is out.
@@ -56,7 +56,7 @@ impl Drop for Account {
     fn drop(&mut self) {
         let target = self.target.path_and_query().map_or(self.target.path(), |t| t.as_str());
         let agent = self.agent.as_ref().map(|agent| String::from_utf8_lossy(agent.as_bytes()));
-        self.log.entry(&Entry {
+        self.log.entry(&RequestRecord {
             remote: self.remote,
             user: self.user.as_deref(),
             method: self.method.as_str(),

@@ -18,7 +18,7 @@ use super::sending::Sending;
 use super::turns::Turn;
 use crate::serve::access::{Caller, Look, Peer};
 use crate::serve::answer::{Answer, Code, Fault};
-use crate::serve::log::Entry;
+use crate::serve::log::RequestRecord;
 use crate::serve::metrics::{Gauge, Operation};
 use crate::serve::request::{Request, came_over_tls};
 use crate::serve::route::{self, Route};
@@ -118,7 +118,7 @@ pub(super) fn unread(connection: &Connection, error: &hyper::Error) {
         true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
     };
     connection.server.registry.status().metrics.answered(Operation::Other, status, Duration::ZERO);
-    connection.server.settings.log.entry(&Entry {
+    connection.server.settings.log.entry(&RequestRecord {
         remote: connection.remote,
         user: None,
         method: "-",

@@ -158,7 +158,7 @@ fn unusual_requests_are_answered() {
 struct Told(std::sync::Mutex<Vec<(String, u16)>>);
 
 impl Log for Told {
-    fn entry(&self, entry: &log::Entry<'_>) {
+    fn entry(&self, entry: &log::RequestRecord<'_>) {
         self.0.lock().unwrap().push((entry.method.to_owned(), entry.status));
     }
 }
