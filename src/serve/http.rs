@@ -25,7 +25,7 @@ use crate::context::Context;
 use crate::error::{Error, Kind, Result};
 use crate::serve::Registry;
 use crate::serve::access::{Access, Peer, Rules};
-use crate::serve::log::{self, Log};
+use crate::serve::log::{self, RequestLog};
 use crate::serve::metrics::Gauge;
 
 mod body;
@@ -67,7 +67,7 @@ pub struct Settings {
     /// Passwords that are checked at once.
     pub checks: Arc<Semaphore>,
     /// Who hears of requests.
-    pub log: Arc<dyn Log>,
+    pub log: Arc<dyn RequestLog>,
 }
 
 impl Settings {

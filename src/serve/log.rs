@@ -30,7 +30,7 @@ pub struct RequestRecord<'a> {
 }
 
 /// Listens to requests, from any thread.
-pub trait Log: Send + Sync {
+pub trait RequestLog: Send + Sync {
     /// Takes note of one.
     fn entry(&self, entry: &RequestRecord<'_>);
 }
@@ -38,6 +38,6 @@ pub trait Log: Send + Sync {
 /// Listens to nothing.
 pub struct Silent;
 
-impl Log for Silent {
+impl RequestLog for Silent {
     fn entry(&self, _: &RequestRecord<'_>) {}
 }

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use clap::ValueEnum;
-use imgpack::serve::log::{Log, RequestRecord, Silent};
+use imgpack::serve::log::{RequestLog, RequestRecord, Silent};
 use imgpack::text::{escape, escape_long};
 use time::OffsetDateTime;
 
@@ -23,7 +23,7 @@ pub(crate) enum Form {
 }
 
 /// Who listens.
-pub(crate) fn open(form: Form) -> std::sync::Arc<dyn Log> {
+pub(crate) fn open(form: Form) -> std::sync::Arc<dyn RequestLog> {
     match form {
         Form::Text => std::sync::Arc::new(Text),
         Form::Json => std::sync::Arc::new(Json),
@@ -46,7 +46,7 @@ fn millis(entry: &RequestRecord<'_>) -> f64 {
 
 struct Text;
 
-impl Log for Text {
+impl RequestLog for Text {
     fn entry(&self, entry: &RequestRecord<'_>) {
         out::error_line(&text(entry, &now()));
     }
@@ -71,7 +71,7 @@ fn text(entry: &RequestRecord<'_>, now: &str) -> String {
 
 struct Json;
 
-impl Log for Json {
+impl RequestLog for Json {
     fn entry(&self, entry: &RequestRecord<'_>) {
         out::error_line(&json(entry, &now()));
     }

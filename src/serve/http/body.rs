@@ -21,7 +21,7 @@ use super::progress::Unfinished;
 use super::sending::{Piece, Sending};
 use crate::error::Error;
 use crate::serve::answer;
-use crate::serve::log::{Log, RequestRecord};
+use crate::serve::log::{RequestLog, RequestRecord};
 use crate::serve::outgoing::{LARGE_PIECE, Outgoing, PIECE};
 
 /// The body of an answer, and who is told once it is out.
@@ -38,7 +38,7 @@ enum Content {
 
 /// What is told of one request when it is dropped: its answer is out, or was given up.
 pub(super) struct Account {
-    pub(super) log: Arc<dyn Log>,
+    pub(super) log: Arc<dyn RequestLog>,
     pub(super) remote: SocketAddr,
     pub(super) user: Option<String>,
     pub(super) method: Method,

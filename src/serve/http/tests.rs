@@ -157,7 +157,7 @@ fn unusual_requests_are_answered() {
 #[derive(Default)]
 struct Told(std::sync::Mutex<Vec<(String, u16)>>);
 
-impl Log for Told {
+impl RequestLog for Told {
     fn entry(&self, entry: &log::RequestRecord<'_>) {
         self.0.lock().unwrap().push((entry.method.to_owned(), entry.status));
     }
