@@ -90,7 +90,7 @@ impl Settings {
             tls: None,
             access: Arc::new(Access::new(Rules::default(), None)?),
             checks: Arc::new(Semaphore::new(processors)),
-            log: Arc::new(log::Silent),
+            log: Arc::new(log::NoRequestLog),
         })
     }
 }

@@ -36,8 +36,8 @@ pub trait RequestLog: Send + Sync {
 }
 
 /// Listens to nothing.
-pub struct Silent;
+pub struct NoRequestLog;
 
-impl RequestLog for Silent {
+impl RequestLog for NoRequestLog {
     fn entry(&self, _: &RequestRecord<'_>) {}
 }

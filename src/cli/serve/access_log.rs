@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use clap::ValueEnum;
-use imgpack::serve::log::{RequestLog, RequestRecord, Silent};
+use imgpack::serve::log::{NoRequestLog, RequestLog, RequestRecord};
 use imgpack::text::{escape, escape_long};
 use time::OffsetDateTime;
 
@@ -28,7 +28,7 @@ pub(crate) fn open(form: Form) -> std::sync::Arc<dyn RequestLog> {
         Form::Text => std::sync::Arc::new(Text),
         Form::Json => std::sync::Arc::new(Json),
         Form::Auto if std::io::stderr().is_terminal() => std::sync::Arc::new(Text),
-        Form::Auto | Form::None => std::sync::Arc::new(Silent),
+        Form::Auto | Form::None => std::sync::Arc::new(NoRequestLog),
     }
 }
 
