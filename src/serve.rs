@@ -33,7 +33,7 @@ pub mod uploads;
 pub mod writable;
 
 use catalogue::Catalogue;
-use names::Naming;
+use names::NameResolver;
 use status::Status;
 use writable::Writable;
 
@@ -50,7 +50,7 @@ pub struct Registry {
 
 impl Registry {
     /// A registry that holds nothing yet.
-    pub fn new(naming: Naming, ctx: &Context) -> Self {
+    pub fn new(naming: NameResolver, ctx: &Context) -> Self {
         // What is answered when the run ends is still answered to its end.
         let ctx = Context { cancel: Arc::default(), ..ctx.clone() };
         let status = Arc::<Status>::default();

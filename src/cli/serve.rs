@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 use imgpack::io::digests::Digests;
 use imgpack::reference::{DEFAULT_DOMAIN, is_domain};
-use imgpack::serve::names::Naming;
+use imgpack::serve::names::NameResolver;
 use imgpack::serve::places::{self, Places};
 use imgpack::serve::writable::{self, Validate, Writable};
 use imgpack::serve::{Registry, http};
@@ -124,7 +124,7 @@ pub(crate) fn run(args: &ServeArgs, run: &Run) -> Result<Outcome> {
     let looked_at = looked_at.map(|path| Place { scheme: Scheme::Oci, path, image: None });
     wanted.extend(looked_at.filter(|place| place.source(&env, &|| env.scratch()).is_ok()));
     let places = Places::open(wanted, env)?.under(&served);
-    let mut registry = Registry::new(Naming::new(&args.default_namespace), &served);
+    let mut registry = Registry::new(NameResolver::new(&args.default_namespace), &served);
     if let Some(path) = writable {
         registry = registry.with_writable(Writable::open(path, args.rules(), &served)?);
     }

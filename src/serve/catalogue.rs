@@ -19,7 +19,7 @@ use crate::io::digests::Digests;
 use crate::locks::{read, write};
 use crate::manifest::MAX_DOCUMENT;
 use crate::serve::holdings::{Holdings, Repository};
-use crate::serve::names::{Name, Naming};
+use crate::serve::names::{Name, NameResolver};
 use crate::serve::outgoing::{Outgoing, Watch};
 use crate::serve::route::Wanted;
 use crate::serve::status::Status;
@@ -94,7 +94,7 @@ impl Part {
 
 /// All served places.
 pub struct Catalogue {
-    naming: Naming,
+    naming: NameResolver,
     parts: RwLock<Vec<Arc<Part>>>,
     /// How often they were set.
     replaced: AtomicU64,
@@ -118,14 +118,14 @@ struct Documents {
 
 impl Catalogue {
     /// An empty one; hits and misses of its cache are counted in `status`.
-    pub fn new(naming: Naming, ctx: &Context, status: Arc<Status>) -> Self {
+    pub fn new(naming: NameResolver, ctx: &Context, status: Arc<Status>) -> Self {
         let (parts, documents) = (RwLock::default(), RwLock::default());
         let replaced = AtomicU64::new(0);
         Self { naming, parts, replaced, documents, status, ctx: ctx.clone() }
     }
 
     /// How names are read.
-    pub fn naming(&self) -> &Naming {
+    pub fn naming(&self) -> &NameResolver {
         &self.naming
     }
 

@@ -48,17 +48,17 @@ impl fmt::Display for Name {
 
 /// How names of requests are read.
 #[derive(Clone, Debug)]
-pub struct Naming {
+pub struct NameResolver {
     default: String,
 }
 
-impl Default for Naming {
+impl Default for NameResolver {
     fn default() -> Self {
         Self { default: DEFAULT_DOMAIN.into() }
     }
 }
 
-impl Naming {
+impl NameResolver {
     /// Names without a registry belong to `default`.
     pub fn new(default: &str) -> Self {
         Self { default: default.to_owned() }
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_name_is_read_as_docker_containerd_and_podman_write_it() {
-        let naming = Naming::default();
+        let naming = NameResolver::default();
         for (path, ns, want) in [
             ("alpine", None, "docker.io/library/alpine"),
             ("library/alpine", None, "docker.io/library/alpine"),
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn what_is_shown_is_understood_again() {
         for default in ["docker.io", "mirror.example"] {
-            let naming = Naming::new(default);
+            let naming = NameResolver::new(default);
             for name in [
                 "docker.io/library/alpine",
                 "docker.io/a/b",

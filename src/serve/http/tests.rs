@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use super::*;
-use crate::serve::names::Naming;
+use crate::serve::names::NameResolver;
 use crate::serve::request::Request;
 use crate::serve::route;
 use crate::serve::writable::{self, Writable};
@@ -26,7 +26,7 @@ struct Server {
 
 impl Server {
     fn start(change: impl FnOnce(&mut Settings)) -> Self {
-        Self::over(Registry::new(Naming::default(), &Context::default()), change)
+        Self::over(Registry::new(NameResolver::default(), &Context::default()), change)
     }
 
     fn over(registry: Registry, change: impl FnOnce(&mut Settings)) -> Self {
@@ -383,7 +383,7 @@ fn a_body_that_stands_still_is_left_though_its_head_was_fine() {
 #[test]
 fn what_looks_at_a_medium_is_done_on_a_thread_that_may_wait() {
     let temp = tempfile::tempdir().unwrap();
-    let reading = Registry::new(Naming::default(), &Context::default());
+    let reading = Registry::new(NameResolver::default(), &Context::default());
     let writing = writing(temp.path());
     let blob = format!("/v2/a/blobs/{}", crate::digest::Digest::of(b"a"));
     for (method, path, of_reading, of_writing) in [
@@ -405,7 +405,7 @@ fn what_looks_at_a_medium_is_done_on_a_thread_that_may_wait() {
 fn writing(path: &std::path::Path) -> Registry {
     let ctx = Context { sync: false, ..Context::default() };
     let store = Writable::open(path, writable::Settings::default(), &ctx).unwrap();
-    Registry::new(Naming::default(), &ctx).with_writable(store)
+    Registry::new(NameResolver::default(), &ctx).with_writable(store)
 }
 
 #[test]

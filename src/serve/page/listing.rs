@@ -10,7 +10,7 @@ use crate::digest::Digest;
 use crate::layout::subject_of_tag;
 use crate::serve::catalogue::Catalogue;
 use crate::serve::holdings::{Holdings, Repository};
-use crate::serve::names::{Name, Naming};
+use crate::serve::names::{Name, NameResolver};
 
 /// An image of the list.
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ impl Entry {
     }
 
     /// What it is called in requests: `nginx:1.27`.
-    pub(super) fn reference(&self, naming: &Naming) -> String {
+    pub(super) fn reference(&self, naming: &NameResolver) -> String {
         naming.shown(&self.name) + &self.suffix()
     }
 

@@ -15,7 +15,7 @@ use crate::io::parts::Extent;
 use crate::media_type::{OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST};
 use crate::serve::answer::{Answer, Body};
 use crate::serve::catalogue::Part;
-use crate::serve::names::Naming;
+use crate::serve::names::NameResolver;
 use crate::serve::request::Request;
 use crate::serve::{Registry, handlers, holdings, route};
 use crate::transport::{Checked, Origin, Root, Source};
@@ -90,7 +90,7 @@ impl Memory {
 
     fn served(self) -> Registry {
         let ctx = Context::default();
-        let registry = Registry::new(Naming::default(), &ctx);
+        let registry = Registry::new(NameResolver::default(), &ctx);
         let held = holdings::gather(&self, None, &ctx).unwrap();
         registry.catalogue().replace(vec![Arc::new(Part::new(Box::new(self), held))]);
         registry
@@ -432,7 +432,7 @@ fn an_image_that_cannot_be_read_any_more_is_an_error_of_its_own_page_only() {
     let ctx = Context::default();
     let held = holdings::gather(&place, None, &ctx).unwrap();
     place.blobs.get_mut(&one.digest).unwrap()[0] = b'[';
-    let registry = Registry::new(Naming::default(), &ctx);
+    let registry = Registry::new(NameResolver::default(), &ctx);
     registry.catalogue().replace(vec![Arc::new(Part::new(Box::new(place), held))]);
     contains(&page(&registry, "/"), &["cannot be read", "linux/arm64"]);
     contains(&page(&registry, "/packing-list"), &["cannot be read", "linux/arm64"]);
