@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::serve::catalogue::{Content, Found};
-use crate::serve::names::Name;
+use crate::serve::names::RepositoryName;
 use crate::serve::outgoing::{LARGE_PIECE, Outgoing};
 use crate::serve::uploads::Stop;
 use crate::serve::writable::Writable;
@@ -20,7 +20,12 @@ use crate::serve::writable::Writable;
 ///
 /// # Errors
 /// `Corrupt`, `Io`.
-pub fn blob(from: &Found<'_>, writable: &Writable, name: &Name, digest: &Digest) -> Result<bool> {
+pub fn blob(
+    from: &Found<'_>,
+    writable: &Writable,
+    name: &RepositoryName,
+    digest: &Digest,
+) -> Result<bool> {
     if writable.blob(name, digest).is_some() {
         return Ok(false);
     }

@@ -19,7 +19,7 @@ use crate::io::digests::Digests;
 use crate::locks::{read, write};
 use crate::manifest::MAX_DOCUMENT;
 use crate::serve::holdings::{Holdings, Repository};
-use crate::serve::names::{Name, NameResolver};
+use crate::serve::names::{NameResolver, RepositoryName};
 use crate::serve::outgoing::{Outgoing, Watch};
 use crate::serve::route::Wanted;
 use crate::serve::status::Status;
@@ -31,7 +31,7 @@ const MAX_CACHE: usize = 32 << 20;
 /// Knows the blobs of a place that is written to: they are looked up where they lie.
 pub trait Shelf: Send + Sync {
     /// Bytes of a blob that a repository may read.
-    fn blob(&self, name: &Name, digest: &Digest) -> Option<u64>;
+    fn blob(&self, name: &RepositoryName, digest: &Digest) -> Option<u64>;
 }
 
 /// One served place.
@@ -87,7 +87,11 @@ impl Part {
         change(&mut holdings)
     }
 
-    fn repository<R>(&self, name: &Name, look: impl FnOnce(&Repository) -> R) -> Option<R> {
+    fn repository<R>(
+        &self,
+        name: &RepositoryName,
+        look: impl FnOnce(&Repository) -> R,
+    ) -> Option<R> {
         self.holdings(|holdings| holdings.repositories.get(name).map(look))
     }
 }
@@ -149,9 +153,9 @@ impl Catalogue {
     }
 
     /// Every repository, by name.
-    pub fn repositories(&self) -> BTreeSet<Name> {
+    pub fn repositories(&self) -> BTreeSet<RepositoryName> {
         let parts = self.parts();
-        let names = |part: &Arc<Part>| -> Vec<Name> {
+        let names = |part: &Arc<Part>| -> Vec<RepositoryName> {
             part.holdings(|holdings| holdings.repositories.keys().cloned().collect())
         };
         parts.iter().flat_map(names).collect()
@@ -210,7 +214,7 @@ impl Catalogue {
 pub struct Found<'c> {
     catalogue: &'c Catalogue,
     /// Its name.
-    pub name: Name,
+    pub name: RepositoryName,
     parts: Vec<Arc<Part>>,
 }
 

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::io::dir::{self, Dir};
 use crate::locks::lock;
 use crate::reference::Reference;
-use crate::serve::names::Name;
+use crate::serve::names::RepositoryName;
 
 /// The file, beside the index.
 const FILE: &str = ".imgpack-deleted";
@@ -38,7 +38,7 @@ impl Thing {
 }
 
 /// One thing of one repository.
-type Key = (Thing, Name, Digest);
+type Key = (Thing, RepositoryName, Digest);
 
 /// The deletions of a store.
 pub struct Deletions {
@@ -78,13 +78,13 @@ impl Deletions {
     }
 
     /// Whether a repository no longer has something.
-    pub fn has(&self, thing: Thing, name: &Name, digest: &Digest) -> bool {
+    pub fn has(&self, thing: Thing, name: &RepositoryName, digest: &Digest) -> bool {
         let deleted = self.deleted();
         !deleted.is_empty() && deleted.contains(&(thing, name.clone(), *digest))
     }
 
     /// Every manifest that was deleted.
-    pub fn manifests(&self) -> Vec<(Name, Digest)> {
+    pub fn manifests(&self) -> Vec<(RepositoryName, Digest)> {
         let deleted = self.deleted();
         let manifests = deleted.iter().filter(|(thing, ..)| *thing == Thing::Manifest);
         manifests.map(|(_, name, digest)| (name.clone(), *digest)).collect()
@@ -94,7 +94,7 @@ impl Deletions {
     ///
     /// # Errors
     /// `Io`.
-    pub fn delete(&self, thing: Thing, name: &Name, digest: &Digest) -> Result<()> {
+    pub fn delete(&self, thing: Thing, name: &RepositoryName, digest: &Digest) -> Result<()> {
         let mut deleted = self.deleted();
         let key = (thing, name.clone(), *digest);
         if !deleted.contains(&key) {
@@ -108,7 +108,7 @@ impl Deletions {
     ///
     /// # Errors
     /// `Io`.
-    pub fn lift(&self, thing: Thing, name: &Name, digest: &Digest) -> Result<()> {
+    pub fn lift(&self, thing: Thing, name: &RepositoryName, digest: &Digest) -> Result<()> {
         let mut deleted = self.deleted();
         let key = (thing, name.clone(), *digest);
         if deleted.contains(&key) {
@@ -167,7 +167,7 @@ fn read(line: &str) -> Option<(bool, Key)> {
         "blob" => Thing::Blob,
         _ => return None,
     };
-    let name = Name::of(&words.next()?.parse::<Reference>().ok()?);
+    let name = RepositoryName::of(&words.next()?.parse::<Reference>().ok()?);
     Some((gone, (thing, name, words.next()?.parse().ok()?)))
 }
 
@@ -179,7 +179,7 @@ mod tests {
     fn a_deletion_outlives_the_process_until_it_is_lifted() {
         let temp = tempfile::tempdir().unwrap();
         let root = Arc::new(Dir::open(temp.path()).unwrap());
-        let name = Name::of(&"docker.io/library/x".parse().unwrap());
+        let name = RepositoryName::of(&"docker.io/library/x".parse().unwrap());
         let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
         let open = || Deletions::open(root.clone(), false).unwrap();
         let first = open();

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::digest::Digest;
 use crate::serve::answer::{Answer, Code, Fault};
-use crate::serve::names::Name;
+use crate::serve::names::RepositoryName;
 use crate::serve::request::Request;
 use crate::serve::route::{self, Route, Stray};
 use crate::serve::writable::Writable;
@@ -68,7 +68,7 @@ struct Push<'r> {
     writable: &'r Writable,
     request: &'r Request,
     /// The repository.
-    name: Name,
+    name: RepositoryName,
     /// The same as the request calls it.
     path: &'r str,
 }
@@ -82,7 +82,9 @@ impl<'r> Push<'r> {
     ) -> Result<Self, Fault> {
         let target = registry.catalogue().naming().target(path, request.ns().as_deref());
         // Only a name that is read back as it was written can be kept in an index.
-        let kept = |name: &Name| name.as_str().parse().is_ok_and(|read| Name::of(&read) == *name);
+        let kept = |name: &RepositoryName| {
+            name.as_str().parse().is_ok_and(|read| RepositoryName::of(&read) == *name)
+        };
         let fault = || Fault::new(Code::NameInvalid, "no repository can be called so");
         let name = target.filter(kept).ok_or_else(fault)?;
         Ok(Self { registry, writable, request, name, path })

@@ -17,14 +17,14 @@ use crate::layout::said_subject;
 use crate::manifest::{Document, Kind, MAX_DOCUMENT};
 use crate::media_type::MediaType;
 use crate::reference::is_tag;
-use crate::serve::names::Name;
+use crate::serve::names::RepositoryName;
 use crate::transport::{Blob, GENERATIONS, Root, Source};
 
 /// Everything of one place.
 #[derive(Default)]
 pub struct Holdings {
     /// Its repositories.
-    pub repositories: BTreeMap<Name, Repository>,
+    pub repositories: BTreeMap<RepositoryName, Repository>,
     /// Configs and layers that some manifest names, with their sizes in bytes.
     pub blobs: HashMap<Digest, u64>,
     /// What is odd, in words.
@@ -156,12 +156,16 @@ fn digests(list: Option<&Vec<Descriptor>>) -> Box<[Digest]> {
 ///
 /// # Errors
 /// `Interrupted`. What cannot be read is noted, and hides nothing else.
-pub fn gather(source: &dyn Source, unnamed: Option<&Name>, ctx: &Context) -> Result<Holdings> {
+pub fn gather(
+    source: &dyn Source,
+    unnamed: Option<&RepositoryName>,
+    ctx: &Context,
+) -> Result<Holdings> {
     let mut holdings = Holdings::default();
     holdings.notes.extend(source.warnings().iter().cloned());
     let roots = source.roots();
     let parsed = documents(source, roots, ctx, &mut holdings)?;
-    let mut whose: HashMap<Digest, Vec<Name>> = HashMap::new();
+    let mut whose: HashMap<Digest, Vec<RepositoryName>> = HashMap::new();
     // Where nobody says so in a name or an annotation, the document itself does.
     let (companions, images): (Vec<&Root>, Vec<&Root>) = roots.iter().partition(|root| {
         let about = || parsed.get(&root.desc.digest).is_some_and(|p| p.referrer.is_some());
@@ -216,19 +220,20 @@ fn subject(root: &Root, parsed: &HashMap<Digest, Parsed>) -> Option<Digest> {
 /// The repositories and tags of a root.
 fn names(
     root: &Root,
-    unnamed: Option<&Name>,
+    unnamed: Option<&RepositoryName>,
     holdings: &mut Holdings,
-) -> Vec<(Name, Option<String>)> {
+) -> Vec<(RepositoryName, Option<String>)> {
     if !root.names.is_empty() {
-        let one =
-            |name: &crate::reference::Reference| (Name::of(name), name.tag().map(str::to_owned));
+        let one = |name: &crate::reference::Reference| {
+            (RepositoryName::of(name), name.tag().map(str::to_owned))
+        };
         return root.names.iter().map(one).collect();
     }
     let label = root.label.as_deref();
     if let Some(name) = label.and_then(|l| l.parse::<crate::reference::Reference>().ok())
         && name.digest().is_some()
     {
-        return vec![(Name::of(&name), None)];
+        return vec![(RepositoryName::of(&name), None)];
     }
     let Some(unnamed) = unnamed else { return Vec::new() };
     let tag = label.filter(|label| is_tag(label)).map(str::to_owned);
@@ -244,11 +249,11 @@ fn names(
 /// Puts a root and what it lists into a repository.
 fn place(
     holdings: &mut Holdings,
-    name: &Name,
+    name: &RepositoryName,
     root: &Root,
     tag: Option<String>,
     parsed: &HashMap<Digest, Parsed>,
-    whose: &mut HashMap<Digest, Vec<Name>>,
+    whose: &mut HashMap<Digest, Vec<RepositoryName>>,
 ) {
     let repository = holdings.repositories.entry(name.clone()).or_default();
     if let Some(tag) = tag {

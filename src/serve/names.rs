@@ -10,9 +10,9 @@ use crate::reference::{self, DEFAULT_DOMAIN, Reference, looks_like_host};
 
 /// A repository with the registry it comes from: `docker.io/library/alpine`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Name(String);
+pub struct RepositoryName(String);
 
-impl Name {
+impl RepositoryName {
     /// The repository of a reference.
     pub fn of(name: &Reference) -> Self {
         Self(name.repository())
@@ -40,7 +40,7 @@ impl Name {
     }
 }
 
-impl fmt::Display for Name {
+impl fmt::Display for RepositoryName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -66,7 +66,7 @@ impl NameResolver {
 
     /// What `path` may mean, likeliest first: in the registry that `ns` names; in the one that its
     /// first component names; in the default one. Nothing when it breaks the grammar.
-    pub fn candidates(&self, path: &str, ns: Option<&str>) -> Vec<Name> {
+    pub fn candidates(&self, path: &str, ns: Option<&str>) -> Vec<RepositoryName> {
         if !reference::is_path(path) {
             return Vec::new();
         }
@@ -76,14 +76,14 @@ impl NameResolver {
             }
             // containerd's `override_path` leads beneath the registry's own name, and names it again.
             let again = path.split_once('/').filter(|(first, _)| *first == ns.replace(':', "_"));
-            let again = again.map(|(_, rest)| Name::new(ns, rest));
-            return again.into_iter().chain([Name::new(ns, path)]).collect();
+            let again = again.map(|(_, rest)| RepositoryName::new(ns, rest));
+            return again.into_iter().chain([RepositoryName::new(ns, path)]).collect();
         }
         let mut found = Vec::new();
         if let Some((domain, rest)) = path.split_once('/')
             && looks_like_host(domain)
         {
-            found.push(Name::new(domain, rest));
+            found.push(RepositoryName::new(domain, rest));
         }
         // `host_5000` and `localhost_5000`, as containerd spells them in the names of directories.
         if let Some((domain, rest)) = path.split_once('/')
@@ -93,31 +93,31 @@ impl NameResolver {
             // As the grammar has it, which knows no largest port.
             && port.bytes().all(|b| b.is_ascii_digit())
         {
-            found.push(Name::new(&format!("{host}:{port}"), rest));
+            found.push(RepositoryName::new(&format!("{host}:{port}"), rest));
         }
         if found.is_empty() || !looks_like_host(path.split('/').next().unwrap_or_default()) {
-            found.push(Name::new(&self.default, path));
+            found.push(RepositoryName::new(&self.default, path));
         }
         found
     }
 
     /// Where something that is pushed as `path` goes.
-    pub fn target(&self, path: &str, ns: Option<&str>) -> Option<Name> {
+    pub fn target(&self, path: &str, ns: Option<&str>) -> Option<RepositoryName> {
         let mut all = self.candidates(path, ns);
         // `host_5000` is how a registry is spelled, and none that can be kept.
         all.retain(|name| reference::is_domain(name.domain()));
         // A name with an underscore is first of all a name.
-        let plain = |name: &&Name| ns.is_some() || !name.domain().contains(':');
+        let plain = |name: &&RepositoryName| ns.is_some() || !name.domain().contains(':');
         all.iter().find(plain).or(all.first()).cloned()
     }
 
     /// Whether a repository belongs to the registry that names without one mean.
-    pub fn is_default(&self, name: &Name) -> bool {
+    pub fn is_default(&self, name: &RepositoryName) -> bool {
         name.domain() == self.default
     }
 
     /// How a repository is called in the path of a request.
-    pub fn shown(&self, name: &Name) -> String {
+    pub fn shown(&self, name: &RepositoryName) -> String {
         // A path that begins with what looks like a host would be read as one.
         let hides = name.path().split_once('/').is_some_and(|(first, _)| looks_like_host(first));
         if name.domain() == self.default && !hides {
@@ -187,7 +187,7 @@ mod tests {
                 "r.local:99999999/x",
                 "docker.io/b.io/x",
             ] {
-                let name = Name(name.to_owned());
+                let name = RepositoryName(name.to_owned());
                 let shown = naming.shown(&name);
                 assert!(naming.candidates(&shown, None).contains(&name), "{shown}");
             }

@@ -16,7 +16,7 @@ use crate::reference::{DEFAULT_DOMAIN, Reference};
 use crate::serve::Registry;
 use crate::serve::catalogue::Part;
 use crate::serve::holdings;
-use crate::serve::names::Name;
+use crate::serve::names::RepositoryName;
 use crate::sync::folder;
 use crate::transport::Source;
 use crate::transport::table::{Env, Place, Scheme};
@@ -141,14 +141,14 @@ fn is_shortage(error: &Error) -> bool {
 }
 
 /// The repository of images without a name: what the file is called, without its endings.
-fn stem(path: &Path) -> Option<Name> {
+fn stem(path: &Path) -> Option<RepositoryName> {
     let name = path.file_name()?.to_str()?.to_lowercase();
     let name = name.split(".tar").next().unwrap_or(&name);
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
     let name: String = name.chars().map(plain).collect();
     let name = name.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-");
     let name = format!("{DEFAULT_DOMAIN}/library/{name}");
-    name.parse::<Reference>().ok().as_ref().map(Name::of)
+    name.parse::<Reference>().ok().as_ref().map(RepositoryName::of)
 }
 
 /// What a place looks like; nothing when it cannot be looked at.

@@ -14,7 +14,7 @@ use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Kind, Result};
 use crate::io::dir::{self, Dir, Entry, Lock};
 use crate::locks::lock;
-use crate::serve::names::Name;
+use crate::serve::names::RepositoryName;
 use crate::transport::store::UPLOADS;
 
 mod session;
@@ -83,7 +83,7 @@ impl Uploads {
     ///
     /// # Errors
     /// `Busy` when there are too many already, `Io`.
-    pub fn begin(&self, name: &Name, algorithm: Algorithm) -> Result<Arc<Session>> {
+    pub fn begin(&self, name: &RepositoryName, algorithm: Algorithm) -> Result<Arc<Session>> {
         let id = self.unheard_of()?;
         let file = format!("{id}.{}", whose(name));
         if self.count() >= MAX_SESSIONS {
@@ -103,7 +103,7 @@ impl Uploads {
     }
 
     /// A session of a repository.
-    pub fn find(&self, name: &Name, id: &str) -> Option<Arc<Session>> {
+    pub fn find(&self, name: &RepositoryName, id: &str) -> Option<Arc<Session>> {
         let session = self.sessions().get(id).cloned()?;
         (session.file() == format!("{id}.{}", whose(name))).then_some(session)
     }
@@ -229,7 +229,7 @@ pub struct Proved<'s> {
 }
 
 /// The repository in the name of a session's file.
-fn whose(name: &Name) -> String {
+fn whose(name: &RepositoryName) -> String {
     Digest::of(name.as_str().as_bytes()).hex()[..WHOSE].to_owned()
 }
 

@@ -21,7 +21,7 @@ use crate::manifest::{Document, Kind, MAX_DOCUMENT};
 use crate::serve::catalogue::{Part, Shelf};
 use crate::serve::deletions::{Deletions, Thing};
 use crate::serve::holdings::{self, Holdings, Parsed, Repository};
-use crate::serve::names::Name;
+use crate::serve::names::RepositoryName;
 use crate::serve::uploads::{Claimed, Stop, Uploads};
 use crate::transport::layout::index::{Change, Editor};
 use crate::transport::layout::{LayoutSource, appendable};
@@ -102,7 +102,7 @@ impl Stock {
 }
 
 impl Shelf for Stock {
-    fn blob(&self, name: &Name, digest: &Digest) -> Option<u64> {
+    fn blob(&self, name: &RepositoryName, digest: &Digest) -> Option<u64> {
         if self.deletions.has(Thing::Blob, name, digest) {
             return None;
         }
@@ -199,21 +199,21 @@ impl Writable {
     }
 
     /// Whether a repository may read a blob that lies here, and its size in bytes.
-    pub fn blob(&self, name: &Name, digest: &Digest) -> Option<u64> {
+    pub fn blob(&self, name: &RepositoryName, digest: &Digest) -> Option<u64> {
         self.shelf.blob(name, digest)
     }
 
     /// Whether a repository has a manifest here.
-    pub fn manifest(&self, name: &Name, digest: &Digest) -> bool {
+    pub fn manifest(&self, name: &RepositoryName, digest: &Digest) -> bool {
         self.look(name, |repository| repository.manifests.contains_key(digest)).unwrap_or_default()
     }
 
     /// What a tag of a repository names here.
-    pub fn tagged(&self, name: &Name, tag: &str) -> Option<Digest> {
+    pub fn tagged(&self, name: &RepositoryName, tag: &str) -> Option<Digest> {
         self.look(name, |repository| repository.tags.get(tag).copied()).flatten()
     }
 
-    fn look<R>(&self, name: &Name, look: impl FnOnce(&Repository) -> R) -> Option<R> {
+    fn look<R>(&self, name: &RepositoryName, look: impl FnOnce(&Repository) -> R) -> Option<R> {
         self.part.holdings(|holdings| holdings.repositories.get(name).map(look))
     }
 
@@ -221,7 +221,12 @@ impl Writable {
     ///
     /// # Errors
     /// [`Stop`].
-    pub fn commit(&self, name: &Name, claimed: Claimed<'_>, digest: &Digest) -> Result<(), Stop> {
+    pub fn commit(
+        &self,
+        name: &RepositoryName,
+        claimed: Claimed<'_>,
+        digest: &Digest,
+    ) -> Result<(), Stop> {
         // Hashing and flushing may take minutes; whoever collects need not wait for that.
         let proved = self.uploads.prove(claimed, digest)?;
         let _gate = self.gate();
@@ -235,7 +240,12 @@ impl Writable {
     ///
     /// # Errors
     /// `Io`.
-    pub fn mount(&self, name: &Name, digest: &Digest, from: Option<&Name>) -> Result<bool> {
+    pub fn mount(
+        &self,
+        name: &RepositoryName,
+        digest: &Digest,
+        from: Option<&RepositoryName>,
+    ) -> Result<bool> {
         let _gate = self.gate();
         let there = match from {
             Some(from) => self.shelf.blob(from, digest),
@@ -255,7 +265,7 @@ impl Writable {
     /// `Busy`, `Io`; nothing is published then.
     pub fn publish(
         &self,
-        name: &Name,
+        name: &RepositoryName,
         desc: &Descriptor,
         bytes: &[u8],
         tags: &[String],
@@ -287,7 +297,7 @@ impl Writable {
     }
 
     /// The first thing a document names that must be there and is not.
-    fn absent(&self, name: &Name, parsed: &Parsed) -> Option<Digest> {
+    fn absent(&self, name: &RepositoryName, parsed: &Parsed) -> Option<Digest> {
         use crate::media_type::Role::ForeignLayer;
         let (blobs, documents) = match self.settings.validate {
             Validate::Strict => (true, true),
@@ -309,7 +319,7 @@ impl Writable {
     ///
     /// # Errors
     /// `Busy`, `Io`.
-    pub fn untag(&self, name: &Name, tag: &str) -> Result<bool> {
+    pub fn untag(&self, name: &RepositoryName, tag: &str) -> Result<bool> {
         let (mut editor, lock) = self.enter()?;
         let Some(changes) = self.look(name, |r| entries::untagged(r, name, tag)).flatten() else {
             return Ok(false);
@@ -327,7 +337,7 @@ impl Writable {
     ///
     /// # Errors
     /// `Busy`, `Io`.
-    pub fn remove(&self, name: &Name, digest: &Digest) -> Result<bool> {
+    pub fn remove(&self, name: &RepositoryName, digest: &Digest) -> Result<bool> {
         let (mut editor, lock) = self.enter()?;
         let Some(desc) = self.look(name, |r| r.descriptor(digest)).flatten() else {
             return Ok(false);
@@ -360,7 +370,7 @@ impl Writable {
     ///
     /// # Errors
     /// `Usage` when it is a manifest, `Io`.
-    pub fn remove_blob(&self, name: &Name, digest: &Digest) -> Result<bool> {
+    pub fn remove_blob(&self, name: &RepositoryName, digest: &Digest) -> Result<bool> {
         if self.manifest(name, digest) {
             let what = format!("{digest} is a manifest, which is deleted as one");
             return Err(Error::new(error::Kind::Usage, what));

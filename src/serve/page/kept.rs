@@ -10,7 +10,7 @@ use super::listing::{self, Entry, Weight};
 use crate::digest::Digest;
 use crate::locks::lock;
 use crate::serve::catalogue::{Catalogue, Generation};
-use crate::serve::names::Name;
+use crate::serve::names::RepositoryName;
 
 /// What was counted last.
 #[derive(Default)]
@@ -67,7 +67,7 @@ impl Counted {
         let entries = listing::entries(catalogue);
         let mut numbers: HashMap<Digest, u32> = HashMap::new();
         let mut sizes = Vec::new();
-        let mut weighed: HashMap<(&Name, Digest), Arc<[u32]>> = HashMap::new();
+        let mut weighed: HashMap<(&RepositoryName, Digest), Arc<[u32]>> = HashMap::new();
         for entry in &entries {
             weighed.entry((&entry.name, entry.digest)).or_insert_with(|| {
                 let weight = Weight::of(catalogue, &entry.name, &entry.digest);
@@ -121,7 +121,8 @@ impl Counted {
                 }
             }
         }
-        let repositories: HashSet<&Name> = images.iter().map(|image| &image.entry.name).collect();
+        let repositories: HashSet<&RepositoryName> =
+            images.iter().map(|image| &image.entry.name).collect();
         Totals { repositories: repositories.len(), bytes, alone }
     }
 }

@@ -10,13 +10,13 @@ use crate::digest::Digest;
 use crate::layout::subject_of_tag;
 use crate::serve::catalogue::Catalogue;
 use crate::serve::holdings::{Holdings, Repository};
-use crate::serve::names::{Name, NameResolver};
+use crate::serve::names::{NameResolver, RepositoryName};
 
 /// An image of the list.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     /// Its repository.
-    pub name: Name,
+    pub name: RepositoryName,
     /// Its tag, if it has one.
     pub tag: Option<String>,
     /// Its manifest or index.
@@ -50,7 +50,8 @@ impl Entry {
 
 /// Every image, by name. Sidecars (`sha256-….sig`) are shown with what they are about.
 pub(super) fn entries(catalogue: &Catalogue) -> Vec<Entry> {
-    let mut all: BTreeMap<(Name, Option<String>, Option<Digest>), Digest> = BTreeMap::new();
+    let mut all: BTreeMap<(RepositoryName, Option<String>, Option<Digest>), Digest> =
+        BTreeMap::new();
     for part in catalogue.parts() {
         part.holdings(|holdings| {
             for (name, repository) in &holdings.repositories {
@@ -80,7 +81,7 @@ fn nameless(repository: &Repository) -> Vec<Digest> {
 /// Tags of a repository that are companions of a digest: signatures, attestations, SBOMs of cosign.
 pub(super) fn tagged_companions(
     catalogue: &Catalogue,
-    name: &Name,
+    name: &RepositoryName,
     of: &Digest,
 ) -> Vec<(String, Digest)> {
     let mut found = BTreeMap::new();
@@ -104,7 +105,7 @@ pub(super) struct Weight(HashMap<Digest, u64>);
 
 impl Weight {
     /// What lies beneath a manifest of a repository, itself among it.
-    pub(super) fn of(catalogue: &Catalogue, name: &Name, digest: &Digest) -> Self {
+    pub(super) fn of(catalogue: &Catalogue, name: &RepositoryName, digest: &Digest) -> Self {
         let mut weight = Self::default();
         for part in catalogue.parts() {
             if part.holdings(|holdings| weight.add(holdings, name, digest)) {
@@ -114,7 +115,7 @@ impl Weight {
         weight
     }
 
-    fn add(&mut self, holdings: &Holdings, name: &Name, digest: &Digest) -> bool {
+    fn add(&mut self, holdings: &Holdings, name: &RepositoryName, digest: &Digest) -> bool {
         let Some(repository) = holdings.repositories.get(name) else { return false };
         let mut open = vec![*digest];
         while let Some(digest) = open.pop() {

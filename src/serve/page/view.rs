@@ -12,7 +12,7 @@ use crate::json;
 use crate::manifest::{Document, Kind};
 use crate::platform::Platform;
 use crate::serve::catalogue::{Catalogue, Found};
-use crate::serve::names::Name;
+use crate::serve::names::RepositoryName;
 use crate::serve::route::Wanted;
 
 /// Keys and values, as they were written.
@@ -31,7 +31,7 @@ pub(super) struct View {
 }
 
 /// A repository by its whole name.
-pub(super) fn repository<'c>(catalogue: &'c Catalogue, name: &Name) -> Option<Found<'c>> {
+pub(super) fn repository<'c>(catalogue: &'c Catalogue, name: &RepositoryName) -> Option<Found<'c>> {
     catalogue.find(name.path(), Some(name.domain()))
 }
 

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 
-fn name(text: &str) -> Name {
-    Name::of(&text.parse().unwrap())
+fn name(text: &str) -> RepositoryName {
+    RepositoryName::of(&text.parse().unwrap())
 }
 
 struct Place {

@@ -10,16 +10,16 @@ use crate::digest::Digest;
 use crate::layout::{is_about_another, name_of};
 use crate::reference::Reference;
 use crate::serve::holdings::{Parsed, Repository};
-use crate::serve::names::Name;
+use crate::serve::names::RepositoryName;
 use crate::transport::layout::index::{Change, Index};
 use crate::transport::{Origin, Root};
 
 /// The label of a manifest without a tag.
-fn label(name: &Name, digest: &Digest) -> String {
+fn label(name: &RepositoryName, digest: &Digest) -> String {
     format!("{name}@{digest}")
 }
 
-fn tagged(name: &Name, tag: &str) -> String {
+fn tagged(name: &RepositoryName, tag: &str) -> String {
     format!("{name}:{tag}")
 }
 
@@ -38,7 +38,7 @@ fn set(mut entry: Descriptor, name: &str) -> Change {
     Change::Set { entry, replace: false }
 }
 
-fn set_label(mut entry: Descriptor, name: &Name) -> Change {
+fn set_label(mut entry: Descriptor, name: &RepositoryName) -> Change {
     let label = label(name, &entry.digest);
     entry.annotate(ANNOTATION_REF, &label);
     Change::Set { entry, replace: false }
@@ -47,7 +47,7 @@ fn set_label(mut entry: Descriptor, name: &Name) -> Change {
 /// A manifest is pushed under `tags`, or under its digest alone.
 pub(super) fn published(
     repository: &Repository,
-    name: &Name,
+    name: &RepositoryName,
     desc: &Descriptor,
     parsed: &Parsed,
     tags: &[String],
@@ -82,7 +82,11 @@ pub(super) fn published(
 }
 
 /// A tag is taken away; nothing when there is none.
-pub(super) fn untagged(repository: &Repository, name: &Name, tag: &str) -> Option<Vec<Change>> {
+pub(super) fn untagged(
+    repository: &Repository,
+    name: &RepositoryName,
+    tag: &str,
+) -> Option<Vec<Change>> {
     let digest = repository.tags.get(tag)?;
     let mut changes = Vec::new();
     let others = repository.tags.iter().any(|(other, named)| other != tag && named == digest);
@@ -96,7 +100,7 @@ pub(super) fn untagged(repository: &Repository, name: &Name, tag: &str) -> Optio
 /// A manifest is taken out; what it lists stays, and stands for itself now.
 pub(super) fn removed(
     repository: &Repository,
-    name: &Name,
+    name: &RepositoryName,
     digest: &Digest,
     children: &[Descriptor],
 ) -> Vec<Change> {
@@ -152,12 +156,12 @@ pub(super) fn roots(index: &Index) -> Vec<Root> {
 }
 
 /// What roots give to a repository by name, not only by leading there.
-pub(super) fn named(roots: &[Root]) -> HashSet<(Name, Digest)> {
-    let of = |root: &Root| -> Vec<(Name, Digest)> {
+pub(super) fn named(roots: &[Root]) -> HashSet<(RepositoryName, Digest)> {
+    let of = |root: &Root| -> Vec<(RepositoryName, Digest)> {
         let label = root.label.as_ref().and_then(|label| label.parse::<Reference>().ok());
         let label = label.filter(|name| name.digest().is_some());
         let names = root.names.iter().chain(label.as_ref());
-        names.map(|name| (Name::of(name), root.desc.digest)).collect()
+        names.map(|name| (RepositoryName::of(name), root.desc.digest)).collect()
     };
     roots.iter().flat_map(of).collect()
 }

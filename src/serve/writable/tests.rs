@@ -10,8 +10,8 @@ use crate::media_type::{OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST};
 use crate::transport::layout::index;
 use crate::transport::store::Store;
 
-fn name(text: &str) -> Name {
-    Name::of(&text.parse().unwrap())
+fn name(text: &str) -> RepositoryName {
+    RepositoryName::of(&text.parse().unwrap())
 }
 
 fn context() -> Context {
@@ -24,7 +24,7 @@ fn open(path: &Path, grace: u64) -> Writable {
         .unwrap()
 }
 
-fn push(to: &Writable, name: &Name, bytes: &[u8]) -> Descriptor {
+fn push(to: &Writable, name: &RepositoryName, bytes: &[u8]) -> Descriptor {
     let desc = Descriptor::of(OCI_LAYER, bytes);
     let session = to.uploads().begin(name, Algorithm::Sha256).unwrap();
     let mut claimed = session.claim().unwrap();
@@ -34,20 +34,25 @@ fn push(to: &Writable, name: &Name, bytes: &[u8]) -> Descriptor {
 }
 
 /// An image of one layer, not pushed: its descriptor and bytes.
-fn image(to: &Writable, name: &Name, layer: &[u8]) -> (Descriptor, Vec<u8>) {
+fn image(to: &Writable, name: &RepositoryName, layer: &[u8]) -> (Descriptor, Vec<u8>) {
     let mut config = push(to, name, b"{}");
     config.media_type = OCI_CONFIG.into();
     let bytes = manifest::image(&config, &[push(to, name, layer)]);
     (Descriptor::of(OCI_MANIFEST, &bytes), bytes)
 }
 
-fn publish(to: &Writable, name: &Name, (desc, bytes): &(Descriptor, Vec<u8>), tags: &[&str]) {
+fn publish(
+    to: &Writable,
+    name: &RepositoryName,
+    (desc, bytes): &(Descriptor, Vec<u8>),
+    tags: &[&str],
+) {
     let tags: Vec<String> = tags.iter().map(|tag| (*tag).to_owned()).collect();
     assert_eq!(to.publish(name, desc, bytes, &tags).unwrap(), None);
 }
 
 /// Tags, and how many manifests there are.
-fn held(of: &Writable, name: &Name) -> (BTreeSet<String>, usize) {
+fn held(of: &Writable, name: &RepositoryName) -> (BTreeSet<String>, usize) {
     let look = |r: &Repository| (r.tags.keys().cloned().collect(), r.manifests.len());
     of.look(name, look).unwrap_or_default()
 }
@@ -73,7 +78,7 @@ fn what_clients_were_told_of_is_forgotten_and_what_is_absent_never_noted() {
 
 /// What is held must be what is read back.
 #[track_caller]
-fn same_when_read_again(store: Writable, path: &Path, names: &[&Name]) -> Writable {
+fn same_when_read_again(store: Writable, path: &Path, names: &[&RepositoryName]) -> Writable {
     let before: Vec<_> = names.iter().map(|name| held(&store, name)).collect();
     drop(store);
     let store = open(path, 0);

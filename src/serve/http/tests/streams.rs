@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::super::{Server as Shared, requests};
 use super::*;
 use crate::digest::{Algorithm, Digest};
-use crate::serve::names::Name;
+use crate::serve::names::RepositoryName;
 
 /// Types of frames.
 const DATA: u8 = 0;
@@ -29,7 +29,8 @@ impl Two {
     fn start(blobs: &[&[u8]], change: impl FnOnce(&mut Settings)) -> Self {
         let store = tempfile::tempdir().unwrap();
         let registry = writing(store.path());
-        let (to, name) = (registry.writable().unwrap(), Name::of(&"docker.io/a".parse().unwrap()));
+        let (to, name) =
+            (registry.writable().unwrap(), RepositoryName::of(&"docker.io/a".parse().unwrap()));
         for bytes in blobs {
             let session = to.uploads().begin(&name, Algorithm::Sha256).unwrap();
             let mut claimed = session.claim().unwrap();
