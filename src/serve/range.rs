@@ -4,7 +4,7 @@
 
 /// What a download asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stretch {
+pub enum ByteRange {
     /// All of it: there was no range, one that is not understood, or several.
     Whole,
     /// A stretch: its first byte, 0-based, and how many.
@@ -14,26 +14,30 @@ pub enum Stretch {
 }
 
 /// What a `Range` header asks of `size` bytes.
-pub fn stretch(header: &str, size: u64) -> Stretch {
-    let Some(spec) = header.trim().strip_prefix("bytes=") else { return Stretch::Whole };
-    let Some((first, last)) = spec.trim().split_once('-') else { return Stretch::Whole };
+pub fn stretch(header: &str, size: u64) -> ByteRange {
+    let Some(spec) = header.trim().strip_prefix("bytes=") else { return ByteRange::Whole };
+    let Some((first, last)) = spec.trim().split_once('-') else { return ByteRange::Whole };
     match (number(first), number(last)) {
         (Bound::None, Bound::At(suffix)) => {
             let length = suffix.min(size);
-            if length == 0 { Stretch::Unsatisfiable } else { Stretch::Part(size - length, length) }
+            if length == 0 {
+                ByteRange::Unsatisfiable
+            } else {
+                ByteRange::Part(size - length, length)
+            }
         }
         (Bound::At(first), last) => {
             let last = match last {
                 Bound::None => u64::MAX,
                 Bound::At(last) => last,
-                Bound::Bad => return Stretch::Whole,
+                Bound::Bad => return ByteRange::Whole,
             };
             if first >= size || last < first {
-                return Stretch::Unsatisfiable;
+                return ByteRange::Unsatisfiable;
             }
-            Stretch::Part(first, last.min(size - 1) - first + 1)
+            ByteRange::Part(first, last.min(size - 1) - first + 1)
         }
-        _ => Stretch::Whole,
+        _ => ByteRange::Whole,
     }
 }
 
@@ -75,7 +79,7 @@ mod tests {
 
     #[test]
     fn ranges_are_read_as_the_rfc_has_them() {
-        use Stretch::{Part, Unsatisfiable, Whole};
+        use ByteRange::{Part, Unsatisfiable, Whole};
         for (header, size, want) in [
             ("bytes=500-1499", 5000, Part(500, 1000)),
             ("bytes=500-", 5000, Part(500, 4500)),

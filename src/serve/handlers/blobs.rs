@@ -8,7 +8,7 @@ use crate::digest::Digest;
 use crate::serve::Registry;
 use crate::serve::answer::{Answer, Body, Code, Fault};
 use crate::serve::catalogue::Content;
-use crate::serve::range::{self, Stretch};
+use crate::serve::range::{self, ByteRange};
 use crate::serve::request::Request;
 
 /// `GET` and `HEAD` of a blob.
@@ -41,10 +41,10 @@ pub(super) fn get(registry: &Registry, request: &Request, name: &str, digest: &D
     let same = request.header(header::IF_RANGE).is_none_or(|tag| tag == format!("\"{shown}\""));
     let asked = request.header(header::RANGE).filter(|_| same);
     let asked = asked.map(|range| range::stretch(range, size));
-    let (status, start, length) = match asked.unwrap_or(Stretch::Whole) {
-        Stretch::Whole => (StatusCode::OK, 0, size),
-        Stretch::Part(start, length) => (StatusCode::PARTIAL_CONTENT, start, length),
-        Stretch::Unsatisfiable => {
+    let (status, start, length) = match asked.unwrap_or(ByteRange::Whole) {
+        ByteRange::Whole => (StatusCode::OK, 0, size),
+        ByteRange::Part(start, length) => (StatusCode::PARTIAL_CONTENT, start, length),
+        ByteRange::Unsatisfiable => {
             let fault = Fault::new(Code::RangeInvalid, format!("the blob has {size} bytes"));
             return Answer::from(fault)
                 .with(header::CONTENT_RANGE, &format!("bytes */{size}"))
