@@ -14,7 +14,7 @@ pub enum ByteRange {
 }
 
 /// What a `Range` header asks of `size` bytes.
-pub fn stretch(header: &str, size: u64) -> ByteRange {
+pub fn byte_range(header: &str, size: u64) -> ByteRange {
     let Some(spec) = header.trim().strip_prefix("bytes=") else { return ByteRange::Whole };
     let Some((first, last)) = spec.trim().split_once('-') else { return ByteRange::Whole };
     match (number(first), number(last)) {
@@ -101,7 +101,7 @@ mod tests {
             ("lines=1-2", 5000, Whole),
             ("", 5000, Whole),
         ] {
-            assert_eq!(stretch(header, size), want, "{header} of {size}");
+            assert_eq!(byte_range(header, size), want, "{header} of {size}");
         }
     }
 

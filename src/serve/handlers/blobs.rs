@@ -40,7 +40,7 @@ pub(super) fn get(registry: &Registry, request: &Request, name: &str, digest: &D
     // Who goes on with something else is given all of it.
     let same = request.header(header::IF_RANGE).is_none_or(|tag| tag == format!("\"{shown}\""));
     let asked = request.header(header::RANGE).filter(|_| same);
-    let asked = asked.map(|range| range::stretch(range, size));
+    let asked = asked.map(|range| range::byte_range(range, size));
     let (status, start, length) = match asked.unwrap_or(ByteRange::Whole) {
         ByteRange::Whole => (StatusCode::OK, 0, size),
         ByteRange::Part(start, length) => (StatusCode::PARTIAL_CONTENT, start, length),
