@@ -21,7 +21,7 @@ use crate::manifest::MAX_DOCUMENT;
 use crate::serve::holdings::{Holdings, Repository};
 use crate::serve::names::{NameResolver, RepositoryName};
 use crate::serve::outgoing::{Outgoing, Watch};
-use crate::serve::route::Wanted;
+use crate::serve::route::ManifestReference;
 use crate::serve::status::Status;
 use crate::transport::{Blob, Source};
 
@@ -240,12 +240,12 @@ impl Found<'_> {
     }
 
     /// A manifest of it.
-    pub fn manifest(&self, wanted: &Wanted) -> Option<Stored> {
+    pub fn manifest(&self, wanted: &ManifestReference) -> Option<Stored> {
         self.parts.iter().find_map(|part| {
             let found = part.repository(&self.name, |repository| {
                 let digest = match wanted {
-                    Wanted::Tag(tag) => *repository.tags.get(tag)?,
-                    Wanted::Digest(digest) => *digest,
+                    ManifestReference::Tag(tag) => *repository.tags.get(tag)?,
+                    ManifestReference::Digest(digest) => *digest,
                 };
                 repository.descriptor(&digest)
             });

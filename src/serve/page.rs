@@ -11,7 +11,7 @@ use crate::digest::Digest;
 use crate::serve::Registry;
 use crate::serve::answer::Answer;
 use crate::serve::request::Request;
-use crate::serve::route::{self, Wanted};
+use crate::serve::route::{self, ManifestReference};
 
 mod html;
 mod image;
@@ -94,17 +94,19 @@ pub fn answer(registry: &Registry, request: &Request, path: &str) -> Answer {
 fn entry(registry: &Registry, path: &str) -> Option<Entry> {
     let reference = path.strip_prefix("/r/")?;
     let (repository, wanted) = match reference.rsplit_once('@') {
-        Some((repository, digest)) => (repository, Wanted::Digest(digest.parse::<Digest>().ok()?)),
+        Some((repository, digest)) => {
+            (repository, ManifestReference::Digest(digest.parse::<Digest>().ok()?))
+        }
         None => {
             let (repository, tag) = reference.rsplit_once(':')?;
-            (repository, Wanted::Tag(tag.to_owned()))
+            (repository, ManifestReference::Tag(tag.to_owned()))
         }
     };
     let found = registry.catalogue().find(repository, None)?;
     let digest = found.manifest(&wanted)?.descriptor().digest;
     let tag = match wanted {
-        Wanted::Tag(tag) => Some(tag),
-        Wanted::Digest(_) => None,
+        ManifestReference::Tag(tag) => Some(tag),
+        ManifestReference::Digest(_) => None,
     };
     Some(Entry { name: found.name.clone(), tag, digest })
 }

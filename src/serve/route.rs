@@ -18,7 +18,7 @@ pub enum Route {
     /// `/v2/<name>/tags/list`.
     Tags(String),
     /// `/v2/<name>/manifests/<tag or digest>`.
-    Manifest(String, Wanted),
+    Manifest(String, ManifestReference),
     /// `/v2/<name>/blobs/<digest>`.
     Blob(String, Digest),
     /// `/v2/<name>/blobs/uploads/`: where uploads begin.
@@ -43,7 +43,7 @@ pub enum Route {
 
 /// A manifest, as a path names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum ManifestReference {
     /// By tag.
     Tag(String),
     /// By digest.
@@ -103,8 +103,8 @@ pub fn read(path: &str) -> Result<Route, Stray> {
         [before @ .., "manifests", wanted] => {
             let name = name(before)?;
             let wanted = match wanted.contains(':') {
-                true => Wanted::Digest(wanted.parse().map_err(|_| Stray::Digest)?),
-                false if is_tag(wanted) => Wanted::Tag((*wanted).to_owned()),
+                true => ManifestReference::Digest(wanted.parse().map_err(|_| Stray::Digest)?),
+                false if is_tag(wanted) => ManifestReference::Tag((*wanted).to_owned()),
                 false => return Err(Stray::Tag),
             };
             Ok(Route::Manifest(name, wanted))
@@ -171,7 +171,7 @@ mod tests {
             ("/v2/tags/list/tags/list", Ok(Route::Tags("tags/list".into()))),
             (
                 "/v2/blobs/uploads/manifests/v1",
-                Ok(Route::Manifest("blobs/uploads".into(), Wanted::Tag("v1".into()))),
+                Ok(Route::Manifest("blobs/uploads".into(), ManifestReference::Tag("v1".into()))),
             ),
             ("/v2/a/manifests/@", Err(Stray::Tag)),
             ("/v2/a/manifests/sha256:bad", Err(Stray::Digest)),

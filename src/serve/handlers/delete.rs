@@ -8,20 +8,20 @@ use serde_json::json;
 use super::{Push, READS};
 use crate::digest::Digest;
 use crate::serve::answer::{Answer, Code, Fault};
-use crate::serve::route::Wanted;
+use crate::serve::route::ManifestReference;
 
 /// Why nothing is.
 const NEVER: &str = "nothing can be deleted from this registry";
 
 impl Push<'_> {
     /// `DELETE manifests/<tag or digest>`.
-    pub(super) fn delete(&self, wanted: &Wanted) -> Answer {
+    pub(super) fn delete(&self, wanted: &ManifestReference) -> Answer {
         if !self.writable.settings().delete {
             return Answer::not_allowed(NEVER, &[READS, &[Method::PUT]].concat());
         }
         let removed = match wanted {
-            Wanted::Tag(tag) => self.writable.untag(&self.name, tag),
-            Wanted::Digest(digest) => self.writable.remove(&self.name, digest),
+            ManifestReference::Tag(tag) => self.writable.untag(&self.name, tag),
+            ManifestReference::Digest(digest) => self.writable.remove(&self.name, digest),
         };
         match removed {
             Ok(true) => Answer::new(StatusCode::ACCEPTED),

@@ -7,18 +7,25 @@ use super::{CONTENT_DIGEST, NAMESPACE, is_known, no_repository};
 use crate::serve::Registry;
 use crate::serve::answer::{Answer, Code, Fault};
 use crate::serve::request::Request;
-use crate::serve::route::Wanted;
+use crate::serve::route::ManifestReference;
 
 /// `GET` and `HEAD` of a manifest.
-pub(super) fn get(registry: &Registry, request: &Request, name: &str, wanted: &Wanted) -> Answer {
+pub(super) fn get(
+    registry: &Registry,
+    request: &Request,
+    name: &str,
+    wanted: &ManifestReference,
+) -> Answer {
     let ns = request.ns();
     let Some(found) = registry.catalogue().find(name, ns.as_deref()) else {
         return no_repository(name);
     };
     let Some(stored) = found.manifest(wanted) else {
         let about = match wanted {
-            Wanted::Tag(tag) => json!({"name": name, "tag": tag}),
-            Wanted::Digest(digest) => json!({"name": name, "digest": digest.to_string()}),
+            ManifestReference::Tag(tag) => json!({"name": name, "tag": tag}),
+            ManifestReference::Digest(digest) => {
+                json!({"name": name, "digest": digest.to_string()})
+            }
         };
         return Fault::new(Code::ManifestUnknown, "no such manifest").about(about).into();
     };
@@ -32,8 +39,10 @@ pub(super) fn get(registry: &Registry, request: &Request, name: &str, wanted: &W
         },
     };
     let answer = match wanted {
-        Wanted::Digest(_) => answer.with(header::CACHE_CONTROL, "max-age=31536000, immutable"),
-        Wanted::Tag(_) => answer,
+        ManifestReference::Digest(_) => {
+            answer.with(header::CACHE_CONTROL, "max-age=31536000, immutable")
+        }
+        ManifestReference::Tag(_) => answer,
     };
     let answer = match ns {
         Some(ns) => answer.with(NAMESPACE, &ns),

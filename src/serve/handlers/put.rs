@@ -17,7 +17,7 @@ use crate::media_type::MediaType;
 use crate::reference::is_tag;
 use crate::serve::answer::{Answer, Code, Fault};
 use crate::serve::request::Request;
-use crate::serve::route::Wanted;
+use crate::serve::route::ManifestReference;
 
 /// Largest manifest that is taken, in bytes: what every registry must take.
 const MAX_MANIFEST: u64 = 4 << 20;
@@ -28,7 +28,11 @@ const TAG: HeaderName = HeaderName::from_static("oci-tag");
 
 impl Push<'_> {
     /// `PUT manifests/<tag or digest>`.
-    pub(super) fn manifest(&self, wanted: &Wanted, body: &mut (dyn Read + Send)) -> Answer {
+    pub(super) fn manifest(
+        &self,
+        wanted: &ManifestReference,
+        body: &mut (dyn Read + Send),
+    ) -> Answer {
         let mut put = || -> Result<Answer, Fault> {
             let bytes = read(self.request, body)?;
             let digest = named(wanted, &bytes)?;
@@ -44,7 +48,7 @@ impl Push<'_> {
             if let Some(subject) = &document.subject {
                 answer = answer.with(SUBJECT, &subject.digest.to_string());
             }
-            if matches!(wanted, Wanted::Digest(_)) {
+            if matches!(wanted, ManifestReference::Digest(_)) {
                 answer = tags.iter().fold(answer, |answer, tag| answer.with(TAG, tag));
             }
             Ok(self.location(answer, &format!("manifests/{shown}")))
@@ -91,8 +95,8 @@ fn read(request: &Request, body: &mut (dyn Read + Send)) -> Result<Vec<u8>, Faul
 }
 
 /// The digest that the manifest is stored under.
-fn named(wanted: &Wanted, bytes: &[u8]) -> Result<Digest, Fault> {
-    let Wanted::Digest(digest) = wanted else { return Ok(Digest::of(bytes)) };
+fn named(wanted: &ManifestReference, bytes: &[u8]) -> Result<Digest, Fault> {
+    let ManifestReference::Digest(digest) = wanted else { return Ok(Digest::of(bytes)) };
     let found = digest.algorithm().digest(bytes);
     if found == *digest {
         return Ok(found);
@@ -102,10 +106,10 @@ fn named(wanted: &Wanted, bytes: &[u8]) -> Result<Digest, Fault> {
 }
 
 /// The tags it is to have.
-fn tags(request: &Request, wanted: &Wanted) -> Result<Vec<String>, Fault> {
+fn tags(request: &Request, wanted: &ManifestReference) -> Result<Vec<String>, Fault> {
     let mut tags: Vec<String> = match wanted {
-        Wanted::Tag(tag) => vec![tag.clone()],
-        Wanted::Digest(_) => request.queries("tag").collect(),
+        ManifestReference::Tag(tag) => vec![tag.clone()],
+        ManifestReference::Digest(_) => request.queries("tag").collect(),
     };
     tags.dedup();
     if let Some(bad) = tags.iter().find(|tag| !is_tag(tag)) {

@@ -13,7 +13,7 @@ use crate::manifest::{Document, Kind};
 use crate::platform::Platform;
 use crate::serve::catalogue::{Catalogue, Found};
 use crate::serve::names::RepositoryName;
-use crate::serve::route::Wanted;
+use crate::serve::route::ManifestReference;
 
 /// Keys and values, as they were written.
 pub(super) type Pairs = Vec<(String, String)>;
@@ -41,7 +41,9 @@ impl View {
     /// # Errors
     /// `Missing`, `Corrupt`, `Malformed`, `Io`.
     pub(super) fn read(found: &Found<'_>, digest: &Digest) -> Result<Option<Self>> {
-        let Some(stored) = found.manifest(&Wanted::Digest(*digest)) else { return Ok(None) };
+        let Some(stored) = found.manifest(&ManifestReference::Digest(*digest)) else {
+            return Ok(None);
+        };
         let (desc, bytes) = (stored.descriptor().clone(), found.document(&stored)?);
         let document = Document::parse(&bytes, &desc.media_type)?;
         let annotations = pairs(json::object(&bytes)?.get("annotations"));
