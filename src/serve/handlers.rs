@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::serve::answer::{Answer, Code, Fault};
 use crate::serve::names::RepositoryName;
 use crate::serve::request::Request;
-use crate::serve::route::{self, Route, Stray};
+use crate::serve::route::{self, Route, RouteError};
 use crate::serve::writable::Writable;
 use crate::serve::{Registry, adopt, page};
 
@@ -137,13 +137,13 @@ fn written(registry: &Registry, request: &Request, body: &mut (dyn Read + Send))
 }
 
 /// The answer to a path that asks for nothing.
-pub fn stray(stray: Stray) -> Answer {
+pub fn stray(stray: RouteError) -> Answer {
     let (code, what) = match stray {
-        Stray::Path => (Code::NameInvalid, "the path is not valid"),
-        Stray::Name => (Code::NameInvalid, "the name of the repository is not valid"),
-        Stray::Digest => (Code::DigestInvalid, "the digest is not valid"),
-        Stray::Tag => (Code::TagInvalid, "the tag is not valid"),
-        Stray::Unknown => return Answer::nothing_here().of_api(),
+        RouteError::Path => (Code::NameInvalid, "the path is not valid"),
+        RouteError::Name => (Code::NameInvalid, "the name of the repository is not valid"),
+        RouteError::Digest => (Code::DigestInvalid, "the digest is not valid"),
+        RouteError::Tag => (Code::TagInvalid, "the tag is not valid"),
+        RouteError::Unknown => return Answer::nothing_here().of_api(),
     };
     Answer::from(Fault::new(code, what)).of_api()
 }

@@ -52,7 +52,7 @@ pub enum ManifestReference {
 
 /// Why a path asks for nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stray {
+pub enum RouteError {
     /// It cannot be decoded, or holds what no path holds.
     Path,
     /// The repository breaks the grammar.
@@ -69,10 +69,10 @@ pub enum Stray {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn read(path: &str) -> Result<Route, Stray> {
-    let decoded = percent_decode_str(path).decode_utf8().map_err(|_| Stray::Path)?;
+pub fn read(path: &str) -> Result<Route, RouteError> {
+    let decoded = percent_decode_str(path).decode_utf8().map_err(|_| RouteError::Path)?;
     if decoded.chars().any(char::is_control) || decoded.contains('\\') {
-        return Err(Stray::Path);
+        return Err(RouteError::Path);
     }
     let Some(rest) = decoded.strip_prefix("/v2") else {
         return Ok(match decoded.as_ref() {
@@ -82,7 +82,7 @@ pub fn read(path: &str) -> Result<Route, Stray> {
             "/ca.crt" => Route::Authority,
             "/token" => Route::Token,
             page if page.starts_with('/') => Route::Page(page.to_owned()),
-            _ => return Err(Stray::Path),
+            _ => return Err(RouteError::Path),
         });
     };
     match rest {
@@ -96,22 +96,22 @@ pub fn read(path: &str) -> Result<Route, Stray> {
     let parts: Vec<&str> = rest.split('/').collect();
     let name = |parts: &[&str]| {
         let name = parts.join("/");
-        if is_path(&name) { Ok(name) } else { Err(Stray::Name) }
+        if is_path(&name) { Ok(name) } else { Err(RouteError::Name) }
     };
     match parts.as_slice() {
         [before @ .., "tags", "list"] => Ok(Route::Tags(name(before)?)),
         [before @ .., "manifests", wanted] => {
             let name = name(before)?;
             let wanted = match wanted.contains(':') {
-                true => ManifestReference::Digest(wanted.parse().map_err(|_| Stray::Digest)?),
+                true => ManifestReference::Digest(wanted.parse().map_err(|_| RouteError::Digest)?),
                 false if is_tag(wanted) => ManifestReference::Tag((*wanted).to_owned()),
-                false => return Err(Stray::Tag),
+                false => return Err(RouteError::Tag),
             };
             Ok(Route::Manifest(name, wanted))
         }
         [before @ .., "referrers", digest] => {
             let name = name(before)?;
-            Ok(Route::Referrers(name, digest.parse().map_err(|_| Stray::Digest)?))
+            Ok(Route::Referrers(name, digest.parse().map_err(|_| RouteError::Digest)?))
         }
         [before @ .., "blobs", "uploads"] | [before @ .., "blobs", "uploads", ""] => {
             Ok(Route::Uploads(name(before)?))
@@ -120,14 +120,14 @@ pub fn read(path: &str) -> Result<Route, Stray> {
             let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
             match !id.is_empty() && id.len() <= 64 && id.bytes().all(plain) {
                 true => Ok(Route::Upload(name(before)?, (*id).to_owned())),
-                false => Err(Stray::Unknown),
+                false => Err(RouteError::Unknown),
             }
         }
         [before @ .., "blobs", digest] => {
             let name = name(before)?;
-            Ok(Route::Blob(name, digest.parse().map_err(|_| Stray::Digest)?))
+            Ok(Route::Blob(name, digest.parse().map_err(|_| RouteError::Digest)?))
         }
-        _ => Err(Stray::Unknown),
+        _ => Err(RouteError::Unknown),
     }
 }
 
@@ -173,28 +173,28 @@ mod tests {
                 "/v2/blobs/uploads/manifests/v1",
                 Ok(Route::Manifest("blobs/uploads".into(), ManifestReference::Tag("v1".into()))),
             ),
-            ("/v2/a/manifests/@", Err(Stray::Tag)),
-            ("/v2/a/manifests/sha256:bad", Err(Stray::Digest)),
+            ("/v2/a/manifests/@", Err(RouteError::Tag)),
+            ("/v2/a/manifests/sha256:bad", Err(RouteError::Digest)),
             ("/v2/a/blobs/uploads", Ok(Route::Uploads("a".into()))),
             ("/v2/a/blobs/uploads/", Ok(Route::Uploads("a".into()))),
             (
                 "/v2/a/manifests/blobs/uploads/x-1",
                 Ok(Route::Upload("a/manifests".into(), "x-1".into())),
             ),
-            ("/v2/a/blobs/nothing", Err(Stray::Digest)),
-            ("/v2/a/..%2f../tags/list", Err(Stray::Name)),
-            ("/v2/a/../tags/list", Err(Stray::Name)),
-            ("/v2/a%00/tags/list", Err(Stray::Path)),
-            ("/v2/a%ff/tags/list", Err(Stray::Path)),
-            ("/v2//tags/list", Err(Stray::Name)),
-            ("/v2/a//b/tags/list", Err(Stray::Name)),
-            ("/v2/UP/tags/list", Err(Stray::Name)),
-            ("/v2/tags/list", Err(Stray::Name)),
-            ("/v2/a/nothing", Err(Stray::Unknown)),
+            ("/v2/a/blobs/nothing", Err(RouteError::Digest)),
+            ("/v2/a/..%2f../tags/list", Err(RouteError::Name)),
+            ("/v2/a/../tags/list", Err(RouteError::Name)),
+            ("/v2/a%00/tags/list", Err(RouteError::Path)),
+            ("/v2/a%ff/tags/list", Err(RouteError::Path)),
+            ("/v2//tags/list", Err(RouteError::Name)),
+            ("/v2/a//b/tags/list", Err(RouteError::Name)),
+            ("/v2/UP/tags/list", Err(RouteError::Name)),
+            ("/v2/tags/list", Err(RouteError::Name)),
+            ("/v2/a/nothing", Err(RouteError::Unknown)),
             ("/v2x", Ok(Route::Page("/v2x".into()))),
             ("/", Ok(Route::Page("/".into()))),
             ("/healthz", Ok(Route::Health)),
-            ("*", Err(Stray::Path)),
+            ("*", Err(RouteError::Path)),
         ] {
             assert_eq!(read(path), want, "{path}");
         }
