@@ -34,7 +34,7 @@ pub mod writable;
 
 use catalogue::Catalogue;
 use names::NameResolver;
-use status::Status;
+use status::ServerStatus;
 use writable::Writable;
 
 /// What answers: the catalogue of all served places, and what may be done with it.
@@ -44,7 +44,7 @@ pub struct Registry {
     writable: Option<Writable>,
     /// Set when something was not as it should be, so that places are looked at again at once.
     again: AtomicBool,
-    status: Arc<Status>,
+    status: Arc<ServerStatus>,
     kept: page::Kept,
 }
 
@@ -53,7 +53,7 @@ impl Registry {
     pub fn new(naming: NameResolver, ctx: &Context) -> Self {
         // What is answered when the run ends is still answered to its end.
         let ctx = Context { cancel: Arc::default(), ..ctx.clone() };
-        let status = Arc::<Status>::default();
+        let status = Arc::<ServerStatus>::default();
         let catalogue = Catalogue::new(naming, &ctx, status.clone());
         let (again, kept) = (AtomicBool::new(false), page::Kept::default());
         Self { catalogue, writable: None, again, status, kept }
@@ -83,12 +83,12 @@ impl Registry {
     }
 
     /// What the server says of itself.
-    pub fn status(&self) -> &Status {
+    pub fn status(&self) -> &ServerStatus {
         &self.status
     }
 
     /// The same, to be kept.
-    pub fn shared_status(&self) -> Arc<Status> {
+    pub fn shared_status(&self) -> Arc<ServerStatus> {
         self.status.clone()
     }
 

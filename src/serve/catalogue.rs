@@ -22,7 +22,7 @@ use crate::serve::holdings::{Holdings, Repository};
 use crate::serve::names::{NameResolver, RepositoryName};
 use crate::serve::outgoing::{Outgoing, Watch};
 use crate::serve::route::ManifestReference;
-use crate::serve::status::Status;
+use crate::serve::status::ServerStatus;
 use crate::transport::{Blob, Source};
 
 /// Bytes of documents that are kept in memory.
@@ -103,7 +103,7 @@ pub struct Catalogue {
     /// How often they were set.
     replaced: AtomicU64,
     documents: RwLock<Documents>,
-    status: Arc<Status>,
+    status: Arc<ServerStatus>,
     ctx: Context,
 }
 
@@ -122,7 +122,7 @@ struct Documents {
 
 impl Catalogue {
     /// An empty one; hits and misses of its cache are counted in `status`.
-    pub fn new(naming: NameResolver, ctx: &Context, status: Arc<Status>) -> Self {
+    pub fn new(naming: NameResolver, ctx: &Context, status: Arc<ServerStatus>) -> Self {
         let (parts, documents) = (RwLock::default(), RwLock::default());
         let replaced = AtomicU64::new(0);
         Self { naming, parts, replaced, documents, status, ctx: ctx.clone() }

@@ -12,14 +12,14 @@ use crate::serve::metrics::Metrics;
 
 /// What a server says of itself; shared by all connections.
 #[derive(Default)]
-pub struct Status {
+pub struct ServerStatus {
     /// Its counts.
     pub metrics: Metrics,
     draining: AtomicBool,
     authority: RwLock<Option<Bytes>>,
 }
 
-impl Status {
+impl ServerStatus {
     /// Says that no new work is taken.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);

@@ -15,14 +15,14 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::framing::Framing;
-use crate::serve::status::Status;
+use crate::serve::status::ServerStatus;
 
 /// A stream with a count of its bytes.
 pub(super) struct Progress<S> {
     stream: S,
     framing: Framing,
     activity: Arc<Activity>,
-    status: Arc<Status>,
+    status: Arc<ServerStatus>,
 }
 
 /// What is known of one connection.
@@ -158,7 +158,7 @@ impl Activity {
 
 impl<S> Progress<S> {
     /// `http1` says whether requests lie on it one behind the other.
-    pub(super) fn new(stream: S, http1: bool, status: Arc<Status>) -> (Self, Arc<Activity>) {
+    pub(super) fn new(stream: S, http1: bool, status: Arc<ServerStatus>) -> (Self, Arc<Activity>) {
         let activity = Arc::new(Activity {
             moved: AtomicU64::new(0),
             bodies: (!http1).then(Mutex::default),
