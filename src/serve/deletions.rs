@@ -21,14 +21,14 @@ const MAX_FILE: u64 = 256 << 20;
 
 /// What a repository may have had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Thing {
+pub enum ContentKind {
     /// A manifest or an index.
     Manifest,
     /// A config, a layer or another blob.
     Blob,
 }
 
-impl Thing {
+impl ContentKind {
     fn word(self) -> &'static str {
         match self {
             Self::Manifest => "manifest",
@@ -38,7 +38,7 @@ impl Thing {
 }
 
 /// One thing of one repository.
-type Key = (Thing, RepositoryName, Digest);
+type Key = (ContentKind, RepositoryName, Digest);
 
 /// The deletions of a store.
 pub struct Deletions {
@@ -78,7 +78,7 @@ impl Deletions {
     }
 
     /// Whether a repository no longer has something.
-    pub fn has(&self, thing: Thing, name: &RepositoryName, digest: &Digest) -> bool {
+    pub fn has(&self, thing: ContentKind, name: &RepositoryName, digest: &Digest) -> bool {
         let deleted = self.deleted();
         !deleted.is_empty() && deleted.contains(&(thing, name.clone(), *digest))
     }
@@ -86,7 +86,7 @@ impl Deletions {
     /// Every manifest that was deleted.
     pub fn manifests(&self) -> Vec<(RepositoryName, Digest)> {
         let deleted = self.deleted();
-        let manifests = deleted.iter().filter(|(thing, ..)| *thing == Thing::Manifest);
+        let manifests = deleted.iter().filter(|(thing, ..)| *thing == ContentKind::Manifest);
         manifests.map(|(_, name, digest)| (name.clone(), *digest)).collect()
     }
 
@@ -94,7 +94,7 @@ impl Deletions {
     ///
     /// # Errors
     /// `Io`.
-    pub fn delete(&self, thing: Thing, name: &RepositoryName, digest: &Digest) -> Result<()> {
+    pub fn delete(&self, thing: ContentKind, name: &RepositoryName, digest: &Digest) -> Result<()> {
         let mut deleted = self.deleted();
         let key = (thing, name.clone(), *digest);
         if !deleted.contains(&key) {
@@ -108,7 +108,7 @@ impl Deletions {
     ///
     /// # Errors
     /// `Io`.
-    pub fn lift(&self, thing: Thing, name: &RepositoryName, digest: &Digest) -> Result<()> {
+    pub fn lift(&self, thing: ContentKind, name: &RepositoryName, digest: &Digest) -> Result<()> {
         let mut deleted = self.deleted();
         let key = (thing, name.clone(), *digest);
         if deleted.contains(&key) {
@@ -163,8 +163,8 @@ fn read(line: &str) -> Option<(bool, Key)> {
         _ => return None,
     };
     let thing = match words.next()? {
-        "manifest" => Thing::Manifest,
-        "blob" => Thing::Blob,
+        "manifest" => ContentKind::Manifest,
+        "blob" => ContentKind::Blob,
         _ => return None,
     };
     let name = RepositoryName::of(&words.next()?.parse::<Reference>().ok()?);
@@ -183,20 +183,20 @@ mod tests {
         let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
         let open = || Deletions::open(root.clone(), false).unwrap();
         let first = open();
-        first.delete(Thing::Blob, &name, &a).unwrap();
-        first.delete(Thing::Manifest, &name, &b).unwrap();
-        first.delete(Thing::Blob, &name, &b).unwrap();
-        first.lift(Thing::Blob, &name, &b).unwrap();
+        first.delete(ContentKind::Blob, &name, &a).unwrap();
+        first.delete(ContentKind::Manifest, &name, &b).unwrap();
+        first.delete(ContentKind::Blob, &name, &b).unwrap();
+        first.lift(ContentKind::Blob, &name, &b).unwrap();
         let seen = |d: &Deletions| {
             let has = |thing, digest| d.has(thing, &name, digest);
-            [has(Thing::Blob, &a), has(Thing::Blob, &b), has(Thing::Manifest, &b)]
+            [has(ContentKind::Blob, &a), has(ContentKind::Blob, &b), has(ContentKind::Manifest, &b)]
         };
         assert_eq!(seen(&first), [true, false, true]);
         // Half a line, as a killed process leaves it.
         root.append_file(FILE).unwrap().write_all(b"delete blob docker.io/li").unwrap();
         let second = open();
         assert_eq!(seen(&second), [true, false, true]);
-        second.delete(Thing::Blob, &name, &b).unwrap();
+        second.delete(ContentKind::Blob, &name, &b).unwrap();
         assert_eq!(seen(&open()), [true, true, true]);
         second.compact(|digest| *digest == b).unwrap();
         assert_eq!(seen(&open()), [true, false, false]);

@@ -19,7 +19,7 @@ use crate::io::dir::{Dir, Lock};
 use crate::locks::{lock, read};
 use crate::manifest::{Document, Kind, MAX_DOCUMENT};
 use crate::serve::catalogue::{Part, Shelf};
-use crate::serve::deletions::{Deletions, Thing};
+use crate::serve::deletions::{ContentKind, Deletions};
 use crate::serve::holdings::{self, Holdings, Parsed, Repository};
 use crate::serve::names::RepositoryName;
 use crate::serve::uploads::{Claimed, Stop, Uploads};
@@ -103,7 +103,7 @@ impl Stock {
 
 impl Shelf for Stock {
     fn blob(&self, name: &RepositoryName, digest: &Digest) -> Option<u64> {
-        if self.deletions.has(Thing::Blob, name, digest) {
+        if self.deletions.has(ContentKind::Blob, name, digest) {
             return None;
         }
         self.size(digest)
@@ -178,7 +178,7 @@ impl Writable {
         for (name, digest) in self.shelf.deletions.manifests() {
             if named.contains(&(name.clone(), digest)) {
                 // Another process put it there again; or it was never told that it is gone.
-                self.shelf.deletions.lift(Thing::Manifest, &name, &digest)?;
+                self.shelf.deletions.lift(ContentKind::Manifest, &name, &digest)?;
             } else if let Some(repository) = held.repositories.get_mut(&name) {
                 repository.remove(&digest);
             }
@@ -232,7 +232,7 @@ impl Writable {
         let _gate = self.gate();
         self.uploads.finish(proved)?;
         self.shelf.see(digest);
-        Ok(self.shelf.deletions.lift(Thing::Blob, name, digest)?)
+        Ok(self.shelf.deletions.lift(ContentKind::Blob, name, digest)?)
     }
 
     /// Gives a repository a blob that lies here already; false when it does not, or when `from` is a
@@ -254,7 +254,7 @@ impl Writable {
         if there.is_none() {
             return Ok(false);
         }
-        self.shelf.deletions.lift(Thing::Blob, name, digest)?;
+        self.shelf.deletions.lift(ContentKind::Blob, name, digest)?;
         Ok(true)
     }
 
@@ -286,7 +286,7 @@ impl Writable {
             entries::published(repository, name, desc, &parsed, tags)
         });
         editor.write(&lock, changes)?;
-        self.shelf.deletions.lift(Thing::Manifest, name, &desc.digest)?;
+        self.shelf.deletions.lift(ContentKind::Manifest, name, &desc.digest)?;
         self.part.change(|held| {
             let repository = held.repositories.entry(name.clone()).or_default();
             repository.add(desc, Some(&parsed));
@@ -344,7 +344,7 @@ impl Writable {
         };
         let children = self.children(&desc);
         // Something may still lead to it: an index that lists it, a name that another process gives.
-        self.shelf.deletions.delete(Thing::Manifest, name, digest)?;
+        self.shelf.deletions.delete(ContentKind::Manifest, name, digest)?;
         let changes: Option<Vec<Change>> =
             self.look(name, |r| entries::removed(r, name, digest, &children));
         editor.write(&lock, changes.unwrap_or_default())?;
@@ -378,7 +378,7 @@ impl Writable {
         if self.blob(name, digest).is_none() {
             return Ok(false);
         }
-        self.shelf.deletions.delete(Thing::Blob, name, digest)?;
+        self.shelf.deletions.delete(ContentKind::Blob, name, digest)?;
         Ok(true)
     }
 }
