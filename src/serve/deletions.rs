@@ -38,12 +38,12 @@ impl ContentKind {
 }
 
 /// One thing of one repository.
-type Key = (ContentKind, RepositoryName, Digest);
+type Deletion = (ContentKind, RepositoryName, Digest);
 
 /// The deletions of a store.
 pub struct Deletions {
     root: Arc<Dir>,
-    deleted: Mutex<HashSet<Key>>,
+    deleted: Mutex<HashSet<Deletion>>,
     sync: bool,
 }
 
@@ -73,7 +73,7 @@ impl Deletions {
         Ok(Self { root, deleted: Mutex::new(deleted), sync })
     }
 
-    fn deleted(&self) -> MutexGuard<'_, HashSet<Key>> {
+    fn deleted(&self) -> MutexGuard<'_, HashSet<Deletion>> {
         lock(&self.deleted)
     }
 
@@ -127,11 +127,11 @@ impl Deletions {
         if deleted.is_empty() && self.root.stat(FILE)?.is_none() {
             return Ok(());
         }
-        let mut kept: Vec<Key> =
+        let mut kept: Vec<Deletion> =
             deleted.iter().filter(|(_, _, digest)| !gone(digest)).cloned().collect();
         kept.sort();
         let line =
-            |(thing, name, digest): &Key| format!("delete {} {name} {digest}\n", thing.word());
+            |(thing, name, digest): &Deletion| format!("delete {} {name} {digest}\n", thing.word());
         let text: String = kept.iter().map(line).collect();
         self.root.replace(FILE, text.as_bytes(), self.sync)?;
         *deleted = kept.into_iter().collect();
@@ -155,7 +155,7 @@ impl Deletions {
     }
 }
 
-fn read(line: &str) -> Option<(bool, Key)> {
+fn read(line: &str) -> Option<(bool, Deletion)> {
     let mut words = line.split(' ');
     let gone = match words.next()? {
         "delete" => true,
