@@ -29,7 +29,7 @@ use crate::transport::{Blob, Source};
 const MAX_CACHE: usize = 32 << 20;
 
 /// Knows the blobs of a place that is written to: they are looked up where they lie.
-pub trait Shelf: Send + Sync {
+pub trait BlobIndex: Send + Sync {
     /// Bytes of a blob that a repository may read.
     fn blob(&self, name: &RepositoryName, digest: &Digest) -> Option<u64>;
 }
@@ -41,7 +41,7 @@ pub struct Part {
     /// How often they were changed in place.
     changes: AtomicU64,
     watch: Arc<Watch>,
-    shelf: Option<Arc<dyn Shelf>>,
+    shelf: Option<Arc<dyn BlobIndex>>,
 }
 
 impl Part {
@@ -59,7 +59,7 @@ impl Part {
     }
 
     /// A place that is written to: its blobs are known to `shelf`, and belong to every repository.
-    pub fn written(source: Box<dyn Source>, holdings: Holdings, shelf: Arc<dyn Shelf>) -> Self {
+    pub fn written(source: Box<dyn Source>, holdings: Holdings, shelf: Arc<dyn BlobIndex>) -> Self {
         let (holdings, watch) = (RwLock::new(holdings), Arc::new(Watch::written()));
         Self { source, holdings, changes: AtomicU64::new(0), watch, shelf: Some(shelf) }
     }

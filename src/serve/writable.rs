@@ -18,7 +18,7 @@ use crate::error::{self, Error, Result};
 use crate::io::dir::{Dir, Lock};
 use crate::locks::{lock, read};
 use crate::manifest::{Document, Kind, MAX_DOCUMENT};
-use crate::serve::catalogue::{Part, Shelf};
+use crate::serve::catalogue::{BlobIndex, Part};
 use crate::serve::deletions::{ContentKind, Deletions};
 use crate::serve::holdings::{self, Holdings, Parsed, Repository};
 use crate::serve::names::RepositoryName;
@@ -101,7 +101,7 @@ impl Stock {
     }
 }
 
-impl Shelf for Stock {
+impl BlobIndex for Stock {
     fn blob(&self, name: &RepositoryName, digest: &Digest) -> Option<u64> {
         if self.deletions.has(ContentKind::Blob, name, digest) {
             return None;
