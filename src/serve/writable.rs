@@ -65,7 +65,7 @@ impl Default for Settings {
 pub struct Writable {
     root: Arc<Dir>,
     part: Arc<Part>,
-    shelf: Arc<Stock>,
+    shelf: Arc<StoreBlobs>,
     uploads: Uploads,
     editor: Mutex<Editor>,
     /// Held shared from finding a blob to having it referred to, alone while blobs are collected.
@@ -76,7 +76,7 @@ pub struct Writable {
 }
 
 /// The blobs of the store.
-struct Stock {
+struct StoreBlobs {
     blobs: BlobDir,
     deletions: Deletions,
     /// When a client was last told that a blob is there: it may count on that for a while. Never more
@@ -84,7 +84,7 @@ struct Stock {
     seen: Mutex<HashMap<Digest, Instant>>,
 }
 
-impl Stock {
+impl StoreBlobs {
     fn see(&self, digest: &Digest) {
         let mut seen = lock(&self.seen);
         seen.insert(*digest, Instant::now());
@@ -101,7 +101,7 @@ impl Stock {
     }
 }
 
-impl BlobIndex for Stock {
+impl BlobIndex for StoreBlobs {
     fn blob(&self, name: &RepositoryName, digest: &Digest) -> Option<u64> {
         if self.deletions.has(ContentKind::Blob, name, digest) {
             return None;
@@ -123,7 +123,7 @@ impl Writable {
         let deletions = Deletions::open(root.clone(), ctx.sync)?;
         let editor = Editor::open(root.clone(), ctx.sync, ctx.wait)?;
         let blobs = BlobDir::new(root.clone());
-        let shelf = Arc::new(Stock { blobs, deletions, seen: Mutex::default() });
+        let shelf = Arc::new(StoreBlobs { blobs, deletions, seen: Mutex::default() });
         let source = LayoutSource::with_roots(root.clone(), Vec::new(), HashMap::new(), None);
         let part = Part::written(Box::new(source), Holdings::default(), shelf.clone());
         let (part, editor) = (Arc::new(part), Mutex::new(editor));
