@@ -195,12 +195,16 @@ fn reload(guard: &Guard<'_>, registry: &Registry, hangup: &AtomicBool, run: &Run
 }
 
 impl ServeArgs {
-    fn rules(&self) -> writable::Settings {
+    fn rules(&self) -> writable::WriteSettings {
         let validate = match self.validate {
             Validation::Strict => Validate::Strict,
             Validation::IndexSparse => Validate::IndexSparse,
             Validation::None => Validate::None,
         };
-        writable::Settings { delete: self.delete, validate, grace: Duration::from_secs(self.grace) }
+        writable::WriteSettings {
+            delete: self.delete,
+            validate,
+            grace: Duration::from_secs(self.grace),
+        }
     }
 }

@@ -45,7 +45,7 @@ pub enum Validate {
 
 /// What may be done to the store.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct WriteSettings {
     /// Whether clients may delete.
     pub delete: bool,
     /// What a manifest must have with it.
@@ -54,7 +54,7 @@ pub struct Settings {
     pub grace: Duration,
 }
 
-impl Default for Settings {
+impl Default for WriteSettings {
     fn default() -> Self {
         let grace = Duration::from_secs(3600);
         Self { delete: false, validate: Validate::default(), grace }
@@ -70,7 +70,7 @@ pub struct Writable {
     editor: Mutex<Editor>,
     /// Held shared from finding a blob to having it referred to, alone while blobs are collected.
     gate: RwLock<()>,
-    settings: Settings,
+    settings: WriteSettings,
     since: Instant,
     ctx: Context,
 }
@@ -115,7 +115,7 @@ impl Writable {
     ///
     /// # Errors
     /// `Conflict` when something else lies there, `Busy` when another process serves it, `Malformed`, `Io`.
-    pub fn open(path: &Path, settings: Settings, ctx: &Context) -> Result<Self> {
+    pub fn open(path: &Path, settings: WriteSettings, ctx: &Context) -> Result<Self> {
         // A push that is under way when the run ends is still brought to its end.
         let ctx = Context { cancel: Arc::default(), ..ctx.clone() };
         let root = Arc::new(appendable(path)?);
@@ -139,7 +139,7 @@ impl Writable {
     }
 
     /// What may be done.
-    pub fn settings(&self) -> &Settings {
+    pub fn settings(&self) -> &WriteSettings {
         &self.settings
     }
 

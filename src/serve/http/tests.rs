@@ -404,7 +404,7 @@ fn what_looks_at_a_medium_is_done_on_a_thread_that_may_wait() {
 /// A registry that is pushed to.
 fn writing(path: &std::path::Path) -> Registry {
     let ctx = Context { sync: false, ..Context::default() };
-    let store = Writable::open(path, writable::Settings::default(), &ctx).unwrap();
+    let store = Writable::open(path, writable::WriteSettings::default(), &ctx).unwrap();
     Registry::new(NameResolver::default(), &ctx).with_writable(store)
 }
 

@@ -20,8 +20,12 @@ fn context() -> Context {
 
 fn open(path: &Path, grace: u64) -> Writable {
     let grace = Duration::from_secs(grace);
-    Writable::open(path, Settings { delete: true, grace, ..Settings::default() }, &context())
-        .unwrap()
+    Writable::open(
+        path,
+        WriteSettings { delete: true, grace, ..WriteSettings::default() },
+        &context(),
+    )
+    .unwrap()
 }
 
 fn push(to: &Writable, name: &RepositoryName, bytes: &[u8]) -> Descriptor {
@@ -134,7 +138,7 @@ fn a_manifest_needs_what_the_rules_say() {
         (Validate::IndexSparse, false, true),
         (Validate::None, true, true),
     ] {
-        let settings = Settings { validate, ..Settings::default() };
+        let settings = WriteSettings { validate, ..WriteSettings::default() };
         let store = Writable::open(temp.path(), settings, &context()).unwrap();
         push(&store, &x, b"{}");
         let of = |bytes: Vec<u8>, media_type| (Descriptor::of(media_type, &bytes), bytes);
