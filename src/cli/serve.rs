@@ -143,11 +143,11 @@ pub(crate) fn run(args: &ServeArgs, run: &Run) -> Result<Outcome> {
     };
     machine::raise_files();
     registry.status().set_authority(guard.authority.as_deref());
-    let settings = http::Settings {
+    let settings = http::ServerSettings {
         tls: guard.tls.clone(),
         access: guard.access.clone(),
         log: access_log::open(args.access_log),
-        ..http::Settings::new(args.listen.clone())?
+        ..http::ServerSettings::new(args.listen.clone())?
     };
     let ready = |addresses: &[SocketAddr]| {
         let guarded = guard.access.guards_writes();

@@ -43,7 +43,7 @@ use turns::Turns;
 
 /// How strangers are received.
 #[derive(Clone)]
-pub struct Settings {
+pub struct ServerSettings {
     /// Addresses to listen on: `127.0.0.1:5000`; port 0 takes any that is free.
     pub listen: Vec<String>,
     /// Connections at once; more wait.
@@ -70,7 +70,7 @@ pub struct Settings {
     pub log: Arc<dyn RequestLog>,
 }
 
-impl Settings {
+impl ServerSettings {
     /// Plain HTTP for everybody, with limits that fit.
     ///
     /// # Errors
@@ -120,7 +120,7 @@ fn connections() -> usize {
 /// `Io` when an address cannot be listened on.
 pub fn serve(
     registry: &Arc<Registry>,
-    settings: &Settings,
+    settings: &ServerSettings,
     ctx: &Context,
     ready: impl FnOnce(&[SocketAddr]),
 ) -> Result<()> {
@@ -137,7 +137,7 @@ pub fn serve(
 
 async fn run(
     registry: &Arc<Registry>,
-    settings: &Settings,
+    settings: &ServerSettings,
     ctx: &Context,
     ready: impl FnOnce(&[SocketAddr]),
 ) -> Result<()> {
@@ -177,14 +177,14 @@ fn refused(address: &str, error: &std::io::Error) -> Error {
 /// What all connections share.
 struct Server {
     registry: Arc<Registry>,
-    settings: Settings,
+    settings: ServerSettings,
     /// How many more connections there may be.
     open: Arc<Semaphore>,
     turns: Turns,
 }
 
 impl Server {
-    fn new(registry: Arc<Registry>, settings: Settings) -> Self {
+    fn new(registry: Arc<Registry>, settings: ServerSettings) -> Self {
         let open = Arc::new(Semaphore::new(settings.connections));
         let turns = Turns::new(&settings);
         Self { registry, settings, open, turns }

@@ -25,13 +25,13 @@ struct Server {
 }
 
 impl Server {
-    fn start(change: impl FnOnce(&mut Settings)) -> Self {
+    fn start(change: impl FnOnce(&mut ServerSettings)) -> Self {
         Self::over(Registry::new(NameResolver::default(), &Context::default()), change)
     }
 
-    fn over(registry: Registry, change: impl FnOnce(&mut Settings)) -> Self {
+    fn over(registry: Registry, change: impl FnOnce(&mut ServerSettings)) -> Self {
         let (ctx, registry) = (Context::default(), Arc::new(registry));
-        let mut settings = Settings::new(vec!["127.0.0.1:0".into()]).unwrap();
+        let mut settings = ServerSettings::new(vec!["127.0.0.1:0".into()]).unwrap();
         change(&mut settings);
         let (tell, told) = mpsc::channel();
         let (served, run) = (registry.clone(), ctx.clone());

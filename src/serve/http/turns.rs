@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Settings;
+use super::ServerSettings;
 
 /// How many answers at once are sent in large pieces.
 const FEW: usize = 32;
@@ -31,7 +31,7 @@ pub(super) struct Turn {
 }
 
 impl Turns {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &ServerSettings) -> Self {
         let [answers, pushes] =
             [settings.requests, settings.pushes].map(|most| Arc::new(Semaphore::new(most)));
         // Less than a connection may stand still, so that who waited in vain is told so.

@@ -26,7 +26,7 @@ struct Two {
 }
 
 impl Two {
-    fn start(blobs: &[&[u8]], change: impl FnOnce(&mut Settings)) -> Self {
+    fn start(blobs: &[&[u8]], change: impl FnOnce(&mut ServerSettings)) -> Self {
         let store = tempfile::tempdir().unwrap();
         let registry = writing(store.path());
         let (to, name) =
@@ -37,7 +37,7 @@ impl Two {
             claimed.append(None, None, &mut { *bytes }).unwrap();
             to.commit(&name, claimed, &Digest::of(bytes)).unwrap();
         }
-        let mut settings = Settings::new(Vec::new()).unwrap();
+        let mut settings = ServerSettings::new(Vec::new()).unwrap();
         change(&mut settings);
         let server = Arc::new(Shared::new(Arc::new(registry), settings));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
