@@ -84,7 +84,7 @@ pub struct Peer {
 }
 
 /// What is to be done with a request.
-pub enum Look {
+pub enum Admission {
     /// It is let in, as this one when it is known who asks.
     Open(Option<Caller>),
     /// A password is to be checked first, which takes a while: [`Access::check`].
@@ -134,19 +134,23 @@ impl Access {
     }
 
     /// Looks at a request; never slow.
-    pub fn look(&self, request: &Request, peer: Peer) -> Look {
+    pub fn look(&self, request: &Request, peer: Peer) -> Admission {
         if is_open(&request.route) {
-            return Look::Open(None);
+            return Admission::Open(None);
         }
         let roll = self.roll();
         if peer.certified {
             let generation = roll.generation;
-            return Look::Open(Some(Caller { name: "certificate".into(), generation }));
+            return Admission::Open(Some(Caller { name: "certificate".into(), generation }));
         }
         let Some(users) = &roll.users else {
             let fine = !self.rules.certificates || (self.rules.anonymous_pull && request.is_read());
             let fault = || Fault::new(Code::Denied, "a client certificate is needed here");
-            return if fine { Look::Open(None) } else { Look::Refuse(Box::new(fault().into())) };
+            return if fine {
+                Admission::Open(None)
+            } else {
+                Admission::Refuse(Box::new(fault().into()))
+            };
         };
         let Some(value) = request.headers.get(header::AUTHORIZATION) else {
             return self.without(request);
@@ -154,30 +158,30 @@ impl Access {
         match offer::read(value.as_bytes()) {
             // Else who had a password once could renew it for ever.
             Some(offer::Shown::Token(_)) if request.route == Route::Token => {
-                Look::Refuse(self.challenge(request, "a token is given for a password"))
+                Admission::Refuse(self.challenge(request, "a token is given for a password"))
             }
             Some(offer::Shown::Token(token)) => match self.bearer(&token, &roll) {
                 // A certificate is no user's: its token is of use beside it only.
                 Some(Some(user)) if users.has(&user) => {
-                    Look::Open(Some(Caller { name: user, generation: roll.generation }))
+                    Admission::Open(Some(Caller { name: user, generation: roll.generation }))
                 }
                 Some(None) => self.without(request),
-                _ => Look::Refuse(self.challenge(request, "the token is no longer good")),
+                _ => Admission::Refuse(self.challenge(request, "the token is no longer good")),
             },
             Some(offer::Shown::Password(offer)) => match self.known(&offer, roll.generation) {
-                Some(caller) => Look::Open(Some(caller)),
+                Some(caller) => Admission::Open(Some(caller)),
                 None if self.limits.is_suspect(peer.address) => {
                     let why = "too many wrong passwords from this address";
-                    Look::Refuse(too_many(why, WINDOW))
+                    Admission::Refuse(too_many(why, WINDOW))
                 }
-                None => Look::Check(offer),
+                None => Admission::Check(offer),
             },
-            None => Look::Refuse(self.challenge(request, "the authorization is not valid")),
+            None => Admission::Refuse(self.challenge(request, "the authorization is not valid")),
         }
     }
 
     /// A request that shows nothing, or a token of nobody's.
-    fn without(&self, request: &Request) -> Look {
+    fn without(&self, request: &Request) -> Admission {
         // The base tells clients how to log in; they take what they learn there for all they do. Who
         // has no password fetches a token of nobody's there.
         let shown = request.headers.contains_key(header::AUTHORIZATION);
@@ -187,9 +191,9 @@ impl Access {
             _ => request.is_read(),
         };
         if self.rules.anonymous_pull && open {
-            return Look::Open(None);
+            return Admission::Open(None);
         }
-        Look::Refuse(self.challenge(request, "a name and a password are needed"))
+        Admission::Refuse(self.challenge(request, "a name and a password are needed"))
     }
 
     /// A place among the passwords that wait to be checked, to be kept until [`Access::check`] is done.

@@ -34,9 +34,9 @@ const PEER: Peer =
 /// The user (`-` for nobody) or the status.
 fn outcome(access: &Access, request: &Request, peer: Peer) -> String {
     match access.look(request, peer) {
-        Look::Open(caller) => caller.map_or_else(|| "-".into(), |caller| caller.name),
-        Look::Refuse(answer) => answer.status.as_u16().to_string(),
-        Look::Check(offer) => match access.check(&offer, request, peer) {
+        Admission::Open(caller) => caller.map_or_else(|| "-".into(), |caller| caller.name),
+        Admission::Refuse(answer) => answer.status.as_u16().to_string(),
+        Admission::Check(offer) => match access.check(&offer, request, peer) {
             Ok(caller) => caller.name,
             Err(answer) => answer.status.as_u16().to_string(),
         },
@@ -109,8 +109,8 @@ fn a_token_is_its_bearer_s_and_lets_nobody_write() {
 fn caller(access: &Access, user: &str, password: &str) -> Caller {
     let request = request(Method::GET, "/token", Some(&basic(user, password)));
     match access.look(&request, PEER) {
-        Look::Open(Some(caller)) => caller,
-        Look::Check(offer) => access.check(&offer, &request, PEER).ok().unwrap(),
+        Admission::Open(Some(caller)) => caller,
+        Admission::Check(offer) => access.check(&offer, &request, PEER).ok().unwrap(),
         _ => panic!("{user} is not let in"),
     }
 }
@@ -154,7 +154,7 @@ fn a_password_that_was_checked_while_the_list_changed_is_not_remembered() {
     let slow = format!("al:{}\n", bcrypt::hash("s3cret", 12).unwrap());
     let access = Access::new(Rules::default(), Some(Users::parse(&slow).unwrap())).unwrap();
     let get = request(Method::GET, "/v2/", Some(&basic("al", "s3cret")));
-    let Look::Check(offer) = access.look(&get, PEER) else { panic!("not checked") };
+    let Admission::Check(offer) = access.look(&get, PEER) else { panic!("not checked") };
     std::thread::scope(|scope| {
         let checked = scope.spawn(|| access.check(&offer, &get, PEER).is_ok());
         // It has taken the old list once somebody else holds it too.
@@ -164,7 +164,7 @@ fn a_password_that_was_checked_while_the_list_changed_is_not_remembered() {
         access.replace(Some(list("al", "changed")));
         assert!(checked.join().unwrap(), "by the list that was good when it began");
     });
-    assert!(matches!(access.look(&get, PEER), Look::Check(_)));
+    assert!(matches!(access.look(&get, PEER), Admission::Check(_)));
     assert_eq!(outcome(&access, &get, PEER), "401");
 }
 
@@ -180,7 +180,10 @@ fn a_right_password_is_remembered_and_too_many_wrong_ones_are_refused() {
     let get =
         |user: &str, password: &str| request(Method::GET, "/v2/", Some(&basic(user, password)));
     assert_eq!(outcome(&access, &get("al", "s3cret"), PEER), "al");
-    assert!(matches!(access.look(&get("al", "s3cret"), PEER), Look::Open(_)), "not checked again");
+    assert!(
+        matches!(access.look(&get("al", "s3cret"), PEER), Admission::Open(_)),
+        "not checked again"
+    );
     for _ in 0..MAX_FAILURES {
         assert_eq!(outcome(&access, &get("al", "guess"), PEER), "401");
     }

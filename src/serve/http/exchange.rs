@@ -16,7 +16,7 @@ use super::body::{Account, Reply, Upload};
 use super::progress::Activity;
 use super::sending::Sending;
 use super::turns::Turn;
-use crate::serve::access::{Caller, Look, Peer};
+use crate::serve::access::{Admission, Caller, Peer};
 use crate::serve::answer::{Answer, Code, Fault};
 use crate::serve::log::RequestRecord;
 use crate::serve::metrics::{Gauge, Operation};
@@ -174,12 +174,12 @@ async fn answer(
     let runtime = tokio::runtime::Handle::current();
     let upload = Upload::new(incoming, runtime, &request.headers);
     let (request, caller) = match settings.access.look(&request, peer) {
-        Look::Refuse(answer) => {
+        Admission::Refuse(answer) => {
             upload.drain();
             return (*answer, None);
         }
-        Look::Open(caller) => (request, caller),
-        Look::Check(_) => match checked(connection, request).await {
+        Admission::Open(caller) => (request, caller),
+        Admission::Check(_) => match checked(connection, request).await {
             Ok(found) => found,
             Err(answer) => {
                 upload.drain();
@@ -260,9 +260,9 @@ async fn checked(
     let turn = connection.server.settings.checks.clone().acquire_owned().await;
     let turn = turn.map_err(|_| Box::new(lost()))?;
     let offer = match access.look(&request, peer) {
-        Look::Check(offer) => offer,
-        Look::Open(caller) => return Ok((request, caller)),
-        Look::Refuse(answer) => return Err(answer),
+        Admission::Check(offer) => offer,
+        Admission::Open(caller) => return Ok((request, caller)),
+        Admission::Refuse(answer) => return Err(answer),
     };
     let checked = tokio::task::spawn_blocking(move || {
         // Not given back before the work is done, though the client may be gone by then.
