@@ -39,7 +39,7 @@ const MAX_KNOWN: usize = 4096;
 
 /// What one may do without a password.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Rules {
+pub struct AccessRules {
     /// Reads are for everybody.
     pub anonymous_pull: bool,
     /// Who shows a certificate needs no password, and there are such certificates.
@@ -48,7 +48,7 @@ pub struct Rules {
 
 /// Who may do what; shared by all connections.
 pub struct Access {
-    rules: Rules,
+    rules: AccessRules,
     roll: RwLock<Arc<Roll>>,
     key: hmac::Key,
     began: Instant,
@@ -98,7 +98,7 @@ impl Access {
     ///
     /// # Errors
     /// `Other` when the system gives no random bytes.
-    pub fn new(rules: Rules, users: Option<Users>) -> Result<Self> {
+    pub fn new(rules: AccessRules, users: Option<Users>) -> Result<Self> {
         let mut secret = [0; 32];
         let random = SystemRandom::new().fill(&mut secret);
         random.map_err(|_| Error::new(Kind::Other, "the system gives no random bytes"))?;

@@ -24,7 +24,7 @@ use tokio::sync::Semaphore;
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
 use crate::serve::Registry;
-use crate::serve::access::{Access, Peer, Rules};
+use crate::serve::access::{Access, AccessRules, Peer};
 use crate::serve::log::{self, RequestLog};
 use crate::serve::metrics::Gauge;
 
@@ -88,7 +88,7 @@ impl ServerSettings {
             idle_timeout: Duration::from_secs(75),
             drain: Duration::from_secs(30),
             tls: None,
-            access: Arc::new(Access::new(Rules::default(), None)?),
+            access: Arc::new(Access::new(AccessRules::default(), None)?),
             checks: Arc::new(Semaphore::new(processors)),
             log: Arc::new(log::NoRequestLog),
         })

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use imgpack::serve::Registry;
 use imgpack::serve::access::htpasswd::Users;
-use imgpack::serve::access::{Access, Rules};
+use imgpack::serve::access::{Access, AccessRules};
 use imgpack::serve::certificates::{self, Identity};
 use imgpack::serve::http::tls::{Clients, Tls};
 use imgpack::{Error, Kind, Result};
@@ -106,8 +106,8 @@ impl GuardFlags {
         self.htpasswd.as_deref().map(Users::read).transpose()
     }
 
-    fn rules(&self) -> Rules {
-        Rules { anonymous_pull: self.anonymous_pull, certificates: self.client_ca.is_some() }
+    fn rules(&self) -> AccessRules {
+        AccessRules { anonymous_pull: self.anonymous_pull, certificates: self.client_ca.is_some() }
     }
 }
 

@@ -48,8 +48,8 @@ fn who_is_let_in() {
     let (good, bad) = (basic("al", "s3cret"), basic("al", "wrong"));
     let (get, put) = (Method::GET, Method::PUT);
     let tag = "/v2/a/manifests/1";
-    let closed = Rules::default();
-    let open = Rules { anonymous_pull: true, ..closed };
+    let closed = AccessRules::default();
+    let open = AccessRules { anonymous_pull: true, ..closed };
     for (rules, method, path, shown, want) in [
         (closed, &get, "/v2/", None, "401"),
         (closed, &get, tag, None, "401"),
@@ -82,7 +82,7 @@ fn who_is_let_in() {
 
 #[test]
 fn a_token_is_its_bearer_s_and_lets_nobody_write() {
-    let rules = Rules { anonymous_pull: true, ..Rules::default() };
+    let rules = AccessRules { anonymous_pull: true, ..AccessRules::default() };
     let access = Access::new(rules, Some(users())).unwrap();
     let nobody = bearer(&access.token(None));
     let al = bearer(&access.token(Some(&caller(&access, "al", "s3cret"))));
@@ -122,7 +122,7 @@ fn bearer(answer: &Answer) -> String {
 #[test]
 fn a_token_gives_no_token_and_ends_with_its_list() {
     for anonymous_pull in [false, true] {
-        let rules = Rules { anonymous_pull, ..Rules::default() };
+        let rules = AccessRules { anonymous_pull, ..AccessRules::default() };
         let file = format!("al:{}\n", bcrypt::hash("s3cret", 4).unwrap());
         let read = || Some(Users::parse(&file).unwrap());
         let access = Access::new(rules, read()).unwrap();
@@ -152,7 +152,7 @@ fn a_token_gives_no_token_and_ends_with_its_list() {
 fn a_password_that_was_checked_while_the_list_changed_is_not_remembered() {
     // Slow enough for the list to change meanwhile, whatever the machine does.
     let slow = format!("al:{}\n", bcrypt::hash("s3cret", 12).unwrap());
-    let access = Access::new(Rules::default(), Some(Users::parse(&slow).unwrap())).unwrap();
+    let access = Access::new(AccessRules::default(), Some(Users::parse(&slow).unwrap())).unwrap();
     let get = request(Method::GET, "/v2/", Some(&basic("al", "s3cret")));
     let Admission::Check(offer) = access.look(&get, PEER) else { panic!("not checked") };
     std::thread::scope(|scope| {
@@ -176,7 +176,7 @@ fn text(answer: &Answer, key: &str) -> String {
 
 #[test]
 fn a_right_password_is_remembered_and_too_many_wrong_ones_are_refused() {
-    let access = Access::new(Rules::default(), Some(users())).unwrap();
+    let access = Access::new(AccessRules::default(), Some(users())).unwrap();
     let get =
         |user: &str, password: &str| request(Method::GET, "/v2/", Some(&basic(user, password)));
     assert_eq!(outcome(&access, &get("al", "s3cret"), PEER), "al");
@@ -197,7 +197,7 @@ fn a_right_password_is_remembered_and_too_many_wrong_ones_are_refused() {
 
 #[test]
 fn a_certificate_is_as_good_as_a_password() {
-    let rules = Rules { anonymous_pull: true, certificates: true };
+    let rules = AccessRules { anonymous_pull: true, certificates: true };
     let access = Access::new(rules, None).unwrap();
     let put = request(Method::PUT, "/v2/a/manifests/1", None);
     let certified = Peer { certified: true, ..PEER };

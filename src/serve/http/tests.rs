@@ -294,7 +294,7 @@ fn passwords_are_asked_for_before_a_body_is_read() {
     let hash = bcrypt::hash("s3cret", 4).unwrap();
     let server = Server::start(|settings| {
         let users = crate::serve::access::htpasswd::Users::parse(&format!("al:{hash}\n"));
-        let access = Access::new(Rules::default(), Some(users.unwrap())).unwrap();
+        let access = Access::new(AccessRules::default(), Some(users.unwrap())).unwrap();
         settings.access = Arc::new(access);
     });
     let mut stream = server.connect();
@@ -334,7 +334,7 @@ fn who_floods_the_queue_of_passwords_is_refused_once_some_were_wrong() {
     let checks = Arc::new(Semaphore::new(0));
     let server = Server::start(|settings| {
         let users = Users::parse(&format!("al:{hash}\n")).unwrap();
-        settings.access = Arc::new(Access::new(Rules::default(), Some(users)).unwrap());
+        settings.access = Arc::new(Access::new(AccessRules::default(), Some(users)).unwrap());
         settings.checks = checks.clone();
     });
     let wrong = CLOSE
