@@ -49,7 +49,7 @@ pub struct AccessRules {
 /// Who may do what; shared by all connections.
 pub struct Access {
     rules: AccessRules,
-    roll: RwLock<Arc<Roll>>,
+    roll: RwLock<Arc<UserList>>,
     key: hmac::Key,
     began: Instant,
     known: Mutex<HashMap<[u8; 32], (Instant, String)>>,
@@ -58,7 +58,7 @@ pub struct Access {
 
 /// The users, and how many other lists of them there were before. Whatever is remembered of a password
 /// names that number, so that it ends with its list.
-struct Roll {
+struct UserList {
     generation: u64,
     users: Option<Users>,
 }
@@ -104,7 +104,7 @@ impl Access {
         random.map_err(|_| Error::new(Kind::Other, "the system gives no random bytes"))?;
         Ok(Self {
             rules,
-            roll: RwLock::new(Arc::new(Roll { generation: 0, users })),
+            roll: RwLock::new(Arc::new(UserList { generation: 0, users })),
             key: hmac::Key::new(hmac::HMAC_SHA256, &secret),
             began: Instant::now(),
             known: Mutex::default(),
@@ -119,7 +119,7 @@ impl Access {
         if roll.users == users {
             return;
         }
-        *roll = Arc::new(Roll { generation: roll.generation + 1, users });
+        *roll = Arc::new(UserList { generation: roll.generation + 1, users });
         drop(roll);
         lock(&self.known).clear();
     }
@@ -129,7 +129,7 @@ impl Access {
         self.rules.certificates || self.roll().users.is_some()
     }
 
-    fn roll(&self) -> Arc<Roll> {
+    fn roll(&self) -> Arc<UserList> {
         read(&self.roll).clone()
     }
 
@@ -243,7 +243,7 @@ impl Access {
     }
 
     /// Whose token it is, nobody's perhaps; nothing when it is not good, or of another list of users.
-    fn bearer(&self, token: &str, roll: &Roll) -> Option<Option<String>> {
+    fn bearer(&self, token: &str, roll: &UserList) -> Option<Option<String>> {
         token::read(&self.key, roll.generation, token, self.began.elapsed())
     }
 
