@@ -27,9 +27,9 @@ mod token;
 
 use htpasswd::Users;
 pub use limits::Waiting;
-use limits::{Limits, WINDOW};
 #[cfg(test)]
 pub(crate) use limits::{MAX_FAILURES, MAX_WAITING};
+use limits::{PasswordLimits, WINDOW};
 pub use offer::Offer;
 
 /// How long a password that was right need not be checked again.
@@ -53,7 +53,7 @@ pub struct Access {
     key: hmac::Key,
     began: Instant,
     known: Mutex<HashMap<[u8; 32], (Instant, String)>>,
-    limits: Limits,
+    limits: PasswordLimits,
 }
 
 /// The users, and how many other lists of them there were before. Whatever is remembered of a password
@@ -108,7 +108,7 @@ impl Access {
             key: hmac::Key::new(hmac::HMAC_SHA256, &secret),
             began: Instant::now(),
             known: Mutex::default(),
-            limits: Limits::default(),
+            limits: PasswordLimits::default(),
         })
     }
 

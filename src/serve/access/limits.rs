@@ -22,7 +22,7 @@ pub(crate) const MAX_WAITING: u32 = 64;
 
 /// What is counted of each address.
 #[derive(Default)]
-pub(super) struct Limits {
+pub(super) struct PasswordLimits {
     failures: Mutex<HashMap<IpAddr, (Instant, u32)>>,
     waiting: Arc<Mutex<HashMap<IpAddr, u32>>>,
 }
@@ -33,7 +33,7 @@ pub struct Waiting {
     all: Arc<Mutex<HashMap<IpAddr, u32>>>,
 }
 
-impl Limits {
+impl PasswordLimits {
     /// Counts a wrong password.
     pub(super) fn failed(&self, address: IpAddr) {
         let mut failures = lock(&self.failures);
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn what_waits_is_bounded_for_each_address_and_forgotten_when_it_is_done() {
-        let limits = Limits::default();
+        let limits = PasswordLimits::default();
         let (one, other) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         let mut held: Vec<Waiting> = (0..MAX_WAITING).filter_map(|_| limits.wait(one)).collect();
         assert_eq!(held.len(), 64);
