@@ -26,7 +26,7 @@ mod offer;
 mod token;
 
 use htpasswd::Users;
-pub use limits::Waiting;
+pub use limits::PendingCheck;
 #[cfg(test)]
 pub(crate) use limits::{MAX_FAILURES, MAX_WAITING};
 use limits::{PasswordLimits, WINDOW};
@@ -201,7 +201,7 @@ impl Access {
     ///
     /// # Errors
     /// The refusal, when too many of the same address wait.
-    pub fn wait(&self, peer: Peer) -> Result<Waiting, Box<Answer>> {
+    pub fn wait(&self, peer: Peer) -> Result<PendingCheck, Box<Answer>> {
         let why = "too many passwords from this address wait to be checked";
         self.limits.wait(peer.address).ok_or_else(|| too_many(why, Duration::from_secs(1)))
     }

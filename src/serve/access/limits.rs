@@ -28,7 +28,7 @@ pub(super) struct PasswordLimits {
 }
 
 /// A place among the checks that wait or run, given back when it is dropped.
-pub struct Waiting {
+pub struct PendingCheck {
     who: IpAddr,
     all: Arc<Mutex<HashMap<IpAddr, u32>>>,
 }
@@ -55,7 +55,7 @@ impl PasswordLimits {
     }
 
     /// A place among the checks of an address; nothing when too many wait already.
-    pub(super) fn wait(&self, address: IpAddr) -> Option<Waiting> {
+    pub(super) fn wait(&self, address: IpAddr) -> Option<PendingCheck> {
         let who = network(address);
         let mut waiting = lock(&self.waiting);
         let count = waiting.entry(who).or_insert(0);
@@ -63,11 +63,11 @@ impl PasswordLimits {
             return None;
         }
         *count += 1;
-        Some(Waiting { who, all: self.waiting.clone() })
+        Some(PendingCheck { who, all: self.waiting.clone() })
     }
 }
 
-impl Drop for Waiting {
+impl Drop for PendingCheck {
     fn drop(&mut self) {
         let mut waiting = lock(&self.all);
         if let Some(count) = waiting.get_mut(&self.who) {
@@ -105,7 +105,8 @@ mod tests {
     fn what_waits_is_bounded_for_each_address_and_forgotten_when_it_is_done() {
         let limits = PasswordLimits::default();
         let (one, other) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
-        let mut held: Vec<Waiting> = (0..MAX_WAITING).filter_map(|_| limits.wait(one)).collect();
+        let mut held: Vec<PendingCheck> =
+            (0..MAX_WAITING).filter_map(|_| limits.wait(one)).collect();
         assert_eq!(held.len(), 64);
         assert!(limits.wait(one).is_none());
         assert!(limits.wait(other).is_some());
