@@ -30,7 +30,7 @@ pub use limits::PendingCheck;
 #[cfg(test)]
 pub(crate) use limits::{MAX_FAILURES, MAX_WAITING};
 use limits::{PasswordLimits, WINDOW};
-pub use offer::Offer;
+pub use offer::BasicCredentials;
 
 /// How long a password that was right need not be checked again.
 const KNOWN: Duration = Duration::from_secs(300);
@@ -88,7 +88,7 @@ pub enum Admission {
     /// It is let in, as this one when it is known who asks.
     Open(Option<Caller>),
     /// A password is to be checked first, which takes a while: [`Access::check`].
-    Check(Offer),
+    Check(BasicCredentials),
     /// It is refused.
     Refuse(Box<Answer>),
 }
@@ -212,7 +212,7 @@ impl Access {
     /// The refusal.
     pub fn check(
         &self,
-        offer: &Offer,
+        offer: &BasicCredentials,
         request: &Request,
         peer: Peer,
     ) -> Result<Caller, Box<Answer>> {
@@ -248,7 +248,7 @@ impl Access {
     }
 
     /// What is remembered of an offer.
-    fn tag(&self, offer: &Offer, generation: u64) -> [u8; 32] {
+    fn tag(&self, offer: &BasicCredentials, generation: u64) -> [u8; 32] {
         let mut context = hmac::Context::with_key(&self.key);
         context.update(&generation.to_le_bytes());
         context.update(&(offer.user.len() as u64).to_le_bytes());
@@ -259,7 +259,7 @@ impl Access {
         tag
     }
 
-    fn known(&self, offer: &Offer, generation: u64) -> Option<Caller> {
+    fn known(&self, offer: &BasicCredentials, generation: u64) -> Option<Caller> {
         let tag = self.tag(offer, generation);
         let mut known = lock(&self.known);
         let (since, user) = known.get(&tag)?;

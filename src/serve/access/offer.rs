@@ -6,14 +6,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 /// A name and a password.
-pub struct Offer {
+pub struct BasicCredentials {
     pub(super) user: String,
     pub(super) password: String,
 }
 
 /// What a header may show.
 pub(super) enum Shown {
-    Password(Offer),
+    Password(BasicCredentials),
     Token(String),
 }
 
@@ -29,5 +29,5 @@ pub(super) fn read(value: &[u8]) -> Option<Shown> {
     }
     let text = String::from_utf8(STANDARD.decode(rest).ok()?).ok()?;
     let (user, password) = text.split_once(':')?;
-    Some(Shown::Password(Offer { user: user.to_owned(), password: password.to_owned() }))
+    Some(Shown::Password(BasicCredentials { user: user.to_owned(), password: password.to_owned() }))
 }
