@@ -157,10 +157,10 @@ impl Access {
         };
         match offer::read(value.as_bytes()) {
             // Else who had a password once could renew it for ever.
-            Some(offer::Shown::Token(_)) if request.route == Route::Token => {
+            Some(offer::AuthorizationHeader::Token(_)) if request.route == Route::Token => {
                 Admission::Refuse(self.challenge(request, "a token is given for a password"))
             }
-            Some(offer::Shown::Token(token)) => match self.bearer(&token, &roll) {
+            Some(offer::AuthorizationHeader::Token(token)) => match self.bearer(&token, &roll) {
                 // A certificate is no user's: its token is of use beside it only.
                 Some(Some(user)) if users.has(&user) => {
                     Admission::Open(Some(Caller { name: user, generation: roll.generation }))
@@ -168,14 +168,16 @@ impl Access {
                 Some(None) => self.without(request),
                 _ => Admission::Refuse(self.challenge(request, "the token is no longer good")),
             },
-            Some(offer::Shown::Password(offer)) => match self.known(&offer, roll.generation) {
-                Some(caller) => Admission::Open(Some(caller)),
-                None if self.limits.is_suspect(peer.address) => {
-                    let why = "too many wrong passwords from this address";
-                    Admission::Refuse(too_many(why, WINDOW))
+            Some(offer::AuthorizationHeader::Password(offer)) => {
+                match self.known(&offer, roll.generation) {
+                    Some(caller) => Admission::Open(Some(caller)),
+                    None if self.limits.is_suspect(peer.address) => {
+                        let why = "too many wrong passwords from this address";
+                        Admission::Refuse(too_many(why, WINDOW))
+                    }
+                    None => Admission::Check(offer),
                 }
-                None => Admission::Check(offer),
-            },
+            }
             None => Admission::Refuse(self.challenge(request, "the authorization is not valid")),
         }
     }

@@ -12,22 +12,25 @@ pub struct BasicCredentials {
 }
 
 /// What a header may show.
-pub(super) enum Shown {
+pub(super) enum AuthorizationHeader {
     Password(BasicCredentials),
     Token(String),
 }
 
 /// Reads the value of a header; nothing when it makes no sense.
-pub(super) fn read(value: &[u8]) -> Option<Shown> {
+pub(super) fn read(value: &[u8]) -> Option<AuthorizationHeader> {
     let (scheme, rest) = std::str::from_utf8(value).ok()?.split_once(' ')?;
     let rest = rest.trim();
     if scheme.eq_ignore_ascii_case("bearer") {
-        return Some(Shown::Token(rest.to_owned()));
+        return Some(AuthorizationHeader::Token(rest.to_owned()));
     }
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
     let text = String::from_utf8(STANDARD.decode(rest).ok()?).ok()?;
     let (user, password) = text.split_once(':')?;
-    Some(Shown::Password(BasicCredentials { user: user.to_owned(), password: password.to_owned() }))
+    Some(AuthorizationHeader::Password(BasicCredentials {
+        user: user.to_owned(),
+        password: password.to_owned(),
+    }))
 }
