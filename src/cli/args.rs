@@ -12,16 +12,16 @@ pub(crate) struct Global {
     /// Directory of the local store
     #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
     pub(crate) store: Option<PathBuf>,
-    /// Blobs in flight at once
+    /// Blobs to transfer at once
     #[arg(short, long, global = true, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "Global options")]
     pub(crate) jobs: u16,
-    /// Say more; twice for details of every blob
+    /// Be verbose; twice for details of every blob
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
     pub(crate) verbose: u8,
     /// Append a log of the run to FILE
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
     pub(crate) log_file: Option<PathBuf>,
-    /// How progress is shown
+    /// How to show progress
     #[arg(
         long,
         global = true,
@@ -30,7 +30,7 @@ pub(crate) struct Global {
         help_heading = "Global options"
     )]
     pub(crate) progress: ProgressMode,
-    /// Seconds to wait for another process that uses the store
+    /// Seconds to wait while another process uses the store
     #[arg(
         long,
         global = true,
@@ -39,13 +39,13 @@ pub(crate) struct Global {
         help_heading = "Global options"
     )]
     pub(crate) wait: u64,
-    /// Directory for scratch files where none lies beside the target
+    /// Directory for temporary files that cannot lie next to the target
     #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
     pub(crate) tmpdir: Option<PathBuf>,
-    /// Do not flush to the medium before reporting success (for tests)
+    /// Do not flush to disk before reporting success (for tests)
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) no_sync: bool,
-    /// Where docker's engine listens: unix:///PATH or tcp://HOST:PORT (default: $DOCKER_HOST)
+    /// Address of the Docker engine: unix:///PATH or tcp://HOST:PORT (default: $DOCKER_HOST)
     #[arg(
         long,
         global = true,
@@ -54,7 +54,7 @@ pub(crate) struct Global {
         help_heading = "Engines"
     )]
     pub(crate) docker_host: Option<String>,
-    /// containerd's socket (default: $CONTAINERD_ADDRESS, else containerd's or k3s's own)
+    /// Socket of containerd (default: $CONTAINERD_ADDRESS, else that of containerd or k3s)
     #[arg(
         long,
         global = true,
@@ -63,7 +63,7 @@ pub(crate) struct Global {
         help_heading = "Engines"
     )]
     pub(crate) containerd_address: Option<String>,
-    /// containerd's namespace; Kubernetes uses k8s.io (default: $CONTAINERD_NAMESPACE, else default)
+    /// Namespace in containerd; Kubernetes uses k8s.io (default: $CONTAINERD_NAMESPACE, else default)
     #[arg(
         long,
         global = true,
@@ -72,13 +72,13 @@ pub(crate) struct Global {
         help_heading = "Engines"
     )]
     pub(crate) containerd_namespace: Option<String>,
-    /// Most bytes one layer may unpack to
+    /// Maximum unpacked size of a layer, in bytes
     #[arg(long, global = true, value_name = "BYTES", default_value_t = 64 << 30, hide_short_help = true, help_heading = "Limits")]
     pub(crate) max_layer_size: u64,
-    /// Largest zstd window or xz dictionary accepted, in bytes
+    /// Maximum zstd window or xz dictionary, in bytes
     #[arg(long, global = true, value_name = "BYTES", default_value_t = 128 << 20, hide_short_help = true, help_heading = "Limits")]
     pub(crate) max_window: u64,
-    /// Most images in one place
+    /// Maximum number of images in one place
     #[arg(
         long,
         global = true,
@@ -88,7 +88,7 @@ pub(crate) struct Global {
         help_heading = "Limits"
     )]
     pub(crate) max_images: usize,
-    /// Most members of one archive
+    /// Maximum number of members in one archive
     #[arg(
         long,
         global = true,
@@ -98,10 +98,10 @@ pub(crate) struct Global {
         help_heading = "Limits"
     )]
     pub(crate) max_members: usize,
-    /// Which table to believe when manifest.json and index.json disagree
+    /// Which table to use when manifest.json and index.json disagree
     #[arg(long, global = true, value_name = "TABLE", help_heading = "Reading archives")]
     pub(crate) prefer: Option<Prefer>,
-    /// Keep images whose tag breaks the grammar, untagged
+    /// Keep images whose tag is invalid, untagged
     #[arg(long, global = true, help_heading = "Reading archives")]
     pub(crate) ignore_bad_tags: bool,
 }
@@ -158,13 +158,13 @@ pub(crate) struct Changes {
     /// Keep only images for these platforms (OS/ARCH[/VARIANT], comma separated)
     #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
     pub(crate) platform: Vec<String>,
-    /// Recode layers: gzip, zstd or none, with an optional level (gzip:9)
+    /// Recompress layers: gzip, zstd or none, with an optional level (gzip:9)
     #[arg(long, value_name = "ENCODING[:LEVEL]")]
     pub(crate) compress: Option<String>,
     /// Do not unpack layers to check their diff ids
     #[arg(long)]
     pub(crate) no_unpack_check: bool,
-    /// Go on with the sound images when others fail (exit 9)
+    /// Continue with the other images when one fails (exit 9)
     #[arg(long)]
     pub(crate) keep_going: bool,
 }

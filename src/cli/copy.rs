@@ -21,7 +21,7 @@ Places:
   docker-archive:FILE[:NAME]   oci-archive:FILE[:NAME]   oci:DIR[:NAME]   dir:DIR   store:[NAME]
   docker://NAME                a registry
   docker-daemon:[NAME]   podman:[NAME]   containerd:[NAME]    an engine of this machine
-  or a bare path, recognised by what it is (written: by its ending .tar, .tar.gz, .tar.zst)
+  or a path, recognised by its content (a new file: by its ending .tar, .tar.gz, .tar.zst)
 
 Examples:
   imgpack copy nginx.tar oci:layout:nginx:1.27
@@ -31,30 +31,30 @@ Examples:
   imgpack copy docker-daemon:nginx:1.27 containerd:
   imgpack copy docker://quay.io/a/b:1 docker://registry.local:5000/a/b:1")]
 pub(crate) struct CopyArgs {
-    /// Where from
+    /// Source place
     #[arg(value_name = "SRC")]
     pub(crate) source: String,
-    /// Where to
+    /// Destination place
     #[arg(value_name = "DST")]
     pub(crate) target: String,
-    /// All images of the source (the default when none is named)
+    /// Copy all images of the source (the default when none is named)
     #[arg(short, long)]
     pub(crate) all: bool,
-    /// Write the digest of what was copied to FILE
+    /// Write the digest of the copied image to FILE
     #[arg(long, value_name = "FILE")]
     pub(crate) digestfile: Option<PathBuf>,
     /// Overwrite an existing file
     #[arg(short, long)]
     pub(crate) force: bool,
-    /// Print nothing but errors
+    /// Print only errors
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// Which tables an archive carries
+    /// Which tables to write into an archive
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<ArchiveFormat>,
     #[command(flatten)]
     pub(crate) changes: Changes,
-    /// Send a registry every byte as it is: no layer of a Docker archive becomes gzip
+    /// Send all bytes unchanged: do not gzip the layers of a Docker archive
     #[arg(long, conflicts_with = "compress")]
     pub(crate) preserve_digests: bool,
     #[command(flatten)]

@@ -21,21 +21,21 @@ Examples:
   imgpack diff nginx.tar oci:layout
   imgpack diff --no-files --format json old.tar new.tar
 
-Exit code: 0 same, 1 different, 2 and more: could not be compared.")]
+Exit code: 0 same, 1 different, 2 or higher when they could not be compared.")]
 pub(crate) struct DiffArgs {
     /// An image of the store, or a place
     #[arg(value_name = "A")]
     pub(crate) a: String,
-    /// Another
+    /// The other image
     #[arg(value_name = "B")]
     pub(crate) b: String,
-    /// Which image of multi-platform ones
+    /// Platform to compare, for multi-platform images
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Option<String>,
     /// Do not compare files, only layers and config
     #[arg(long)]
     pub(crate) no_files: bool,
-    /// text or json
+    /// Output format: text or json
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: String,
     #[command(flatten)]

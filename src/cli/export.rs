@@ -33,7 +33,7 @@ pub(crate) struct ExportArgs {
     /// Overwrite FILE
     #[arg(short, long)]
     pub(crate) force: bool,
-    /// Which image of a multi-platform one
+    /// Platform to use, for a multi-platform image
     #[arg(long, value_name = "PLATFORM")]
     pub(crate) platform: Option<String>,
     #[command(flatten)]

@@ -23,16 +23,16 @@ pub(crate) struct HistoryArgs {
     /// An image of the store, or a place that holds one
     #[arg(value_name = "IMAGE|PLACE")]
     pub(crate) image: String,
-    /// Only IDs
+    /// Print only IDs
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// Whole commands
+    /// Show commands in full
     #[arg(long)]
     pub(crate) no_trunc: bool,
-    /// Sizes and dates for people
+    /// Show sizes and dates in human-readable form
     #[arg(short = 'H', long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub(crate) human: bool,
-    /// table, json, or a Go template
+    /// Output format: table, json, or a Go template
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<String>,
     #[command(flatten)]

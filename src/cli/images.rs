@@ -25,27 +25,27 @@ Examples:
   imgpack images -q --filter reference='registry.local/*'
   imgpack images --format '{{.Repository}}:{{.Tag}} {{.Size}}'
 
-SIZE is what the image's blobs take in the store: packed layers count as they are packed.")]
+SIZE is the size of the image's blobs in the store; compressed layers count with their compressed size.")]
 pub(crate) struct ImagesArgs {
     /// Only this repository, or repository and tag
     #[arg(value_name = "REPOSITORY[:TAG]")]
     pub(crate) repository: Option<String>,
-    /// Also images that are only part of others (kept for docker's sake)
+    /// Also show intermediate images (accepted for compatibility with docker)
     #[arg(short, long)]
     pub(crate) all: bool,
-    /// Only IDs
+    /// Print only IDs
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// Whole IDs
+    /// Show IDs in full
     #[arg(long)]
     pub(crate) no_trunc: bool,
     /// Show digests
     #[arg(long)]
     pub(crate) digests: bool,
-    /// Only what fits: dangling=, label=, before=, since=, reference=
+    /// Filter the list: dangling=, label=, before=, since=, reference=
     #[arg(short, long, value_name = "FILTER")]
     pub(crate) filter: Vec<String>,
-    /// table, json, or a Go template
+    /// Output format: table, json, or a Go template
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<String>,
 }

@@ -24,15 +24,15 @@ Examples:
   imgpack inspect --format '{{.Config.Cmd}}' nginx:1.27
   imgpack inspect --format '{{.Digest}} {{.Os}}' docker://registry.local:5000/web/nginx:1.27
 
-Of a place with one image a template sees docker's fields too, and skopeo's Name, Digest and Labels.")]
+For a place with one image, templates also have docker's fields and skopeo's Name, Digest and Labels.")]
 pub(crate) struct InspectArgs {
     /// Images of the store, or places
     #[arg(required = true, value_name = "IMAGE|PLACE")]
     pub(crate) targets: Vec<String>,
-    /// json, or a Go template
+    /// Output format: json, or a Go template
     #[arg(short, long, value_name = "FORMAT")]
     pub(crate) format: Option<String>,
-    /// Only images are here; taken for docker's sake
+    /// Accepted for compatibility with docker: there are only images here
     #[arg(long = "type", value_name = "TYPE", hide = true, value_parser = ["image"])]
     pub(crate) _kind: Option<String>,
     #[command(flatten)]

@@ -28,16 +28,16 @@ pub(crate) struct LoadArgs {
     /// Read FILE (or a directory, or a place like oci:DIR) instead of standard input
     #[arg(short, long, value_name = "FILE")]
     pub(crate) input: Option<String>,
-    /// Print nothing but errors
+    /// Print only errors
     #[arg(short, long)]
     pub(crate) quiet: bool,
     /// Load into this place instead of the store: docker-daemon:, podman:, containerd:, oci:DIR, …
     #[arg(long, value_name = "PLACE", default_value = "store:")]
     pub(crate) into: String,
-    /// Put this registry and path before every name
+    /// Prefix every name with this registry and path
     #[arg(long, value_name = "PREFIX")]
     pub(crate) prefix: Option<String>,
-    /// Name the image (the archive must hold just one)
+    /// Name the image (the archive must hold exactly one)
     #[arg(long, value_name = "NAME")]
     pub(crate) tag: Option<String>,
     #[command(flatten)]

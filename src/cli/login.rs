@@ -28,8 +28,8 @@ Examples:
   imgpack login -u ci --password-stdin registry.local:5000 < token
   imgpack login --get-login quay.io
 
-The login is kept in the file that --authfile or $REGISTRY_AUTH_FILE names, else in docker's
-config.json, which podman, skopeo and others read too; where that names a credential helper, there.")]
+The login is saved in the file given by --authfile or $REGISTRY_AUTH_FILE, else in docker's config.json,
+which podman, skopeo and others also read, or in the credential helper configured there.")]
 pub(crate) struct LoginArgs {
     /// The registry, HOST[:PORT] (default: Docker Hub)
     #[arg(value_name = "REGISTRY")]
@@ -40,7 +40,7 @@ pub(crate) struct LoginArgs {
     /// Read the password from standard input
     #[arg(long)]
     pub(crate) password_stdin: bool,
-    /// Print who is logged in, and do nothing else
+    /// Print who is logged in, and exit
     #[arg(long, conflicts_with_all = ["username", "password_stdin"])]
     pub(crate) get_login: bool,
     #[command(flatten)]

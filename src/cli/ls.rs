@@ -25,13 +25,13 @@ pub(crate) struct LsArgs {
     /// Archives, directories, or store:
     #[arg(required = true, value_name = "PLACE")]
     pub(crate) places: Vec<String>,
-    /// Whole IDs
+    /// Show IDs in full
     #[arg(long)]
     pub(crate) no_trunc: bool,
-    /// Only IDs
+    /// Print only IDs
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// table, json, or a Go template
+    /// Output format: table, json, or a Go template
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<String>,
     #[command(flatten)]

@@ -15,7 +15,7 @@ Examples:
   imgpack completions zsh > ~/.zfunc/_imgpack
   imgpack completions fish > ~/.config/fish/completions/imgpack.fish")]
 pub(crate) struct CompletionsArgs {
-    /// Which shell
+    /// The shell
     #[arg(value_name = "SHELL")]
     pub(crate) shell: clap_complete::Shell,
 }
@@ -26,7 +26,7 @@ Examples:
   imgpack man | man -l -
   imgpack man --dir ~/.local/share/man/man1")]
 pub(crate) struct ManArgs {
-    /// Write a page for every verb into DIR instead
+    /// Write a manual page for every verb into DIR instead
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
 }

@@ -18,10 +18,10 @@ pub(crate) struct PruneArgs {
     /// Also remove untagged images
     #[arg(short, long)]
     pub(crate) all: bool,
-    /// Only say what would be removed
+    /// Only print what would be removed
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Do not ask (nothing is asked; kept for docker's sake)
+    /// Accepted for compatibility with docker: prune never asks
     #[arg(short, long)]
     pub(crate) force: bool,
 }

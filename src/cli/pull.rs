@@ -22,7 +22,7 @@ Examples:
   imgpack pull -a registry.local:5000/web/nginx        all its tags
   imgpack pull quay.io/a/b@sha256:0123…
 
-An image for several platforms comes whole, so that its digest stays; --platform takes a part of it.")]
+A multi-platform image is pulled whole, so that its digest stays the same; --platform selects a part.")]
 pub(crate) struct PullArgs {
     /// Images by name, with a tag or a digest
     #[arg(required = true, value_name = "NAME")]
@@ -30,7 +30,7 @@ pub(crate) struct PullArgs {
     /// Pull every tag of the repository
     #[arg(short = 'a', long)]
     all_tags: bool,
-    /// Print only the full name, as docker does; of all tags, the repository
+    /// Print only the full name, as docker does; with --all-tags, the repository
     #[arg(short, long)]
     quiet: bool,
     #[command(flatten)]

@@ -23,25 +23,25 @@ Examples:
   imgpack push -a registry.local:5000/web/nginx        all its tags
   imgpack push nginx.tar registry.local:5000/web/nginx:1.27
 
-Layers that lie uncompressed in a Docker archive are sent as gzip, as docker does it, and what they
-became is said. --preserve-digests sends every byte as it is.")]
+Uncompressed layers of a Docker archive are sent as gzip, as docker does, and the changed digests are
+printed. --preserve-digests sends all bytes unchanged.")]
 pub(crate) struct PushArgs {
     /// An image of the store by name or ID, or a place such as nginx.tar or oci:DIR:NAME
     #[arg(value_name = "IMAGE")]
     image: String,
-    /// Its name in the registry; default: the name it has
+    /// Name in the registry (default: the name of the image)
     #[arg(value_name = "NAME")]
     target: Option<String>,
     /// Push every tag of the repository
     #[arg(short = 'a', long)]
     all_tags: bool,
-    /// Print only the full name, as docker does; of all tags, the repository
+    /// Print only the full name, as docker does; with --all-tags, the repository
     #[arg(short, long)]
     quiet: bool,
-    /// Write the digests of what was pushed to FILE
+    /// Write the digests of the pushed images to FILE
     #[arg(long, value_name = "FILE")]
     digestfile: Option<PathBuf>,
-    /// Send a registry every byte as it is: no layer of a Docker archive becomes gzip
+    /// Send all bytes unchanged: do not gzip the layers of a Docker archive
     #[arg(long, conflicts_with = "compress")]
     preserve_digests: bool,
     #[command(flatten)]

@@ -56,34 +56,34 @@ impl From<&str> for Hidden {
 #[derive(Args, Debug, Clone, Default)]
 #[command(next_help_heading = "Registries")]
 pub(crate) struct ConnectionFlags {
-    /// File of credentials, instead of the usual ones
+    /// Read credentials from FILE instead of the usual files
     #[arg(long, value_name = "FILE")]
     pub(crate) authfile: Option<PathBuf>,
-    /// Trust these certificates too (PEM)
+    /// Also trust these certificates (PEM)
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_cert: Vec<PathBuf>,
-    /// Show this certificate to registries (PEM)
+    /// Client certificate to present to registries (PEM)
     #[arg(long, value_name = "FILE", requires = "client_key")]
     pub(crate) client_cert: Option<PathBuf>,
-    /// Key of the certificate (PEM, without a password)
+    /// Key of the client certificate (PEM, not encrypted)
     #[arg(long, value_name = "FILE", requires = "client_cert")]
     pub(crate) client_key: Option<PathBuf>,
     /// Directory with *.crt, *.cert and *.key for every registry
     #[arg(long, value_name = "DIR")]
     pub(crate) cert_dir: Option<PathBuf>,
-    /// Speak http to registries, not https
+    /// Use http instead of https for registries
     #[arg(long)]
     pub(crate) plain_http: bool,
     /// Accept any certificate
     #[arg(long)]
     pub(crate) insecure: bool,
-    /// A registry that may speak http or show any certificate (HOST[:PORT] or a network)
+    /// Registry that may use http or any certificate (HOST[:PORT] or a network)
     #[arg(long, value_name = "HOST")]
     pub(crate) insecure_registry: Vec<String>,
-    /// false: every registry may speak http or show any certificate
+    /// false: every registry may use http or any certificate
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub(crate) tls_verify: Option<bool>,
-    /// Send credentials to token servers on HOST, although it is not the registry's
+    /// Send credentials to token servers on HOST, even in another domain than the registry
     #[arg(long, value_name = "HOST", hide_short_help = true)]
     pub(crate) trust_realm: Vec<String>,
 }
@@ -92,7 +92,7 @@ pub(crate) struct ConnectionFlags {
 #[derive(Args, Debug, Clone, Default)]
 #[command(next_help_heading = "Registries")]
 pub(crate) struct RegistryFlags {
-    /// User and password; others see them in the list of processes, so rather use `imgpack login`
+    /// User and password; visible in the process list, so prefer `imgpack login`
     #[arg(long, value_name = "USER[:PASSWORD]", hide_default_value = true)]
     pub(crate) creds: Option<Hidden>,
     #[command(flatten)]
@@ -100,19 +100,19 @@ pub(crate) struct RegistryFlags {
     /// Try a mirror of a registry first
     #[arg(long, value_name = "HOST=MIRROR")]
     pub(crate) mirror: Vec<String>,
-    /// Fetch layers that the manifest says lie elsewhere
+    /// Fetch foreign layers from the URLs in the manifest
     #[arg(long, hide_short_help = true)]
     pub(crate) fetch_foreign: bool,
-    /// Tries without any progress before giving up
+    /// Attempts without progress before giving up
     #[arg(long, visible_alias = "retries", value_name = "N", default_value_t = 8)]
     pub(crate) retry_times: u32,
-    /// Longest wait between tries, unless the registry asks for more
+    /// Longest wait between attempts, unless the registry asks for more
     #[arg(long, value_name = "SECONDS", default_value_t = 30, hide_short_help = true)]
     pub(crate) retry_max_delay: u64,
-    /// Most bytes per second, both directions together (500k, 5M, 1G)
+    /// Maximum bytes per second, both directions together (500k, 5M, 1G)
     #[arg(long, value_name = "RATE")]
     pub(crate) limit_rate: Option<String>,
-    /// How blobs are uploaded: auto, mono, put, chunk:MIB
+    /// How to upload blobs: auto, mono, put, chunk:MIB
     #[arg(long, value_name = "PROFILE", default_value = "auto", hide_short_help = true)]
     pub(crate) registry_profile: String,
 }
@@ -123,28 +123,28 @@ pub(crate) struct RegistryFlags {
 pub(crate) struct SideFlags {
     #[command(flatten)]
     pub(crate) common: RegistryFlags,
-    /// User and password at the source
+    /// User and password for the source
     #[arg(long, value_name = "USER[:PASSWORD]", hide_default_value = true)]
     pub(crate) src_creds: Option<Hidden>,
-    /// User and password at the destination
+    /// User and password for the destination
     #[arg(long, value_name = "USER[:PASSWORD]", hide_default_value = true)]
     pub(crate) dest_creds: Option<Hidden>,
-    /// File of credentials for the source
+    /// Like --authfile, for the source
     #[arg(long, value_name = "FILE")]
     pub(crate) src_authfile: Option<PathBuf>,
-    /// File of credentials for the destination
+    /// Like --authfile, for the destination
     #[arg(long, value_name = "FILE")]
     pub(crate) dest_authfile: Option<PathBuf>,
-    /// As --cert-dir, for the source
+    /// Like --cert-dir, for the source
     #[arg(long, value_name = "DIR", hide_short_help = true)]
     pub(crate) src_cert_dir: Option<PathBuf>,
-    /// As --cert-dir, for the destination
+    /// Like --cert-dir, for the destination
     #[arg(long, value_name = "DIR", hide_short_help = true)]
     pub(crate) dest_cert_dir: Option<PathBuf>,
-    /// As --tls-verify, for the source
+    /// Like --tls-verify, for the source
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, hide_short_help = true)]
     pub(crate) src_tls_verify: Option<bool>,
-    /// As --tls-verify, for the destination
+    /// Like --tls-verify, for the destination
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true, hide_short_help = true)]
     pub(crate) dest_tls_verify: Option<bool>,
 }

@@ -38,7 +38,7 @@ Examples:
   imgpack digest nginx:1.27
   imgpack digest registry.local:5000/web/nginx:1.27 registry.local:5000/web/redis:7")]
 pub(crate) struct DigestArgs {
-    /// Images by name, with a tag or a digest; latest without either
+    /// Images by name, with a tag or a digest (default: latest)
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
     #[command(flatten)]
@@ -51,7 +51,7 @@ Examples:
   imgpack delete registry.local:5000/web/nginx:1.27
   imgpack delete registry.local:5000/web/nginx@sha256:0123…    the image, and with it all its tags
 
-Some registries delete no tags, and say so; then name the digest, which `imgpack digest` shows.")]
+Some registries do not delete tags; then delete the digest, which `imgpack digest` shows.")]
 pub(crate) struct DeleteArgs {
     /// Names, each with a tag or a digest
     #[arg(required = true, value_name = "NAME")]
@@ -67,13 +67,13 @@ Examples:
   imgpack search registry.local:5000/ngin              in a registry's catalog
   imgpack search registry.local:5000/                  all of it")]
 pub(crate) struct SearchArgs {
-    /// What to look for, behind the registry's name and a slash when it is not Docker Hub
+    /// What to look for; HOST/TERM searches another registry than Docker Hub
     #[arg(value_name = "TERM")]
     term: String,
-    /// Most results
+    /// Maximum number of results
     #[arg(long, value_name = "N", default_value_t = 25)]
     limit: usize,
-    /// table, json, or a Go template
+    /// Output format: table, json, or a Go template
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
     /// Do not shorten descriptions

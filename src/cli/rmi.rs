@@ -22,7 +22,7 @@ pub(crate) struct RmiArgs {
     /// Images, by name or ID
     #[arg(required = true, value_name = "IMAGE")]
     pub(crate) images: Vec<String>,
-    /// Remove an image although it has several names
+    /// Remove an image even if it has several names
     #[arg(short, long)]
     pub(crate) force: bool,
     /// Keep the blobs; `prune` removes them later

@@ -24,7 +24,7 @@ Examples:
   imgpack save -o nginx.tar docker-daemon:nginx:1.27
   imgpack save --platform linux/arm64 --for k3s -o node.tar nginx:1.27")]
 pub(crate) struct SaveArgs {
-    /// Images, by name, ID or the start of an ID; or of one engine, as docker-daemon:NAME
+    /// Images by name, ID or ID prefix; or images of one engine, as docker-daemon:NAME
     #[arg(required = true, value_name = "IMAGE")]
     pub(crate) images: Vec<String>,
     /// Write to FILE instead of standard output; .gz and .zst compress the whole archive
@@ -33,7 +33,7 @@ pub(crate) struct SaveArgs {
     /// Overwrite FILE
     #[arg(short, long)]
     pub(crate) force: bool,
-    /// Which tables the archive carries
+    /// Which tables to write into the archive
     #[arg(long, value_name = "FORMAT", default_value = "union")]
     pub(crate) format: ArchiveFormat,
     /// Check and adapt the archive for an engine

@@ -38,40 +38,40 @@ const RENEW: Duration = Duration::from_secs(12 * 3600);
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  imgpack serve /media/usb                      what lies there, to this machine
-  imgpack serve --listen 0.0.0.0:5000 ngx.tar   to the network
+  imgpack serve /media/usb                      everything there, for this machine
+  imgpack serve --listen 0.0.0.0:5000 ngx.tar   for the network
   imgpack serve                                 the local store
   imgpack serve --writable /srv/images          a registry to push to
 
-Layers are sent from where they lie; only archives that are compressed as a whole are unpacked first,
-at every start. An image of docker.io is pulled as localhost:5000/library/nginx, one of quay.io as
+Layers are sent straight from the place. Only an archive that is compressed as a whole is unpacked, at
+every start. Pull an image of docker.io as localhost:5000/library/nginx, an image of quay.io as
 localhost:5000/quay.io/coreos/etcd.")]
 pub(crate) struct ServeArgs {
-    /// Layouts, archives, folders of these; the store when none is named and nothing is writable
+    /// Layouts, archives or folders of these (default: the store, unless --writable is given)
     #[arg(value_name = "PLACE")]
     places: Vec<String>,
-    /// Listen here; port 0 takes any that is free
+    /// Address to listen on; port 0 picks a free port
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:5000")]
     listen: Vec<String>,
-    /// The registry that names without one belong to
+    /// Registry of names that do not include one
     #[arg(long, value_name = "HOST", default_value = DEFAULT_DOMAIN)]
     default_namespace: String,
-    /// Take pushes, and keep them in this store; its images come before those of the places
+    /// Accept pushes into this store; its images take precedence over those of the places
     #[arg(long, value_name = "DIR")]
     writable: Option<PathBuf>,
     /// Let clients delete tags, manifests and blobs
     #[arg(long, requires = "writable")]
     delete: bool,
-    /// What a pushed manifest must have with it
+    /// What must be present when a manifest is pushed
     #[arg(long, value_enum, default_value = "index-sparse", requires = "writable")]
     validate: Validation,
-    /// Seconds that a blob nothing refers to is kept
+    /// Seconds to keep a blob that nothing refers to
     #[arg(long, value_name = "SECONDS", default_value_t = 3600, requires = "writable")]
     grace: u64,
-    /// Show how an engine is configured to find this server, and exit
+    /// Print the configuration with which an engine finds this server, and exit
     #[arg(long, value_name = "ENGINE")]
     print_config: Option<guide::Engine>,
-    /// How requests are shown on standard error
+    /// How to log requests on standard error
     #[arg(long, value_name = "HOW", default_value = "auto")]
     access_log: access_log::Form,
     #[command(flatten)]
@@ -80,9 +80,9 @@ pub(crate) struct ServeArgs {
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Validation {
-    /// Everything it names
+    /// Everything that the manifest refers to
     Strict,
-    /// Config and layers; an index may list what is absent
+    /// Config and layers; an index may list absent manifests
     IndexSparse,
     /// Nothing
     None,

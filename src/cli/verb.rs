@@ -40,13 +40,13 @@ use super::verify::VerifyArgs;
 Examples:
   imgpack load -i nginx.tar             load any image archive into the local store
   imgpack save -o nginx.tar nginx:1     write an archive that every engine loads
-  imgpack ls nginx.tar                  what is in an archive, without loading it
-  imgpack verify /media/usb/*.tar       check every byte before and after a journey
+  imgpack ls nginx.tar                  list an archive without loading it
+  imgpack verify /media/usb/*.tar       check every byte, before and after a journey
   imgpack copy nginx.tar oci:layout     convert between archives and directories
-  imgpack push nginx:1 registry.local:5000/web/nginx:1       to a registry; pull is the way back
-  imgpack sync registry-to-dir -f images.txt /media/usb/images     many images at once
+  imgpack push nginx:1 registry.local:5000/web/nginx:1             send an image to a registry
+  imgpack sync registry-to-dir -f images.txt /media/usb/images     copy many images at once
 
-Every flag can be set by an environment variable IMGPACK_<FLAG> and in the configuration file
+Every flag can also be set by the environment variable IMGPACK_<FLAG> or in the configuration file
 ($IMGPACK_CONFIG, else ~/.config/imgpack/config.toml)."
 )]
 pub(crate) struct Cli {
@@ -70,22 +70,22 @@ pub(crate) enum Verb {
     Images(ImagesArgs),
     /// Show what an image or a place holds, as JSON
     Inspect(InspectArgs),
-    /// Pull images of registries into the store
+    /// Pull images from registries into the store
     Pull(PullArgs),
     /// Push images to a registry
     Push(PushArgs),
     /// List the tags of a repository
     #[command(visible_alias = "list-tags")]
     Tags(TagsArgs),
-    /// Show the digest that a name has in a registry
+    /// Show the digest of a name in a registry
     Digest(DigestArgs),
     /// Find repositories in a registry
     Search(SearchArgs),
-    /// Delete tags or images of a registry
+    /// Delete tags or images from a registry
     Delete(DeleteArgs),
     /// Show the history of an image
     History(HistoryArgs),
-    /// Give an image one more name
+    /// Give an image another name
     Tag(TagArgs),
     /// Remove images from the store
     Rmi(RmiArgs),
@@ -93,7 +93,7 @@ pub(crate) enum Verb {
     Prune(PruneArgs),
     /// Copy images from any place to any place
     Copy(CopyArgs),
-    /// Bring many images from one place to another
+    /// Copy many images from one place to another
     Sync(Box<SyncArgs>),
     /// Serve images as a registry, from where they lie
     Serve(Box<ServeArgs>),
@@ -105,7 +105,7 @@ pub(crate) enum Verb {
     Diff(DiffArgs),
     /// Log in to a registry
     Login(LoginArgs),
-    /// Forget the login to a registry
+    /// Log out of a registry
     Logout(LogoutArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),

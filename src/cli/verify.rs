@@ -21,7 +21,7 @@ Examples:
   imgpack verify store:
   imgpack verify --format json nginx.tar      one record for each place
 
-Exit code: 0 sound, 3 damaged; each damaged blob is named with its place and the images that need it.")]
+Exit code: 0 intact, 3 damaged; every damaged blob is listed with its place and the images that need it.")]
 pub(crate) struct VerifyArgs {
     /// Archives, directories, or store:
     #[arg(required = true, value_name = "PLACE")]
@@ -29,10 +29,10 @@ pub(crate) struct VerifyArgs {
     /// Do not unpack layers to check their diff ids
     #[arg(long)]
     pub(crate) no_unpack_check: bool,
-    /// Print nothing but errors
+    /// Print only errors
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// table or json
+    /// Output format: table or json
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<String>,
     #[command(flatten)]

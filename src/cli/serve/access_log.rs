@@ -12,13 +12,13 @@ use crate::cli::out;
 /// How requests are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Form {
-    /// As text on a terminal, not at all elsewhere
+    /// Text on a terminal, nothing elsewhere
     Auto,
-    /// A line of words
+    /// A line of text for each request
     Text,
-    /// A JSON object on a line
+    /// A JSON object on a line for each request
     Json,
-    /// Not at all
+    /// Nothing
     None,
 }
 

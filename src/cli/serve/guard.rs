@@ -22,25 +22,25 @@ const WAIT: u64 = 10;
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Security")]
 pub(crate) struct GuardFlags {
-    /// TLS with a certificate of our own; more names of this machine may follow a = sign
+    /// Use TLS with a self-signed certificate; further names of this machine follow =
     #[arg(long, value_name = "self-signed[=NAME,…]", conflicts_with = "tls_cert")]
     tls: Option<String>,
-    /// TLS with this certificate and who signed it, in PEM
+    /// Use TLS with this certificate chain (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
-    /// The key of the certificate
+    /// Key of the certificate (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Ask clients for a certificate that one of these authorities signed
+    /// Require client certificates signed by one of these authorities (PEM)
     #[arg(long, value_name = "FILE")]
     client_ca: Option<PathBuf>,
-    /// Ask for a name and a password of this file, made with htpasswd -B
+    /// Require a user name and password from this file, made with htpasswd -B
     #[arg(long, value_name = "FILE")]
     htpasswd: Option<PathBuf>,
-    /// Ask only who wants to change something
+    /// Require a password only for changes
     #[arg(long)]
     anonymous_pull: bool,
-    /// Where the certificate of our own and digests of layers are kept (default: $STATE_DIRECTORY, else
+    /// Directory for the self-signed certificate and remembered digests (default: $STATE_DIRECTORY, else
     /// ~/.local/state/imgpack/serve)
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,

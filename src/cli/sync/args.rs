@@ -14,11 +14,11 @@ use super::super::registries::SideFlags;
 Modes:
   registry-to-dir   dir-to-registry   registry-to-registry   dir-to-dir
   archive-to-registry   registry-to-archive    archive-to-dir
-A directory that is written is one OCI layout. One that is read may also be a folder of archives,
-layouts or skopeo's directories.
+A destination directory becomes one OCI layout. A source directory may also be a folder of archives,
+layouts or skopeo directories.
 
-Lists hold one of these on a line, SRC one of them, which a shell wants in quotes. A name without a
-tag means its tag latest in a list, all its tags as SRC:
+A list has one of these on each line; SRC is one of them, quoted for the shell. A name without a tag
+means the tag latest in a list, and all tags as SRC:
   nginx:1.27   nginx@sha256:...   nginx:1.*   nginx:>=1.2 <2   nginx:/^1\\.[0-9]+$/   quay.io/*
 
 Examples:
@@ -30,17 +30,17 @@ Examples:
   imgpack sync archive-to-registry images.tar registry.local:5000
   imgpack sync --src yaml --dest docker sync.yaml registry.local:5000/repo
 
-Exit code: 0 everything is there, 9 some images failed (the others are there), 8 the intake policy
-let none in; when none went well, otherwise that of the first error."
+Exit code: 0 when everything was copied, 9 when some images failed, 8 when the admission policy refused
+all; when all failed, that of the first error."
 )]
 pub(crate) struct SyncArgs {
-    /// MODE, SRC and DST; SRC may be left out where a list says which images of registries
+    /// MODE, SRC and DST; SRC may be omitted when a list names the images of registries
     #[arg(required = true, num_args = 1..=3, value_name = "MODE SRC DST", hide = true)]
     pub(crate) words: Vec<String>,
-    /// Transport of the source, as skopeo has it
+    /// Transport of the source, as in skopeo
     #[arg(short, long, value_name = "TRANSPORT", requires = "dest")]
     pub(crate) src: Option<SourceKind>,
-    /// Transport of the destination, as skopeo has it
+    /// Transport of the destination, as in skopeo
     #[arg(short, long, value_name = "TRANSPORT", requires = "src")]
     pub(crate) dest: Option<To>,
     #[command(flatten)]
@@ -62,31 +62,31 @@ pub(crate) struct Which {
     /// Read a list: references, hauler's Images, or skopeo's sync YAML
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Vec<PathBuf>,
-    /// Images that Kubernetes YAML or rendered charts name
+    /// Take the images named in Kubernetes YAML or rendered charts
     #[arg(long, value_name = "DIR|FILE")]
     pub(crate) from_k8s: Vec<PathBuf>,
-    /// Images that a Compose file names
+    /// Take the images named in a Compose file
     #[arg(long, value_name = "FILE")]
     pub(crate) from_compose: Vec<PathBuf>,
     /// Keep only images for these platforms (OS/ARCH[/VARIANT], comma separated)
     #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
     pub(crate) platform: Vec<String>,
-    /// All tags of what a list names without one
+    /// Take all tags of names listed without a tag
     #[arg(long, conflicts_with = "semver")]
     pub(crate) all_tags: bool,
-    /// Tags within RANGE of what is named without one
+    /// Take the tags in RANGE of names listed without a tag
     #[arg(long, value_name = "RANGE")]
     pub(crate) semver: Option<String>,
-    /// Everything in the registry SRC
+    /// Take everything in the registry SRC
     #[arg(long)]
     pub(crate) catalog: bool,
     /// Replay a lock file: exactly these digests
     #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "from_k8s", "from_compose", "retry"])]
     pub(crate) lock: Option<PathBuf>,
-    /// Only what failed, from the report of an earlier run
+    /// Take only what failed, according to the report of an earlier run
     #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "from_k8s", "from_compose"])]
     pub(crate) retry: Option<PathBuf>,
-    /// Leave signatures, attestations and other referrers behind
+    /// Do not copy signatures, attestations and other referrers
     #[arg(long)]
     pub(crate) no_companions: bool,
 }
@@ -95,85 +95,85 @@ pub(crate) struct Which {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Names at the destination")]
 pub(crate) struct Names {
-    /// Put a path before every name
+    /// Prefix every name with a path
     #[arg(long, value_name = "PREFIX")]
     pub(crate) prefix: Option<String>,
-    /// Take N components, or the components PREFIX, from the front of every path
+    /// Remove N components, or the components PREFIX, from the start of every path
     #[arg(long, value_name = "N|PREFIX")]
     pub(crate) strip: Vec<String>,
-    /// Replace a registry or the beginning of a name; the longest that fits counts
+    /// Replace a registry or the start of a name; the longest match wins
     #[arg(long, value_name = "FROM=TO")]
     pub(crate) map: Vec<String>,
-    /// A pattern for every name: {registry} {repository} {name} {tag} {digest}
+    /// Pattern for every name: {registry} {repository} {name} {tag} {digest}
     #[arg(long, value_name = "TEMPLATE", conflicts_with_all = ["prefix", "strip", "map"])]
     pub(crate) rename: Option<String>,
     /// Keep the registry as part of the path
     #[arg(long)]
     pub(crate) scoped: bool,
-    /// Put SUFFIX behind every tag
+    /// Append SUFFIX to every tag
     #[arg(long, value_name = "SUFFIX", allow_hyphen_values = true)]
     pub(crate) append_suffix: Option<String>,
 }
 
 /// What may come in.
 #[derive(Args, Debug)]
-#[command(next_help_heading = "Intake")]
+#[command(next_help_heading = "Admission")]
 pub(crate) struct Intake {
-    /// Take only images whose name fits (docker.io/library/*, quay.io/**)
+    /// Admit only images whose name matches (docker.io/library/*, quay.io/**)
     #[arg(long, value_name = "GLOB")]
     pub(crate) allow: Vec<String>,
-    /// Take only images with a cosign signature by a key in FILE (PEM, ECDSA P-256)
+    /// Admit only images with a cosign signature by a key in FILE (PEM, ECDSA P-256)
     #[arg(long, value_name = "FILE")]
     pub(crate) verify_key: Vec<PathBuf>,
 }
 
 /// How the run goes, and what it leaves.
 #[derive(Args, Debug)]
-#[command(next_help_heading = "The run")]
+#[command(next_help_heading = "Run")]
 pub(crate) struct Course {
     /// Print the plan and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Go on when an image fails (the default; exit 9)
+    /// Continue when an image fails (the default; exit 9)
     #[arg(long, conflicts_with = "fail_fast")]
     pub(crate) keep_going: bool,
-    /// Stop at the first image that fails, with nothing published
+    /// Stop at the first failure, and publish nothing
     #[arg(long)]
     pub(crate) fail_fast: bool,
-    /// Remove beneath DST what is not in the list
+    /// Remove images under DST that are not in the list
     #[arg(long)]
     pub(crate) delete: bool,
     /// Do not ask before removing
     #[arg(short, long)]
     pub(crate) yes: bool,
-    /// Write what happened to FILE, as JSON
+    /// Write a report to FILE, as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
-    /// Write every reference with its digest to FILE
+    /// Write a lock file: every reference with its digest
     #[arg(long, value_name = "FILE")]
     pub(crate) lock_out: Option<PathBuf>,
-    /// Write what nodes need into DIR: containerd, podman, docker, k3s, kaniko or kustomize
+    /// Write node configuration into DIR, for containerd, podman, docker, k3s, kaniko or kustomize
     #[arg(long, value_names = ["FORM", "DIR"], num_args = 2)]
     pub(crate) emit: Vec<String>,
-    /// Recode layers: gzip, zstd or none, with an optional level (gzip:9)
+    /// Recompress layers: gzip, zstd or none, with an optional level (gzip:9)
     #[arg(long, value_name = "ENCODING[:LEVEL]")]
     pub(crate) compress: Option<String>,
-    /// Unpack layers too, to check their diff ids; digests are always checked
+    /// Also unpack layers to check their diff ids; digests are always checked
     #[arg(long)]
     pub(crate) unpack_check: bool,
-    /// Send layers that lie uncompressed in a Docker archive to a registry as they are
+    /// Do not gzip the uncompressed layers of a Docker archive for a registry
     #[arg(long, conflicts_with = "compress")]
     pub(crate) preserve_digests: bool,
     /// Overwrite an existing archive
     #[arg(long)]
     pub(crate) force: bool,
-    /// text or json
+    /// Output format: text or json
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) format: String,
-    /// Print nothing but errors
+    /// Print only errors
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// All platforms are copied unless --platform says otherwise; taken for skopeo's sake
+    /// Accepted for compatibility with skopeo: all platforms are the default
     #[arg(short, long, hide = true)]
     pub(crate) all: bool,
 }
