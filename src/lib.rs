@@ -32,6 +32,7 @@ pub mod registry;
 pub mod serve;
 pub mod sync;
 pub mod text;
+pub mod transfer;
 pub mod transport;
 pub mod units;
 pub mod verify;

@@ -58,6 +58,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("inspect", 6),
     ("serve", 6),
     ("sync", 6),
+    ("transfer", 6),
     // 7 the command line, a crate of its own
     ("cli", 7),
     ("main", 7),

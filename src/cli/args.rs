@@ -4,7 +4,10 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
+use imgpack::transfer::Consumer;
+use imgpack::transport::archive::Halves;
 
 /// Flags that every verb takes.
 #[derive(Args, Debug, Clone)]
@@ -137,19 +140,20 @@ pub(crate) enum ArchiveFormat {
     Oci,
 }
 
-/// Who will load the archive.
-#[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq)]
-pub(crate) enum Consumer {
-    /// Docker up to 20.10: no zstd layers
-    Docker20,
-    /// Docker 23 and later
-    Docker,
-    /// podman: no sparse index
-    Podman,
-    /// ctr and nerdctl: names required, no sparse index
-    Containerd,
-    /// k3s and RKE2: names required, no sparse index
-    K3s,
+impl From<ArchiveFormat> for Halves {
+    fn from(format: ArchiveFormat) -> Self {
+        match format {
+            ArchiveFormat::Union => Self::Union,
+            ArchiveFormat::Docker => Self::Docker,
+            ArchiveFormat::Oci => Self::Oci,
+        }
+    }
+}
+
+/// Who will load the archive, by the names and words of the library.
+pub(crate) fn consumers() -> impl TypedValueParser<Value = Consumer> {
+    let known = Consumer::all().map(|one| PossibleValue::new(one.name()).help(one.about()));
+    PossibleValuesParser::new(known).try_map(|name| name.parse::<Consumer>())
 }
 
 /// What may change on the way.

@@ -9,7 +9,7 @@ use imgpack::{Error, Kind, Result};
 use serde_json::{Map, Value, json};
 
 use super::exit::Outcome;
-use super::export::with_layers;
+use super::layers::with_layers;
 use super::out;
 use super::registries::RegistryFlags;
 use super::run::Run;

@@ -1,22 +1,20 @@
 //! `export`: the flattened file system of an image as one tar.
 
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 use clap::Args;
-use imgpack::copy::Manifest;
-use imgpack::encoding::{Encoding, SNIFF_LEN};
-use imgpack::flatten::{LayerStreams, Options, flatten};
+use imgpack::encoding::Encoding;
+use imgpack::flatten::{Options, flatten};
 use imgpack::io::output::Output;
 use imgpack::layer::{Compression, Encoder};
-use imgpack::platform::Platform;
-use imgpack::transport::{Blob, Source};
-use imgpack::{Context, Error, Result, layer};
+use imgpack::{Error, Result, layer};
 
 use super::exit::Outcome;
+use super::layers::with_layers;
+use super::out;
 use super::registries::RegistryFlags;
 use super::run::Run;
-use super::{out, pick};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -67,55 +65,4 @@ pub(crate) fn run(args: &ExportArgs, run: &Run) -> Result<Outcome> {
         }
     })?;
     Ok(Outcome::Done)
-}
-
-/// Calls `then` with the unpacked layers of one image.
-///
-/// # Errors
-/// `Missing`, and those of `then`.
-pub(crate) fn with_layers<T>(
-    target: &str,
-    platform: Option<&Platform>,
-    run: &Run,
-    then: impl FnOnce(&Layers<'_>) -> Result<T>,
-) -> Result<T> {
-    let (source, root) = pick::one(target, run)?;
-    let tree = imgpack::copy::walk(source.as_ref(), &root, run.ctx())?;
-    let image = match platform {
-        Some(platform) => tree.node.image_for(platform),
-        None => tree.node.own_image(),
-    };
-    let image = image.ok_or_else(|| {
-        let what = match platform {
-            Some(platform) => format!("{} has no image for {platform}", root.title()),
-            None => format!("{} is no image", root.title()),
-        };
-        Error::missing(what)
-    })?;
-    then(&Layers { source: source.as_ref(), image, ctx: run.ctx() })
-}
-
-/// The layers of one image, each opened verified and unpacked.
-pub(crate) struct Layers<'a> {
-    source: &'a dyn Source,
-    /// The image.
-    pub(crate) image: &'a Manifest,
-    ctx: &'a Context,
-}
-
-impl LayerStreams for Layers<'_> {
-    fn len(&self) -> usize {
-        self.image.layers.len()
-    }
-
-    fn open(&self, at: usize) -> Result<Box<dyn Read + Send + '_>> {
-        let desc = &self.image.layers[at];
-        let head = match self.source.extent(desc) {
-            Some(extent) => extent.head(SNIFF_LEN)?,
-            None => return Err(Error::absent(format_args!("layer {}", desc.digest))),
-        };
-        let reader = Blob::new(self.source, desc.clone(), self.ctx).into_reader()?;
-        let limits = &self.ctx.limits.stream;
-        Ok(layer::decoder(Encoding::sniff(&head), reader, limits)?)
-    }
 }

@@ -11,7 +11,7 @@ use super::exit::Outcome;
 use super::registries::RegistryFlags;
 use super::run::Run;
 use super::template::Format;
-use super::{human, images, list, out, pick};
+use super::{human, list, out, pick};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -81,8 +81,9 @@ fn steps(image: &Described, args: &HistoryArgs) -> Vec<Value> {
                 human::ellipsis(&step.created_by, COMMAND)
             };
             let time = OffsetDateTime::parse(&step.created, &Rfc3339).ok();
-            let since =
-                time.map_or("N/A".to_owned(), |t| human::ago(t.unix_timestamp(), images::now()));
+            let since = time.map_or("N/A".to_owned(), |t| {
+                human::ago(t.unix_timestamp(), OffsetDateTime::now_utc().unix_timestamp())
+            });
             json!({
                 "ID": "<missing>",
                 "CreatedAt": step.created,

@@ -119,7 +119,7 @@ pub(crate) fn run(args: &ImagesArgs, run: &Run) -> Result<Outcome> {
 }
 
 /// Creation time in seconds since 1970; long before when the image does not say.
-pub(crate) fn created(image: &Described) -> i64 {
+fn created(image: &Described) -> i64 {
     image
         .config
         .as_ref()
@@ -127,7 +127,7 @@ pub(crate) fn created(image: &Described) -> i64 {
         .map_or(i64::MIN, OffsetDateTime::unix_timestamp)
 }
 
-pub(crate) fn now() -> i64 {
+fn now() -> i64 {
     OffsetDateTime::now_utc().unix_timestamp()
 }
 

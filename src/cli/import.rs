@@ -1,12 +1,13 @@
 //! `import`: a root file system tar becomes an image of the store.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Read};
 
 use clap::Args;
 use imgpack::copy::Policy;
 use imgpack::platform::Platform;
-use imgpack::transport::rootfs::{Facts, RootfsSource};
-use imgpack::transport::{Sink, Source};
+use imgpack::transfer::{Images, Transfer};
+use imgpack::transport::rootfs::Facts;
+use imgpack::transport::table::Place;
 use imgpack::{Error, Kind, Result};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -67,25 +68,14 @@ pub(crate) fn run(args: &ImportArgs, run: &Run) -> Result<Outcome> {
     if args.file == "-" && std::io::stdin().is_terminal() {
         return Err(Error::new(Kind::Usage, "no tar on standard input"));
     }
-    let input = match args.file.as_str() {
-        "-" => None,
-        path => Some(imgpack::io::open_input(path.as_ref())?),
+    let tar: Box<dyn Read + Send> = match args.file.as_str() {
+        "-" => Box::new(std::io::stdin()),
+        path => Box::new(imgpack::io::open_input(path.as_ref())?),
     };
-    let sink = run.store().sink(run.ctx())?;
-    let scratch = sink.scratch()?;
-    let source = match input {
-        None => {
-            let place = "standard input".into();
-            RootfsSource::read(std::io::stdin(), place, facts, scratch, run.ctx())?
-        }
-        Some(file) => RootfsSource::read(file, args.file.clone(), facts, scratch, run.ctx())?,
-    };
-    for warning in source.warnings() {
-        run.ctx().warn(warning);
-    }
-    let policy = Policy::default();
-    let roots = source.roots().to_vec();
-    let report = run.copy(&source, Box::new(sink), &roots, &policy)?;
+    let place = if args.file == "-" { "standard input" } else { &args.file }.to_owned();
+    let from = Images::Imported { tar, place, facts };
+    let ready = Transfer::new(from, Place::STORE, Policy::default()).prepare(run.env())?;
+    let report = run.copy(ready)?;
     for image in &report.published {
         out::line(&image.image_id.unwrap_or(image.target.digest).to_string())?;
     }

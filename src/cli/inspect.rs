@@ -5,6 +5,7 @@ use imgpack::Result;
 use imgpack::images::Described;
 use imgpack::inspect::inventory;
 use imgpack::reference::Reference;
+use imgpack::transfer;
 use imgpack::transport::table::Place;
 use imgpack::transport::{Root, Source};
 use serde_json::{Map, Value, json};
@@ -13,7 +14,7 @@ use super::exit::Outcome;
 use super::registries::RegistryFlags;
 use super::run::Run;
 use super::template::Format;
-use super::{convert, out, pick};
+use super::{out, pick};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -89,7 +90,7 @@ fn pretty(value: &Value) -> String {
 fn place(target: &str, run: &Run, template: bool) -> Result<Value> {
     let place = Place::parse(target)?;
     let source = place.source(run.env(), &|| run.scratch())?;
-    let roots = convert::roots_of(source.as_ref(), place.choice(), run.ctx())?;
+    let roots = transfer::choose(source.as_ref(), place.choice(), run.ctx())?;
     let mut value = inventory(source.as_ref(), &roots, run.ctx())?.to_value();
     let images: Vec<&Root> = roots.iter().filter(|r| !r.companion).collect();
     // What is damaged is shown in our shape alone.

@@ -6,6 +6,7 @@ use std::io::IsTerminal;
 use clap::Args;
 use imgpack::copy::Report;
 use imgpack::reference::Reference;
+use imgpack::transfer::{Images, Rename, Transfer};
 use imgpack::transport::table::{Place, Scheme};
 use imgpack::transport::{Root, Source};
 use imgpack::{Error, Kind, Result};
@@ -14,7 +15,7 @@ use super::args::Changes;
 use super::exit::Outcome;
 use super::registries::RegistryFlags;
 use super::run::Run;
-use super::{convert, copy, out};
+use super::{out, report};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -51,21 +52,20 @@ pub(crate) fn run(args: &LoadArgs, run: &Run) -> Result<Outcome> {
     if input == "-" && std::io::stdin().is_terminal() {
         return Err(Error::new(Kind::Usage, "no archive on standard input; use -i FILE"));
     }
-    let place = Place::parse(input)?;
-    let into = Place::parse(&args.into)?;
-    let mut policy = run.policy(&args.changes)?;
-    let (source, sink) = convert::open(&place, &into, None, run.env())?;
-    let mut roots = convert::roots_of(source.as_ref(), place.choice(), run.ctx())?;
-    convert::rename(&mut roots, args.prefix.as_deref(), args.tag.as_deref())?;
-    copy::name_target(&mut roots, &into)?;
-    convert::adapt_to(&into, source.as_ref(), &mut roots, &mut policy, run.env())?;
-    let before = if into.scheme == Scheme::Store { names(run)? } else { Vec::new() };
-    let report = run.copy(source.as_ref(), sink, &roots, &policy)?;
-    convert::say_changes(&report);
+    let (from, into) = (Place::parse(input)?, Place::parse(&args.into)?);
+    let stored = into.scheme == Scheme::Store;
+    let transfer = Transfer {
+        rename: Rename { prefix: args.prefix.clone(), tag: args.tag.clone(), all_tags: false },
+        ..Transfer::new(Images::At(from), into, run.policy(&args.changes)?)
+    };
+    let ready = transfer.prepare(run.env())?;
+    let before = if stored { names(run)? } else { Vec::new() };
+    let report = run.copy(ready)?;
+    report::say_changes(&report);
     if !args.quiet {
         say(&report, &before)?;
     }
-    Ok(convert::failures(&report, run))
+    Ok(report::failures(&report, run))
 }
 
 /// Names in the store and the images that have them.

@@ -3,6 +3,7 @@
 use clap::Args;
 use imgpack::Result;
 use imgpack::inspect::{Row, inventory};
+use imgpack::transfer;
 use imgpack::transport::Origin;
 use imgpack::transport::table::Place;
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use super::exit::Outcome;
 use super::registries::RegistryFlags;
 use super::run::Run;
 use super::template::Format;
-use super::{convert, human, list, out};
+use super::{human, list, out};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -44,7 +45,7 @@ pub(crate) fn run(args: &LsArgs, run: &Run) -> Result<Outcome> {
     for target in &args.places {
         let place = Place::parse(target)?;
         let source = place.source(run.env(), &|| run.scratch())?;
-        let roots = convert::roots_of(source.as_ref(), place.choice(), run.ctx())?;
+        let roots = transfer::choose(source.as_ref(), place.choice(), run.ctx())?;
         let found = inventory(source.as_ref(), &roots, run.ctx())?;
         for warning in &found.warnings {
             run.ctx().warn(&format!("{target}: {warning}"));

@@ -7,9 +7,8 @@ use imgpack::transport::layout::LayoutSource;
 use imgpack::transport::select::no_image;
 use imgpack::transport::table::Place;
 use imgpack::transport::{Root, Source};
-use imgpack::{Error, Kind, Result};
+use imgpack::{Error, Kind, Result, transfer};
 
-use super::convert;
 use super::run::Run;
 
 /// An image of the store goes before a file that happens to be called like it, unless spelled as a
@@ -59,7 +58,7 @@ pub(crate) fn one(target: &str, run: &Run) -> Result<(Box<dyn Source>, Root)> {
     }
     let place = Place::parse(target)?;
     let source = place.source(run.env(), &|| run.scratch())?;
-    let mut roots = convert::roots_of(source.as_ref(), place.choice(), run.ctx())?;
+    let mut roots = transfer::choose(source.as_ref(), place.choice(), run.ctx())?;
     roots.retain(|r| !r.companion);
     if roots.len() > 1 {
         let names: Vec<String> = roots.iter().take(3).map(Root::title).collect();

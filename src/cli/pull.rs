@@ -4,15 +4,15 @@ use clap::Args;
 use imgpack::copy::Published;
 use imgpack::reference::Reference;
 use imgpack::registry::no_repository;
-use imgpack::transport::Sink;
-use imgpack::transport::registry::{Known, RegistrySource};
+use imgpack::transfer::{Images, Transfer};
+use imgpack::transport::table::Place;
 use imgpack::{Error, Kind, Result};
 
 use super::args::Changes;
 use super::exit::Outcome;
 use super::registries::RegistryFlags;
 use super::run::Run;
-use super::{convert, out};
+use super::{out, report};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -40,12 +40,11 @@ pub(crate) struct PullArgs {
 }
 
 pub(crate) fn run(args: &PullArgs, run: &Run) -> Result<Outcome> {
-    let policy = run.policy(&args.changes)?;
     let ctx = run.ctx();
     let registries = run.env().network.source(ctx)?;
     let mut asked: Vec<Asked> = Vec::new();
     for text in &args.names {
-        let name = typed(text)?;
+        let name = Place::registry(text).reference()?;
         let bare = name.tag().is_none() && name.digest().is_none();
         if args.all_tags {
             if !bare {
@@ -65,27 +64,13 @@ pub(crate) fn run(args: &PullArgs, run: &Run) -> Result<Outcome> {
         let name = name.or_latest();
         asked.push(Asked { images: vec![name.clone()], name });
     }
-    let mut wanted: Vec<Reference> = asked.iter().flat_map(|one| one.images.clone()).collect();
-    let (source, unresolved) =
-        RegistrySource::open(&registries, &wanted, true, Known::default(), ctx)?;
-    if let Some((_, error)) = unresolved.first()
-        && !policy.keep_going
-    {
-        return Err(error.clone());
-    }
-    for (name, _) in &unresolved {
-        wanted.retain(|w| w != name);
-    }
-    if wanted.is_empty()
-        && let Some((_, error)) = unresolved.first()
-    {
-        return Err(error.clone());
-    }
-    let sink: Box<dyn Sink> = Box::new(run.store().sink(ctx)?);
-    let roots = imgpack::transport::Source::roots(&source).to_vec();
-    let report = run.copy(&source, sink, &roots, &policy)?;
+    let wanted = asked.iter().flat_map(|one| one.images.clone()).collect();
+    let transfer = Transfer::new(Images::Pulled(wanted), Place::STORE, run.policy(&args.changes)?);
+    let ready = transfer.prepare(run.env())?;
+    let unresolved = ready.unresolved.clone();
+    let report = run.copy(ready)?;
     if !args.quiet {
-        convert::say_changes(&report);
+        report::say_changes(&report);
     }
     for one in &asked {
         let found = |name| Some((name, report.published.iter().find(|i| is(i, name))?));
@@ -101,7 +86,7 @@ pub(crate) fn run(args: &PullArgs, run: &Run) -> Result<Outcome> {
     for (_, error) in &unresolved {
         out::error_line(&format!("imgpack: {error}"));
     }
-    let outcome = convert::failures(&report, run);
+    let outcome = report::failures(&report, run);
     Ok(if unresolved.is_empty() { outcome } else { Outcome::Failed(Kind::Partial) })
 }
 
@@ -110,14 +95,6 @@ struct Asked {
     /// It, as docker shows it at the end: an image, or a repository when all its tags are wanted.
     name: Reference,
     images: Vec<Reference>,
-}
-
-/// A name as it is typed for a registry, `docker://` allowed.
-///
-/// # Errors
-/// `Usage`.
-pub(crate) fn typed(text: &str) -> Result<Reference> {
-    imgpack::transport::table::Place::registry(text).reference()
 }
 
 fn is(image: &Published, name: &Reference) -> bool {

@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
+use imgpack::Result;
 use imgpack::reference::Reference;
-use imgpack::transport::table::{Place, Scheme};
-use imgpack::transport::{Root, Source};
-use imgpack::{Error, Kind, Result};
+use imgpack::transfer::{Images, Rename, Transfer};
+use imgpack::transport::table::Place;
 
 use super::args::Changes;
 use super::exit::Outcome;
 use super::registries::RegistryFlags;
 use super::run::Run;
-use super::{convert, copy, out};
+use super::{out, report};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -51,32 +51,31 @@ pub(crate) struct PushArgs {
 }
 
 pub(crate) fn run(args: &PushArgs, run: &Run) -> Result<Outcome> {
-    let mut policy = run.policy(&args.changes)?;
-    convert::pack(&mut policy, args.preserve_digests);
     let from = match Place::is_place(&args.image) {
         true => Place::parse(&args.image)?,
-        false => Place::parse(&format!("store:{}", args.image))?,
+        false => Place { image: Some(args.image.clone()), ..Place::STORE },
     };
     let to = Place::registry(args.target.as_deref().unwrap_or_default());
-    let (source, sink) = convert::open(&from, &to, None, run.env())?;
-    let mut roots = chosen(source.as_ref(), &from, args, run)?;
-    if args.target.is_some() {
-        rename(&mut roots, &to.reference()?, args.all_tags)?;
-    }
-    imgpack::images::name_companions(source.as_ref(), &mut roots, run.ctx());
+    let from = Images::Pushed { from, all_tags: args.all_tags };
+    let transfer = Transfer {
+        rename: Rename { all_tags: args.all_tags, ..Rename::default() },
+        preserve_digests: args.preserve_digests,
+        ..Transfer::new(from, to, run.policy(&args.changes)?)
+    };
+    let ready = transfer.prepare(run.env())?;
     if !args.quiet {
-        let images = roots.iter().filter(|r| !r.companion);
+        let images = ready.roots.iter().filter(|r| !r.companion);
         let repositories: BTreeSet<String> =
             images.flat_map(|r| &r.names).map(Reference::repository).collect();
         for repository in repositories {
             out::line(&format!("The push refers to repository [{repository}]"))?;
         }
     }
-    let report = run.copy(source.as_ref(), sink, &roots, &policy)?;
+    let report = run.copy(ready)?;
     if !args.quiet {
-        convert::say_changes(&report);
+        report::say_changes(&report);
     }
-    convert::write_digests(args.digestfile.as_deref(), &report)?;
+    report::write_digests(args.digestfile.as_deref(), &report)?;
     let images = || report.published.iter().filter(|i| !i.root.companion);
     if args.quiet {
         let shown = |name: &Reference| match args.all_tags {
@@ -96,49 +95,5 @@ pub(crate) fn run(args: &PushArgs, run: &Run) -> Result<Outcome> {
             }
         }
     }
-    Ok(convert::failures(&report, run))
-}
-
-fn chosen(source: &dyn Source, from: &Place, args: &PushArgs, run: &Run) -> Result<Vec<Root>> {
-    if from.scheme != Scheme::Store {
-        return convert::roots_of(source, from.choice(), run.ctx());
-    }
-    // A repository alone means `latest`, and all its tags only when that is asked for.
-    let wanted = match args.image.parse::<Reference>() {
-        Ok(name) if name.tag().is_none() && name.digest().is_none() && !args.all_tags => {
-            let latest = name.clone().or_latest().to_string();
-            match imgpack::images::find(source, &latest, run.ctx()) {
-                Ok(_) => latest,
-                // The start of an ID reads as a repository too.
-                Err(_) if source.roots().iter().any(|r| of(r, &name)) => latest,
-                Err(_) => args.image.clone(),
-            }
-        }
-        _ => args.image.clone(),
-    };
-    let found = imgpack::images::find(source, &wanted, run.ctx())?;
-    convert::with_companions(source, found, run.ctx())
-}
-
-fn of(root: &Root, repository: &Reference) -> bool {
-    root.names.iter().any(|n| n.repository() == repository.repository())
-}
-
-/// Names what is pushed after the target: one image, or all tags into another repository.
-fn rename(roots: &mut [Root], target: &Reference, all_tags: bool) -> Result<()> {
-    let mut images: Vec<&mut Root> = roots.iter_mut().filter(|r| !r.companion).collect();
-    if images.len() > 1 && !all_tags {
-        let what = format!("the target names one image, the source holds {}", images.len());
-        return Err(Error::new(Kind::Usage, format!("{what}; name one of them, or use `sync`")));
-    }
-    for root in &mut images {
-        root.names = if all_tags {
-            let tags = root.names.iter().filter_map(Reference::tag);
-            tags.map(|tag| target.with_tag(tag)).collect::<Result<_>>()?
-        } else {
-            copy::same_digest(target, root)?;
-            vec![target.clone().or_latest()]
-        };
-    }
-    Ok(())
+    Ok(report::failures(&report, run))
 }

@@ -6,11 +6,11 @@ use clap::Args;
 use imgpack::reference::Reference;
 use imgpack::registry::{Repository, Wanted, no_image, no_repository};
 use imgpack::transport::registry::remains;
+use imgpack::transport::table::Place;
 use imgpack::{Error, Kind, Result};
 use serde_json::{Value, json};
 
 use super::exit::Outcome;
-use super::pull::typed;
 use super::registries::RegistryFlags;
 use super::run::Run;
 use super::template::Format;
@@ -181,6 +181,11 @@ fn split(term: &str) -> (&str, &str) {
         _ if term.contains(':') || term == "localhost" => (term, ""),
         _ => ("docker.io", term),
     }
+}
+
+/// A name as it is typed for a registry, `docker://` allowed.
+fn typed(text: &str) -> Result<Reference> {
+    Place::registry(text).reference()
 }
 
 /// A repository, with the settings of the side that is read.

@@ -7,11 +7,11 @@ use imgpack::context::Limits;
 use imgpack::copy::{Policy, Report};
 use imgpack::io::scratch::Scratch;
 use imgpack::layout::{Prefer, Reading};
+use imgpack::transfer::Ready;
 use imgpack::transport::daemon::Engines;
 use imgpack::transport::registry::Network;
 use imgpack::transport::store::Store;
 use imgpack::transport::table::Env;
-use imgpack::transport::{Root, Sink, Source};
 use imgpack::{Context, Error, Kind, Result};
 
 use super::args::{self, Changes, Global};
@@ -117,15 +117,9 @@ impl Run {
     /// Copies, then clears the bar, so that what is printed next stands on a line of its own.
     ///
     /// # Errors
-    /// Those of [`imgpack::copy::copy`].
-    pub(crate) fn copy(
-        &self,
-        from: &dyn Source,
-        to: Box<dyn Sink>,
-        roots: &[Root],
-        policy: &Policy,
-    ) -> Result<Report> {
-        let report = imgpack::copy::copy(from, to, roots, policy, self.ctx());
+    /// Those of [`Ready::run`].
+    pub(crate) fn copy(&self, ready: Ready) -> Result<Report> {
+        let report = ready.run(self.ctx());
         self.finish();
         report
     }

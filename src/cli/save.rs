@@ -1,19 +1,17 @@
 //! `save`: images of the store, or of an engine, to an archive.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use imgpack::transport::archive::Halves;
-use imgpack::transport::select::no_image;
-use imgpack::transport::table::{self, Place, Scheme};
-use imgpack::transport::{Root, Source};
+use imgpack::transfer::{Consumer, Images, Transfer};
+use imgpack::transport::table::Place;
 use imgpack::{Error, Kind, Result};
 
-use super::args::{ArchiveFormat, Changes, Consumer};
+use super::args::{self, ArchiveFormat, Changes};
 use super::exit::Outcome;
 use super::registries::RegistryFlags;
 use super::run::Run;
-use super::{convert, out};
+use super::{out, report};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -37,7 +35,7 @@ pub(crate) struct SaveArgs {
     #[arg(long, value_name = "FORMAT", default_value = "union")]
     pub(crate) format: ArchiveFormat,
     /// Check and adapt the archive for an engine
-    #[arg(long = "for", value_name = "ENGINE")]
+    #[arg(long = "for", value_name = "ENGINE", value_parser = args::consumers())]
     pub(crate) consumer: Option<Consumer>,
     #[command(flatten)]
     pub(crate) changes: Changes,
@@ -45,89 +43,22 @@ pub(crate) struct SaveArgs {
     pub(crate) registry: RegistryFlags,
 }
 
-/// Which tables a format means.
-pub(crate) fn halves(format: ArchiveFormat) -> Halves {
-    match format {
-        ArchiveFormat::Union => Halves::Union,
-        ArchiveFormat::Docker => Halves::Docker,
-        ArchiveFormat::Oci => Halves::Oci,
-    }
-}
-
 pub(crate) fn run(args: &SaveArgs, run: &Run) -> Result<Outcome> {
-    let to_stdout = args.output.as_ref().is_none_or(|p| p.as_os_str() == "-");
+    let to = Place::archive(args.output.as_deref().unwrap_or(Path::new("-")));
+    let to_stdout = to.path.as_os_str() == "-";
     if to_stdout {
         out::refuse_terminal()?;
     }
-    let mut policy = run.policy(&args.changes)?;
-    // An image of the store may be called podman:5, and is meant first.
-    let (source, mut roots) = match of_store(args, run) {
-        Err(e) if e.kind() == Kind::Missing => {
-            let source = of_engine(&args.images)?.ok_or(e)?.source(run.env(), &|| run.scratch())?;
-            let roots = source.roots().to_vec();
-            (source, roots)
-        }
-        stored => stored?,
+    let transfer = Transfer {
+        consumer: args.consumer,
+        halves: Some(args.format.into()),
+        ..Transfer::new(Images::Saved(args.images.clone()), to, run.policy(&args.changes)?)
     };
-    let source = source.as_ref();
-    if let Some(consumer) = args.consumer {
-        convert::adapt(consumer, source, &mut roots, &mut policy, run.ctx())?;
-    }
-    // A bad name in the command must not leave half an archive, so the file is opened last.
-    let env = run.env_forcing(args.force);
-    let halves = halves(args.format);
-    let sink = match &args.output {
-        Some(path) if !to_stdout => table::file(path, &env, halves)?,
-        _ => table::stream(&env, halves)?,
-    };
-    let place = source.place();
-    let report = run
-        .copy(source, sink, &roots, &policy)
-        .map_err(|e| incomplete(e, to_stdout).input_or(place))?;
-    convert::say_changes(&report);
-    Ok(convert::failures(&report, run))
-}
-
-/// The one place of an engine that all of `images` lie in; nothing when they are of the store.
-fn of_engine(images: &[String]) -> Result<Option<Place>> {
-    let places = images.iter().map(|i| Place::parse(i)).collect::<Result<Vec<_>>>()?;
-    let Some(mut place) = places.iter().find(|p| matches!(p.scheme, Scheme::Engine(_))).cloned()
-    else {
-        return Ok(None);
-    };
-    let names: Vec<&str> = places
-        .iter()
-        .filter(|p| p.scheme == place.scheme)
-        .filter_map(|p| p.image.as_deref())
-        .collect();
-    if names.len() != places.len() {
-        let what = "the images of one archive are all of the store, or all of one engine and named";
-        return Err(Error::new(Kind::Usage, what));
-    }
-    place.image = Some(names.join(","));
-    Ok(Some(place))
-}
-
-/// Images of the store, each once with all the names it was asked for by.
-fn of_store(args: &SaveArgs, run: &Run) -> Result<(Box<dyn Source>, Vec<Root>)> {
-    let source = run.store().source()?.ok_or_else(|| no_image(&args.images[0]))?;
-    let mut roots: Vec<Root> = Vec::new();
-    for wanted in &args.images {
-        for root in imgpack::images::find(&source, wanted, run.ctx())? {
-            match roots.iter_mut().find(|r| r.desc.digest == root.desc.digest) {
-                Some(known) => {
-                    for name in root.names {
-                        if !known.names.contains(&name) {
-                            known.names.push(name);
-                        }
-                    }
-                }
-                None => roots.push(root),
-            }
-        }
-    }
-    let roots = convert::with_companions(&source, roots, run.ctx())?;
-    Ok((Box::new(source), roots))
+    let ready = transfer.prepare(&run.env_forcing(args.force))?;
+    let place = ready.source.place();
+    let report = run.copy(ready).map_err(|e| incomplete(e, to_stdout).input_or(place))?;
+    report::say_changes(&report);
+    Ok(report::failures(&report, run))
 }
 
 fn incomplete(error: Error, to_stdout: bool) -> Error {

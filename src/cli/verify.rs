@@ -2,6 +2,7 @@
 
 use clap::Args;
 use imgpack::copy::{Policy, Report};
+use imgpack::transfer;
 use imgpack::transport::Source;
 use imgpack::transport::discard::Discard;
 use imgpack::transport::table::Place;
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use super::exit::Outcome;
 use super::registries::RegistryFlags;
 use super::run::Run;
-use super::{convert, human, out};
+use super::{human, out};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -89,12 +90,14 @@ fn one(place: &str, args: &VerifyArgs, run: &Run) -> Result<(Report, Vec<String>
     for warning in source.warnings() {
         run.ctx().warn(warning);
     }
-    let roots = convert::roots_of(source.as_ref(), place.choice(), run.ctx())?;
+    let roots = transfer::choose(source.as_ref(), place.choice(), run.ctx())?;
     let policy = Policy { survey: true, unpack: !args.no_unpack_check, ..Policy::default() };
     let sink = Box::new(Discard::new(run.env().temporary.clone(), run.ctx()));
     // What the store remembers is not believed here.
     let source = Doubting(source.as_ref());
-    let report = run.copy(&source, sink, &roots, &policy)?;
+    let report = imgpack::copy::copy(&source, sink, &roots, &policy, run.ctx());
+    run.finish();
+    let report = report?;
     Ok((report, source.warnings().to_vec()))
 }
 

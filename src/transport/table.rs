@@ -167,10 +167,22 @@ impl Place {
         Ok(Self { scheme: Scheme::Path, path: text.into(), image: None })
     }
 
-    /// The place of a name in a registry.
+    /// The local store, all of it.
+    pub const STORE: Self = Self { scheme: Scheme::Store, path: PathBuf::new(), image: None };
+
+    /// An archive, whatever its name ends in; `-` is a standard stream.
+    pub fn archive(path: &Path) -> Self {
+        Self { scheme: Scheme::DockerArchive, path: path.to_path_buf(), image: None }
+    }
+
+    /// The place of a name in a registry; without one, of the names that images have.
     pub fn registry(name: &str) -> Self {
         let image = Some(name.strip_prefix("docker://").unwrap_or(name).to_owned());
-        Self { scheme: Scheme::Registry, path: PathBuf::new(), image }
+        Self {
+            scheme: Scheme::Registry,
+            path: PathBuf::new(),
+            image: image.filter(|i| !i.is_empty()),
+        }
     }
 
     /// The name that is meant in a registry.
@@ -285,8 +297,8 @@ impl Place {
                 Ok(Box::new(LayoutSink::create(&self.path, Rules::PLAIN, label, ctx)?))
             }
             Scheme::Dir => Ok(Box::new(DirSink::create(&self.path, ctx)?)),
-            Scheme::DockerArchive => self.archive(env, halves.unwrap_or(Halves::Union)),
-            Scheme::OciArchive => self.archive(env, halves.unwrap_or(Halves::Oci)),
+            Scheme::DockerArchive => self.archive_sink(env, halves.unwrap_or(Halves::Union)),
+            Scheme::OciArchive => self.archive_sink(env, halves.unwrap_or(Halves::Oci)),
             Scheme::Path if self.path.is_dir() => {
                 let what = "is a directory; say oci:DIR or dir:DIR";
                 Err(Error::new(Kind::Usage, what).input(self.path.display().to_string()))
@@ -296,11 +308,11 @@ impl Place {
                 let error = Error::new(Kind::Usage, what).because(Cause::UnclearTarget);
                 Err(error.input(self.path.display().to_string()))
             }
-            Scheme::Path => self.archive(env, halves.unwrap_or(Halves::Union)),
+            Scheme::Path => self.archive_sink(env, halves.unwrap_or(Halves::Union)),
         }
     }
 
-    fn archive(&self, env: &Env, halves: Halves) -> Result<Box<dyn Sink>> {
+    fn archive_sink(&self, env: &Env, halves: Halves) -> Result<Box<dyn Sink>> {
         if self.path == Path::new("-") {
             return stream(env, halves);
         }

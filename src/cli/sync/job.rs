@@ -12,10 +12,9 @@ use imgpack::sync::select::{
 };
 use imgpack::sync::signature::Key;
 use imgpack::sync::{End, SyncJob, report};
-use imgpack::{Cause, Error, Kind, Result};
+use imgpack::{Cause, Error, Kind, Result, transfer};
 
 use super::args::{SourceKind, SyncArgs, To};
-use crate::cli::convert;
 
 /// The words of a command line, told apart.
 struct Words<'a> {
@@ -239,8 +238,8 @@ fn policy(args: &SyncArgs, to_registry: bool) -> Result<Policy> {
         keep_going: !args.course.fail_fast,
         ..Policy::default()
     };
-    if to_registry {
-        convert::pack(&mut policy, args.course.preserve_digests);
+    if to_registry && !args.course.preserve_digests {
+        transfer::pack(&mut policy);
     }
     Ok(policy)
 }

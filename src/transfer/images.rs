@@ -1,0 +1,159 @@
+//! Where images are and which of them are meant, opened.
+//!
+//! It knows what docker's verbs mean by their words, and nothing of where the images go.
+
+use std::collections::HashSet;
+use std::io::Read;
+use std::sync::Arc;
+
+use crate::copy::Policy;
+use crate::error::{Error, Kind, Result};
+use crate::io::scratch::Scratch;
+use crate::reference::Reference;
+use crate::transfer::choose;
+use crate::transport::registry::{Known, RegistrySource};
+use crate::transport::rootfs::{Facts, RootfsSource};
+use crate::transport::select::no_image;
+use crate::transport::store::Store;
+use crate::transport::table::{Env, Place, Scheme};
+use crate::transport::{Root, Source};
+
+/// Images as a user asks for them.
+pub enum Images {
+    /// Of a place: the one that is named there, or all.
+    At(Place),
+    /// Of the store by names and IDs, or else of one engine, as `docker save` takes them.
+    Saved(Vec<String>),
+    /// Of the store or a place, as `docker push` takes them.
+    Pushed {
+        /// Where the image is.
+        from: Place,
+        /// Whether a repository means all its tags.
+        all_tags: bool,
+    },
+    /// Of registries, by their names.
+    Pulled(Vec<Reference>),
+    /// A root file system tar, which becomes one.
+    Imported {
+        /// The tar.
+        tar: Box<dyn Read + Send>,
+        /// How it is called in messages.
+        place: String,
+        /// What the image says of itself.
+        facts: Facts,
+    },
+}
+
+/// A source with what is wanted of it.
+pub(super) struct Opened {
+    pub source: Box<dyn Source>,
+    pub roots: Vec<Root>,
+    /// Names of registries behind which nothing was found.
+    pub unresolved: Vec<(Reference, Error)>,
+}
+
+impl Opened {
+    fn new(source: impl Source + 'static, roots: Vec<Root>) -> Self {
+        Self { source: Box::new(source), roots, unresolved: Vec::new() }
+    }
+}
+
+impl Images {
+    /// Fails when nothing lies where images are to be read: then nothing is made at the target either.
+    pub(super) fn check(&self) -> Result<()> {
+        let (Self::At(from) | Self::Pushed { from, .. }) = self else { return Ok(()) };
+        if from.is_file() && !from.path.exists() {
+            return Err(Error::no_such_file(&from.path));
+        }
+        Ok(())
+    }
+
+    /// Opens the source and chooses; `scratch` gives a directory for what must be unpacked first.
+    pub(super) fn open(
+        self,
+        policy: &Policy,
+        env: &Env,
+        scratch: &dyn Fn() -> Result<Arc<Scratch>>,
+    ) -> Result<Opened> {
+        let ctx = &env.ctx;
+        match self {
+            Self::At(place) => at(&place, env, scratch),
+            Self::Saved(words) => match stored(&words, env) {
+                // An image of the store may be called podman:5, and is meant first.
+                Err(e) if e.kind() == Kind::Missing => {
+                    at(&of_engine(&words)?.ok_or(e)?, env, scratch)
+                }
+                found => found,
+            },
+            Self::Pushed { from, all_tags } => {
+                let source = from.source(env, scratch)?;
+                let roots = match (from.scheme, &from.image) {
+                    (Scheme::Store, Some(word)) => {
+                        choose::pushed(source.as_ref(), word, all_tags, ctx)?
+                    }
+                    _ => choose::choose(source.as_ref(), from.choice(), ctx)?,
+                };
+                Ok(Opened { source, roots, unresolved: Vec::new() })
+            }
+            Self::Pulled(names) => pulled(&names, policy.keep_going, env),
+            Self::Imported { tar, place, facts } => {
+                let source = RootfsSource::read(tar, place, facts, scratch()?, ctx)?;
+                let roots = source.roots().to_vec();
+                Ok(Opened::new(source, roots))
+            }
+        }
+    }
+}
+
+fn at(place: &Place, env: &Env, scratch: &dyn Fn() -> Result<Arc<Scratch>>) -> Result<Opened> {
+    let source = place.source(env, scratch)?;
+    let roots = match (place.scheme, &place.image) {
+        (Scheme::Store, Some(word)) => {
+            choose::stored(source.as_ref(), std::slice::from_ref(word), &env.ctx)?
+        }
+        _ => choose::choose(source.as_ref(), place.choice(), &env.ctx)?,
+    };
+    Ok(Opened { source, roots, unresolved: Vec::new() })
+}
+
+fn stored(words: &[String], env: &Env) -> Result<Opened> {
+    let first = words.first().map(String::as_str).unwrap_or_default();
+    let source = Store::new(&env.store, &env.ctx).source()?.ok_or_else(|| no_image(first))?;
+    let roots = choose::stored(&source, words, &env.ctx)?;
+    Ok(Opened::new(source, roots))
+}
+
+/// The one place of an engine that all of `words` lie in; nothing when they are of the store.
+fn of_engine(words: &[String]) -> Result<Option<Place>> {
+    let places = words.iter().map(|word| Place::parse(word)).collect::<Result<Vec<_>>>()?;
+    let Some(mut place) = places.iter().find(|p| matches!(p.scheme, Scheme::Engine(_))).cloned()
+    else {
+        return Ok(None);
+    };
+    let names: Vec<&str> = places
+        .iter()
+        .filter(|p| p.scheme == place.scheme)
+        .filter_map(|p| p.image.as_deref())
+        .collect();
+    if names.len() != places.len() {
+        let what = "the images of one archive are all of the store, or all of one engine and named";
+        return Err(Error::new(Kind::Usage, what));
+    }
+    place.image = Some(names.join(","));
+    Ok(Some(place))
+}
+
+/// Images of registries. Where failures are tolerated those that were found come, if any was.
+fn pulled(names: &[Reference], tolerant: bool, env: &Env) -> Result<Opened> {
+    let registries = env.network.source(&env.ctx)?;
+    let (source, unresolved) =
+        RegistrySource::open(&registries, names, true, Known::default(), &env.ctx)?;
+    if let Some((_, error)) = unresolved.first() {
+        let lost: HashSet<&Reference> = unresolved.iter().map(|(name, _)| name).collect();
+        if !tolerant || names.iter().all(|name| lost.contains(name)) {
+            return Err(error.clone());
+        }
+    }
+    let roots = source.roots().to_vec();
+    Ok(Opened { unresolved, ..Opened::new(source, roots) })
+}
