@@ -16,7 +16,7 @@ use ureq::{Agent, Body, BodyReader, SendBody};
 
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
-use crate::transport::daemon::socket::{Address, Names, Road, Signs};
+use crate::transport::daemon::socket::{Address, Connector, Names, Signs};
 use crate::transport::daemon::{Engine, Engines, Feed, tls, words};
 
 const SOCKET: &str = "unix:///var/run/docker.sock";
@@ -74,7 +74,7 @@ impl Docker {
             Some(tls) => config.tls_config(tls.clone()).build(),
             None => config.build(),
         };
-        let road = Road { address: self.address.clone(), signs: signs.clone() };
+        let road = Connector { address: self.address.clone(), signs: signs.clone() };
         let names = Names(self.address.clone());
         match self.tls {
             Some(_) => Agent::with_parts(config, road.chain(RustlsConnector::default()), names),

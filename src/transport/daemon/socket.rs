@@ -56,12 +56,12 @@ impl Signs {
 
 /// Connects to an engine.
 #[derive(Debug)]
-pub(super) struct Road {
+pub(super) struct Connector {
     pub address: Address,
     pub signs: Signs,
 }
 
-impl Connector<()> for Road {
+impl Connector<()> for Connector {
     type Out = Line;
 
     fn connect(
