@@ -62,13 +62,13 @@ pub(super) struct Connector {
 }
 
 impl Connector<()> for Connector {
-    type Out = Line;
+    type Out = EngineConnection;
 
     fn connect(
         &self,
         details: &ConnectionDetails<'_>,
         _: Option<()>,
-    ) -> Result<Option<Line>, ureq::Error> {
+    ) -> Result<Option<EngineConnection>, ureq::Error> {
         let stream = match &self.address {
             Address::Unix(path) => Stream::Unix(UnixStream::connect(path)?),
             Address::Tcp => Stream::Tcp(connect(&details.addrs)?),
@@ -78,7 +78,7 @@ impl Connector<()> for Connector {
             details.config.input_buffer_size(),
             details.config.output_buffer_size(),
         );
-        Ok(Some(Line { stream, buffers, signs: self.signs.clone() }))
+        Ok(Some(EngineConnection { stream, buffers, signs: self.signs.clone() }))
     }
 }
 
@@ -142,13 +142,13 @@ impl Stream {
 }
 
 /// One connection.
-pub(super) struct Line {
+pub(super) struct EngineConnection {
     stream: Stream,
     buffers: LazyBuffers,
     signs: Signs,
 }
 
-impl fmt::Debug for Line {
+impl fmt::Debug for EngineConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Line")
     }
@@ -158,7 +158,7 @@ fn passes(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
-impl Transport for Line {
+impl Transport for EngineConnection {
     fn buffers(&mut self) -> &mut dyn Buffers {
         &mut self.buffers
     }
