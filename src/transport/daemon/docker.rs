@@ -16,7 +16,7 @@ use ureq::{Agent, Body, BodyReader, SendBody};
 
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
-use crate::transport::daemon::socket::{Address, Connector, Names, Signs};
+use crate::transport::daemon::socket::{Address, AddressResolver, Connector, Signs};
 use crate::transport::daemon::{Engine, Engines, Feed, tls, words};
 
 const SOCKET: &str = "unix:///var/run/docker.sock";
@@ -75,7 +75,7 @@ impl Docker {
             None => config.build(),
         };
         let road = Connector { address: self.address.clone(), signs: signs.clone() };
-        let names = Names(self.address.clone());
+        let names = AddressResolver(self.address.clone());
         match self.tls {
             Some(_) => Agent::with_parts(config, road.chain(RustlsConnector::default()), names),
             None => Agent::with_parts(config, road, names),

@@ -95,9 +95,9 @@ fn connect(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
 
 /// Finds the addresses of a TCP engine; a socket of this machine needs none.
 #[derive(Debug)]
-pub(super) struct Names(pub Address);
+pub(super) struct AddressResolver(pub Address);
 
-impl Resolver for Names {
+impl Resolver for AddressResolver {
     fn resolve(
         &self,
         uri: &Uri,
