@@ -70,7 +70,7 @@ impl Call {
             (child.stdin.take(), child.stdout.take())
         };
         running.watch(ctx);
-        Ok(Input { running, to, lines: from.map(Ear::new) })
+        Ok(Input { running, to, lines: from.map(StderrTail::new) })
     }
 
     /// Runs it for what it prints.
@@ -93,7 +93,7 @@ impl Call {
             let title = format!("{program} {}", self.verb);
             match command.spawn() {
                 Ok(mut child) => {
-                    let ear = child.stderr.take().map(Ear::new);
+                    let ear = child.stderr.take().map(StderrTail::new);
                     let child = Arc::new(Mutex::new(child));
                     return Ok(Running { child, ear, over: None, title, ctx: ctx.clone() });
                 }
@@ -116,12 +116,12 @@ pub(super) fn strings(words: &[&str]) -> Vec<String> {
 }
 
 /// Listens to a pipe to its end and keeps the last of it.
-struct Ear {
+struct StderrTail {
     heard: Arc<Mutex<Vec<u8>>>,
     ended: Receiver<()>,
 }
 
-impl Ear {
+impl StderrTail {
     fn new(mut from: impl Read + Send + 'static) -> Self {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let (end, ended) = bounded(1);
@@ -150,7 +150,7 @@ impl Ear {
 /// A child and what it says.
 struct Running {
     child: Arc<Mutex<Child>>,
-    ear: Option<Ear>,
+    ear: Option<StderrTail>,
     over: Option<Sender<()>>,
     title: String,
     ctx: Context,
@@ -192,7 +192,7 @@ impl Running {
     fn end(&self, most: Duration) -> Result<()> {
         let status = self.wait(most)?;
         self.ctx.check()?;
-        let said = self.ear.as_ref().map(Ear::text).unwrap_or_default();
+        let said = self.ear.as_ref().map(StderrTail::text).unwrap_or_default();
         let Some(status) = status else {
             let what = format!("{} reads no more, and does not end", self.title);
             return Err(Error::new(Kind::Unreachable, what));
@@ -268,7 +268,7 @@ pub(super) struct Input {
     // Dropped first: a child that has ended cannot take the end of its input for the end of the archive.
     running: Running,
     to: Option<ChildStdin>,
-    lines: Option<Ear>,
+    lines: Option<StderrTail>,
 }
 
 impl Write for Input {
@@ -296,7 +296,7 @@ impl Feed for Input {
     fn end(mut self: Box<Self>) -> Result<Vec<String>> {
         self.to = None;
         self.running.end(Duration::MAX)?;
-        let said = self.lines.as_ref().map(Ear::text).unwrap_or_default();
+        let said = self.lines.as_ref().map(StderrTail::text).unwrap_or_default();
         Ok(said.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned).collect())
     }
 }
