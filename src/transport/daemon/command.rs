@@ -28,12 +28,12 @@ const KEPT: usize = 16 << 10;
 const LISTED: u64 = 64 << 20;
 
 /// A program with its arguments, or the first of several that is installed.
-pub(super) struct Call {
+pub(super) struct CommandLine {
     ways: Vec<(&'static str, Vec<String>)>,
     verb: &'static str,
 }
 
-impl Call {
+impl CommandLine {
     /// A call; `verb` stands for it in messages.
     pub(super) fn new(program: &'static str, verb: &'static str, words: &[String]) -> Self {
         Self { ways: vec![(program, words.to_vec())], verb }
@@ -62,7 +62,7 @@ impl Call {
     /// Starts it to write what it reads.
     ///
     /// # Errors
-    /// As [`Call::reading`].
+    /// As [`CommandLine::reading`].
     pub(super) fn writing(&self, ctx: &Context) -> Result<Input> {
         let mut running = self.start(Stdio::piped(), ctx)?;
         let (to, from) = {
@@ -76,7 +76,7 @@ impl Call {
     /// Runs it for what it prints.
     ///
     /// # Errors
-    /// As [`Call::reading`], and those of the program.
+    /// As [`CommandLine::reading`], and those of the program.
     pub(super) fn text(&self, ctx: &Context) -> Result<String> {
         let mut text = String::new();
         self.reading(ctx)?.take(LISTED).read_to_string(&mut text)?;
@@ -307,8 +307,8 @@ mod tests {
 
     use super::*;
 
-    fn shell(script: &str) -> Call {
-        Call::new("sh", "test", &["-c".into(), script.into()])
+    fn shell(script: &str) -> CommandLine {
+        CommandLine::new("sh", "test", &["-c".into(), script.into()])
     }
 
     #[test]
@@ -334,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_missing_program_is_named_with_its_stand_in() {
-        let call = Call::new("no-such-program-a", "x", &[]).or("no-such-program-b", &["x"]);
+        let call = CommandLine::new("no-such-program-a", "x", &[]).or("no-such-program-b", &["x"]);
         let error = call.text(&Context::default()).unwrap_err();
         assert_eq!(error.kind(), Kind::Missing);
         assert_eq!(error.what(), "no-such-program-a or no-such-program-b is not installed");

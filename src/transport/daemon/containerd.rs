@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::error::{Cause, Kind, Result};
 use crate::manifest::Document;
 use crate::media_type::{MediaType, Role};
-use crate::transport::daemon::command::{Call, Input, strings};
+use crate::transport::daemon::command::{CommandLine, Input, strings};
 use crate::transport::daemon::{Engine, Engines, full, words};
 
 const SOCKET: &str = "/run/containerd/containerd.sock";
@@ -22,7 +22,7 @@ const LOCAL: &str = "--local";
 
 /// A call of `ctr`, once it is known that something listens at the socket: `ctr` itself would try for
 /// ten seconds.
-fn call(engines: &Engines, verb: &'static str, words: &[String]) -> Result<Call> {
+fn call(engines: &Engines, verb: &'static str, words: &[String]) -> Result<CommandLine> {
     let given = engines.containerd_address.as_deref();
     let usual = || if Path::new(SOCKET).exists() { SOCKET } else { K3S_SOCKET };
     let address = given.unwrap_or_else(usual);
@@ -34,7 +34,7 @@ fn call(engines: &Engines, verb: &'static str, words: &[String]) -> Result<Call>
     let namespace = engines.containerd_namespace.as_deref().unwrap_or(NAMESPACE);
     let mut all = strings(&["--address", path, "--namespace", namespace]);
     all.extend_from_slice(words);
-    Ok(Call::new("ctr", verb, &all).or("k3s", &["ctr"]))
+    Ok(CommandLine::new("ctr", verb, &all).or("k3s", &["ctr"]))
 }
 
 /// Every named image. The Kubernetes side of containerd lists each also by its ID and digest.

@@ -6,14 +6,14 @@ use serde_json::Value;
 
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::transport::daemon::command::{Call, Input, Output, strings};
+use crate::transport::daemon::command::{CommandLine, Input, Output, strings};
 
 const PODMAN: &str = "podman";
 
 /// Every image: its names, or its ID when it has none.
 pub(super) fn names(ctx: &Context) -> Result<Vec<String>> {
     let listed =
-        Call::new(PODMAN, "images", &strings(&["images", "--format", "json"])).text(ctx)?;
+        CommandLine::new(PODMAN, "images", &strings(&["images", "--format", "json"])).text(ctx)?;
     let images: Vec<Value> = serde_json::from_str(listed.trim())
         .map_err(|e| Error::malformed(format!("podman images: {e}")))?;
     Ok(images.iter().flat_map(names_of).collect())
@@ -33,12 +33,12 @@ pub(super) fn save(names: &[String], ctx: &Context) -> Result<Output> {
         words.push("--multi-image-archive".into());
     }
     words.extend_from_slice(names);
-    Call::new(PODMAN, "save", &words).reading(ctx)
+    CommandLine::new(PODMAN, "save", &words).reading(ctx)
 }
 
 /// Takes an archive.
 pub(super) fn load(ctx: &Context) -> Result<Input> {
-    Call::new(PODMAN, "load", &strings(&["load", "--quiet"])).writing(ctx)
+    CommandLine::new(PODMAN, "load", &strings(&["load", "--quiet"])).writing(ctx)
 }
 
 #[cfg(test)]
