@@ -51,12 +51,12 @@ impl CommandLine {
     ///
     /// # Errors
     /// `Missing` when it is not installed, `Denied`, `Io`.
-    pub(super) fn reading(&self, ctx: &Context) -> Result<Output> {
+    pub(super) fn reading(&self, ctx: &Context) -> Result<ChildOutput> {
         let mut running = self.start(Stdio::null(), ctx)?;
         let from = lock(&running.child).stdout.take();
         let from = from.ok_or_else(|| Error::new(Kind::Other, "a child without a pipe"))?;
         running.watch(ctx);
-        Ok(Output { running, from })
+        Ok(ChildOutput { running, from })
     }
 
     /// Starts it to write what it reads.
@@ -248,12 +248,12 @@ fn stop(child: &Mutex<Child>) {
 }
 
 /// What a program writes. The end of it fails when the program does.
-pub(super) struct Output {
+pub(super) struct ChildOutput {
     running: Running,
     from: ChildStdout,
 }
 
-impl Read for Output {
+impl Read for ChildOutput {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let count = self.from.read(buf)?;
         if count == 0 && !buf.is_empty() {

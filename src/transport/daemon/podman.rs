@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::transport::daemon::command::{CommandLine, Input, Output, strings};
+use crate::transport::daemon::command::{ChildOutput, CommandLine, Input, strings};
 
 const PODMAN: &str = "podman";
 
@@ -27,7 +27,7 @@ fn names_of(image: &Value) -> Vec<String> {
 }
 
 /// An archive of images. Docker's form, as it keeps the bytes of every config, and so every image ID.
-pub(super) fn save(names: &[String], ctx: &Context) -> Result<Output> {
+pub(super) fn save(names: &[String], ctx: &Context) -> Result<ChildOutput> {
     let mut words = strings(&["save", "--quiet", "--format", "docker-archive"]);
     if names.len() > 1 {
         words.push("--multi-image-archive".into());
