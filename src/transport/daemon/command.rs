@@ -63,14 +63,14 @@ impl CommandLine {
     ///
     /// # Errors
     /// As [`CommandLine::reading`].
-    pub(super) fn writing(&self, ctx: &Context) -> Result<Input> {
+    pub(super) fn writing(&self, ctx: &Context) -> Result<ChildInput> {
         let mut running = self.start(Stdio::piped(), ctx)?;
         let (to, from) = {
             let mut child = lock(&running.child);
             (child.stdin.take(), child.stdout.take())
         };
         running.watch(ctx);
-        Ok(Input { running, to, lines: from.map(StderrTail::new) })
+        Ok(ChildInput { running, to, lines: from.map(StderrTail::new) })
     }
 
     /// Runs it for what it prints.
@@ -264,14 +264,14 @@ impl Read for ChildOutput {
 }
 
 /// What a program reads.
-pub(super) struct Input {
+pub(super) struct ChildInput {
     // Dropped first: a child that has ended cannot take the end of its input for the end of the archive.
     running: Running,
     to: Option<ChildStdin>,
     lines: Option<StderrTail>,
 }
 
-impl Write for Input {
+impl Write for ChildInput {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let Some(to) = &mut self.to else {
             return Err(Error::new(Kind::Other, "an earlier failure ended the program").into());
@@ -292,7 +292,7 @@ impl Write for Input {
     }
 }
 
-impl Feed for Input {
+impl Feed for ChildInput {
     fn end(mut self: Box<Self>) -> Result<Vec<String>> {
         self.to = None;
         self.running.end(Duration::MAX)?;

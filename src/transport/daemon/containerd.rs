@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::error::{Cause, Kind, Result};
 use crate::manifest::Document;
 use crate::media_type::{MediaType, Role};
-use crate::transport::daemon::command::{CommandLine, Input, strings};
+use crate::transport::daemon::command::{ChildInput, CommandLine, strings};
 use crate::transport::daemon::{Engine, Engines, full, words};
 
 const SOCKET: &str = "/run/containerd/containerd.sock";
@@ -144,7 +144,7 @@ fn begun(mut from: impl Read + Send + 'static) -> Result<Box<dyn Read + Send>> {
 
 /// Takes an archive. Its layers are unpacked when a container first needs them: `ctr` can unpack only
 /// images for its own machine, and says so when the import is already done.
-pub(super) fn import(engines: &Engines, ctx: &Context) -> Result<Input> {
+pub(super) fn import(engines: &Engines, ctx: &Context) -> Result<ChildInput> {
     let words = strings(&["images", "import", "--all-platforms", "--no-unpack", "-"]);
     call(engines, "images import", &words)?.writing(ctx)
 }

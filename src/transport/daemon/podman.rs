@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::transport::daemon::command::{ChildOutput, CommandLine, Input, strings};
+use crate::transport::daemon::command::{ChildInput, ChildOutput, CommandLine, strings};
 
 const PODMAN: &str = "podman";
 
@@ -37,7 +37,7 @@ pub(super) fn save(names: &[String], ctx: &Context) -> Result<ChildOutput> {
 }
 
 /// Takes an archive.
-pub(super) fn load(ctx: &Context) -> Result<Input> {
+pub(super) fn load(ctx: &Context) -> Result<ChildInput> {
     CommandLine::new(PODMAN, "load", &strings(&["load", "--quiet"])).writing(ctx)
 }
 
