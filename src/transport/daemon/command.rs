@@ -83,7 +83,7 @@ impl CommandLine {
         Ok(text)
     }
 
-    fn start(&self, stdin: Stdio, ctx: &Context) -> Result<Running> {
+    fn start(&self, stdin: Stdio, ctx: &Context) -> Result<RunningChild> {
         let mut stdin = Some(stdin);
         for (program, words) in &self.ways {
             let mut command = Command::new(program);
@@ -95,7 +95,7 @@ impl CommandLine {
                 Ok(mut child) => {
                     let ear = child.stderr.take().map(StderrTail::new);
                     let child = Arc::new(Mutex::new(child));
-                    return Ok(Running { child, ear, over: None, title, ctx: ctx.clone() });
+                    return Ok(RunningChild { child, ear, over: None, title, ctx: ctx.clone() });
                 }
                 Err(e) if e.kind() == ErrorKind::NotFound => {}
                 Err(e) if e.kind() == ErrorKind::PermissionDenied => {
@@ -148,7 +148,7 @@ impl StderrTail {
 }
 
 /// A child and what it says.
-struct Running {
+struct RunningChild {
     child: Arc<Mutex<Child>>,
     ear: Option<StderrTail>,
     over: Option<Sender<()>>,
@@ -156,7 +156,7 @@ struct Running {
     ctx: Context,
 }
 
-impl Running {
+impl RunningChild {
     /// Ends the child when the run is interrupted, whoever waits for it in a system call meanwhile.
     fn watch(&mut self, ctx: &Context) {
         let (over, done) = bounded::<()>(0);
@@ -215,7 +215,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningChild {
     fn drop(&mut self) {
         self.over = None;
         stop(&self.child);
@@ -249,7 +249,7 @@ fn stop(child: &Mutex<Child>) {
 
 /// What a program writes. The end of it fails when the program does.
 pub(super) struct ChildOutput {
-    running: Running,
+    running: RunningChild,
     from: ChildStdout,
 }
 
@@ -266,7 +266,7 @@ impl Read for ChildOutput {
 /// What a program reads.
 pub(super) struct ChildInput {
     // Dropped first: a child that has ended cannot take the end of its input for the end of the archive.
-    running: Running,
+    running: RunningChild,
     to: Option<ChildStdin>,
     lines: Option<StderrTail>,
 }
