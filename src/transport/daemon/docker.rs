@@ -149,9 +149,9 @@ impl Docker {
     ///
     /// # Errors
     /// As [`Docker::major`].
-    pub(super) fn load(self) -> Result<Upload> {
+    pub(super) fn load(self) -> Result<ArchiveUpload> {
         self.major()?;
-        Ok(Upload { docker: self, sending: None, ended: false })
+        Ok(ArchiveUpload { docker: self, sending: None, ended: false })
     }
 
     /// Sends what comes out of the pipe; the lines of the answer.
@@ -258,7 +258,7 @@ impl Read for Answer {
 }
 
 /// Sends an archive in the body of a request, on a thread of its own.
-pub(super) struct Upload {
+pub(super) struct ArchiveUpload {
     docker: Docker,
     sending: Option<Request>,
     ended: bool,
@@ -292,7 +292,7 @@ impl Read for Sending {
     }
 }
 
-impl Upload {
+impl ArchiveUpload {
     fn start(&self) -> io::Result<Request> {
         let (from, to) = io::pipe()?;
         let (whole, signs) = (Arc::<AtomicBool>::default(), self.docker.signs());
@@ -311,7 +311,7 @@ impl Request {
     }
 }
 
-impl Write for Upload {
+impl Write for ArchiveUpload {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         if self.ended {
             return Err(Error::new(Kind::Other, "an earlier failure ended the request").into());
@@ -338,7 +338,7 @@ impl Write for Upload {
     }
 }
 
-impl Feed for Upload {
+impl Feed for ArchiveUpload {
     fn end(mut self: Box<Self>) -> Result<Vec<String>> {
         let Some(request) = self.sending.take() else { return Ok(Vec::new()) };
         request.whole.store(true, Ordering::Relaxed);
@@ -346,7 +346,7 @@ impl Feed for Upload {
     }
 }
 
-impl Drop for Upload {
+impl Drop for ArchiveUpload {
     fn drop(&mut self) {
         if let Some(request) = self.sending.take() {
             request.signs.abandoned.store(true, Ordering::Relaxed);
