@@ -105,7 +105,7 @@ impl Docker {
 
     fn json(&self, path: &str) -> Result<Value> {
         let mut bytes = Vec::new();
-        Answer::of(self.get(path)?).take(ANSWER).read_to_end(&mut bytes)?;
+        ResponseReader::of(self.get(path)?).take(ANSWER).read_to_end(&mut bytes)?;
         serde_json::from_slice(&bytes).map_err(|_| {
             Error::malformed(format!("{} is no engine: its answer is not JSON", self.shown))
         })
@@ -142,7 +142,7 @@ impl Docker {
     /// `Missing`, and as [`Docker::major`].
     pub(super) fn save(&self, names: &[String]) -> Result<impl Read + Send + use<>> {
         let names: Vec<String> = names.iter().map(|n| format!("names={}", encoded(n))).collect();
-        Ok(Answer::of(self.get(&format!("/images/get?{}", names.join("&")))?))
+        Ok(ResponseReader::of(self.get(&format!("/images/get?{}", names.join("&")))?))
     }
 
     /// Makes ready to send an archive, once the engine has answered.
@@ -162,7 +162,7 @@ impl Docker {
         let answer = sound(answer.map_err(|e| {
             if signs.deaf.load(Ordering::Relaxed) { gone() } else { self.unanswered(e) }
         })?)?;
-        let lines = said(Answer::of(answer))?;
+        let lines = said(ResponseReader::of(answer))?;
         if signs.deaf.load(Ordering::Relaxed) {
             return Err(gone());
         }
@@ -196,7 +196,7 @@ fn sound(answer: Response<Body>) -> Result<Response<Body>> {
         return Ok(answer);
     }
     let mut bytes = Vec::new();
-    let _ = Answer::of(answer).take(ANSWER).read_to_end(&mut bytes);
+    let _ = ResponseReader::of(answer).take(ANSWER).read_to_end(&mut bytes);
     let text = match serde_json::from_slice::<Value>(&bytes) {
         Ok(Value::Object(answer)) if answer.get("message").is_some_and(Value::is_string) => {
             answer["message"].as_str().unwrap_or_default().to_owned()
@@ -237,15 +237,15 @@ fn said(from: impl Read) -> Result<Vec<String>> {
 }
 
 /// An answer being read. Where it breaks off, the engine is gone.
-struct Answer(BodyReader<'static>);
+struct ResponseReader(BodyReader<'static>);
 
-impl Answer {
+impl ResponseReader {
     fn of(answer: Response<Body>) -> Self {
         Self(answer.into_body().into_reader())
     }
 }
 
-impl Read for Answer {
+impl Read for ResponseReader {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.0.read(buf).map_err(|e| {
             if e.get_ref().is_some_and(|e| e.is::<Error>()) {
