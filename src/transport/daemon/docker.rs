@@ -260,11 +260,11 @@ impl Read for ResponseReader {
 /// Sends an archive in the body of a request, on a thread of its own.
 pub(super) struct ArchiveUpload {
     docker: Docker,
-    sending: Option<Request>,
+    sending: Option<PendingUpload>,
     ended: bool,
 }
 
-struct Request {
+struct PendingUpload {
     to: PipeWriter,
     whole: Arc<AtomicBool>,
     signs: Signs,
@@ -293,17 +293,17 @@ impl Read for Sending {
 }
 
 impl ArchiveUpload {
-    fn start(&self) -> io::Result<Request> {
+    fn start(&self) -> io::Result<PendingUpload> {
         let (from, to) = io::pipe()?;
         let (whole, signs) = (Arc::<AtomicBool>::default(), self.docker.signs());
         let body = Sending { from, whole: whole.clone(), signs: signs.clone() };
         let (docker, own) = (self.docker.clone(), signs.clone());
         let answer = std::thread::spawn(move || docker.send(body, &own));
-        Ok(Request { to, whole, signs, answer })
+        Ok(PendingUpload { to, whole, signs, answer })
     }
 }
 
-impl Request {
+impl PendingUpload {
     /// Closes the pipe and waits for what the engine has to say.
     fn answer(self) -> Result<Vec<String>> {
         drop(self.to);
