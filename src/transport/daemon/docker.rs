@@ -155,7 +155,7 @@ impl Docker {
     }
 
     /// Sends what comes out of the pipe; the lines of the answer.
-    fn send(&self, body: Sending, signs: &Signs) -> Result<Vec<String>> {
+    fn send(&self, body: UploadReader, signs: &Signs) -> Result<Vec<String>> {
         let request = self.agent(signs).post(format!("{}/images/load?quiet=1", self.base));
         let request = request.header("Content-Type", "application/x-tar");
         let answer = request.send(SendBody::from_owned_reader(body));
@@ -272,13 +272,13 @@ struct PendingUpload {
 }
 
 /// The body of the request: what is written into the pipe.
-struct Sending {
+struct UploadReader {
     from: io::PipeReader,
     whole: Arc<AtomicBool>,
     signs: Signs,
 }
 
-impl Read for Sending {
+impl Read for UploadReader {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if self.signs.deaf.load(Ordering::Relaxed) {
             return Ok(0);
@@ -296,7 +296,7 @@ impl ArchiveUpload {
     fn start(&self) -> io::Result<PendingUpload> {
         let (from, to) = io::pipe()?;
         let (whole, signs) = (Arc::<AtomicBool>::default(), self.docker.signs());
-        let body = Sending { from, whole: whole.clone(), signs: signs.clone() };
+        let body = UploadReader { from, whole: whole.clone(), signs: signs.clone() };
         let (docker, own) = (self.docker.clone(), signs.clone());
         let answer = std::thread::spawn(move || docker.send(body, &own));
         Ok(PendingUpload { to, whole, signs, answer })
