@@ -91,14 +91,14 @@ pub(super) fn export(
 }
 
 /// The platforms of indexes that can be asked for.
-struct Held {
+struct ExportablePlatforms {
     /// Those that no index lists without containerd having their manifests.
     platforms: Vec<String>,
     /// Whether containerd has all manifests of all indexes.
     all: bool,
 }
 
-fn held(names: &[String], engines: &Engines, ctx: &Context) -> Result<Held> {
+fn held(names: &[String], engines: &Engines, ctx: &Context) -> Result<ExportablePlatforms> {
     let filters = names.iter().map(|name| format!("name=={name}"));
     let words: Vec<String> = strings(&["images", "ls"]).into_iter().chain(filters).collect();
     let images = call(engines, "images ls", &words)?.text(ctx)?;
@@ -124,7 +124,7 @@ fn held(names: &[String], engines: &Engines, ctx: &Context) -> Result<Held> {
         }
     }
     let platforms = found.into_iter().filter(|p| !lacking.contains(&Some(p.clone()))).collect();
-    Ok(Held { platforms, all: lacking.is_empty() })
+    Ok(ExportablePlatforms { platforms, all: lacking.is_empty() })
 }
 
 /// Digest and media type of a line of `ctr images ls`: name, type, digest and more. Not of its heading.
