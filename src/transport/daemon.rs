@@ -137,7 +137,7 @@ fn split(wanted: &str) -> Result<Vec<String>> {
 }
 
 /// Something that is fed an archive. Dropped before `end`, it forgets what it was fed.
-trait Feed: Write + Send {
+trait ArchiveFeed: Write + Send {
     /// All was written: waits until the engine is done, and gives its lines.
     fn end(self: Box<Self>) -> Result<Vec<String>>;
 }
@@ -152,10 +152,10 @@ pub struct EngineSink {
 
 /// The feed, for the archive that writes into it and for the sink that ends it.
 #[derive(Clone)]
-struct Shared(Arc<Mutex<Option<Box<dyn Feed>>>>);
+struct Shared(Arc<Mutex<Option<Box<dyn ArchiveFeed>>>>);
 
 impl Shared {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Box<dyn Feed>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Box<dyn ArchiveFeed>>> {
         lock(&self.0)
     }
 }
@@ -180,7 +180,7 @@ impl EngineSink {
     /// # Errors
     /// `Missing`, `Unreachable`, `Denied`.
     pub fn open(engine: Engine, engines: &Engines, scratch: Lazy, ctx: &Context) -> Result<Self> {
-        let feed: Result<Box<dyn Feed>> = match engine {
+        let feed: Result<Box<dyn ArchiveFeed>> = match engine {
             Engine::Docker => Docker::new(engines, ctx).and_then(Docker::load).map(boxed),
             Engine::Podman => podman::load(ctx).map(boxed),
             Engine::Containerd => containerd::import(engines, ctx).map(boxed),
@@ -198,7 +198,7 @@ impl EngineSink {
     }
 }
 
-fn boxed(feed: impl Feed + 'static) -> Box<dyn Feed> {
+fn boxed(feed: impl ArchiveFeed + 'static) -> Box<dyn ArchiveFeed> {
     Box::new(feed)
 }
 
@@ -241,7 +241,7 @@ impl Sink for EngineSink {
         let place = self.place();
         Box::new(self.archive).finish()?;
         let feed = self.feed.lock().take();
-        let lines = feed.map_or_else(|| Ok(Vec::new()), Feed::end);
+        let lines = feed.map_or_else(|| Ok(Vec::new()), ArchiveFeed::end);
         for line in lines.map_err(|e| e.input_or(&*place))? {
             self.ctx.progress.event(Event::Detail(&format!("{place}: {line}")));
         }

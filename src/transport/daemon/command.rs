@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
 use crate::locks::lock;
-use crate::transport::daemon::{Feed, words};
+use crate::transport::daemon::{ArchiveFeed, words};
 
 /// How often a wait looks at the child and at whether the run was interrupted.
 const TICK: Duration = Duration::from_millis(20);
@@ -292,7 +292,7 @@ impl Write for ChildInput {
     }
 }
 
-impl Feed for ChildInput {
+impl ArchiveFeed for ChildInput {
     fn end(mut self: Box<Self>) -> Result<Vec<String>> {
         self.to = None;
         self.running.end(Duration::MAX)?;

@@ -17,7 +17,7 @@ use ureq::{Agent, Body, BodyReader, SendBody};
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
 use crate::transport::daemon::socket::{Address, AddressResolver, Connector, Signs};
-use crate::transport::daemon::{Engine, Engines, Feed, tls, words};
+use crate::transport::daemon::{ArchiveFeed, Engine, Engines, tls, words};
 
 const SOCKET: &str = "unix:///var/run/docker.sock";
 /// Most bytes of an answer that is not an archive.
@@ -338,7 +338,7 @@ impl Write for ArchiveUpload {
     }
 }
 
-impl Feed for ArchiveUpload {
+impl ArchiveFeed for ArchiveUpload {
     fn end(mut self: Box<Self>) -> Result<Vec<String>> {
         let Some(request) = self.sending.take() else { return Ok(Vec::new()) };
         request.whole.store(true, Ordering::Relaxed);
