@@ -33,7 +33,7 @@ const ANNOUNCED: u64 = 1 << 20;
 
 /// An exchange that failed.
 #[derive(Clone, Debug)]
-pub(crate) struct Trouble {
+pub(crate) struct ExchangeError {
     /// What to tell.
     pub(crate) error: Error,
     /// Whether it may be otherwise the next time.
@@ -53,7 +53,7 @@ pub(crate) enum Plain {
     Yes,
 }
 
-impl From<Error> for Trouble {
+impl From<Error> for ExchangeError {
     fn from(error: Error) -> Self {
         Self { error, passes: false, plain: Plain::No }
     }
@@ -101,7 +101,7 @@ impl Client {
     }
 
     /// Sends a request and waits for the head of its answer.
-    pub(crate) fn exchange(&self, call: &Call<'_, '_>) -> Result<Response, Trouble> {
+    pub(crate) fn exchange(&self, call: &Call<'_, '_>) -> Result<Response, ExchangeError> {
         self.ctx.check()?;
         let line = self.line(call)?;
         let began = Instant::now();
@@ -126,7 +126,7 @@ impl Client {
                 self.count(call, &response);
                 match encoding(call, &response) {
                     Ok(()) => Ok(response),
-                    Err(error) => Err(Trouble { error, passes: true, plain: Plain::No }),
+                    Err(error) => Err(ExchangeError { error, passes: true, plain: Plain::No }),
                 }
             }
             Err(e) => {
@@ -278,7 +278,7 @@ impl Client {
     }
 
     /// What went wrong, in plain words.
-    fn trouble(&self, call: &Call<'_, '_>, line: &Line, e: ureq::Error) -> Trouble {
+    fn trouble(&self, call: &Call<'_, '_>, line: &Line, e: ureq::Error) -> ExchangeError {
         if let Err(interrupted) = self.ctx.check() {
             return interrupted.into();
         }
@@ -360,7 +360,7 @@ impl Client {
         let via = line.proxy.as_ref().map(|p| format!(" (through proxy {p})")).unwrap_or_default();
         let error = Error::new(kind, format!("{what}{via}")).because(cause);
         let error = error.input(call.url.authority());
-        Trouble { error, passes, plain }
+        ExchangeError { error, passes, plain }
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::client::{Call, Client, Plain, Trouble};
+use super::client::{Call, Client, ExchangeError, Plain};
 use super::permits::Permits;
 use super::url::{Url, encode};
 use super::{Body, Fault, Method, Request, Response, Wire};
@@ -61,7 +61,7 @@ pub struct Host {
 
 /// How the last attempt to find out the scheme failed.
 #[derive(Default)]
-struct Probed(Option<Trouble>);
+struct Probed(Option<ExchangeError>);
 
 impl Host {
     pub(crate) fn new(
@@ -167,7 +167,7 @@ impl Host {
     }
 
     /// One try. Where the scheme is not known yet, one thread finds it out and the others wait for it.
-    fn once(&self, request: &Request<'_>, redirects: Redirects) -> Result<Response, Trouble> {
+    fn once(&self, request: &Request<'_>, redirects: Redirects) -> Result<Response, ExchangeError> {
         let known = || Some(self.scheme.load(Ordering::Relaxed)).filter(|s| *s != UNDECIDED);
         if let Some(scheme) = known() {
             return self.authorized(request, redirects, scheme == HTTPS);
@@ -195,7 +195,11 @@ impl Host {
     }
 
     /// One try in https, then in http.
-    fn probe(&self, request: &Request<'_>, redirects: Redirects) -> Result<Response, Trouble> {
+    fn probe(
+        &self,
+        request: &Request<'_>,
+        redirects: Redirects,
+    ) -> Result<Response, ExchangeError> {
         match self.authorized(request, redirects, true) {
             Ok(response) => {
                 self.scheme.store(HTTPS, Ordering::Relaxed);
@@ -218,7 +222,7 @@ impl Host {
 
     /// Whether a failure in https leaves it open that the host speaks http. A certificate that is not
     /// trusted does not.
-    fn may_be_plain(&self, trouble: &Trouble) -> bool {
+    fn may_be_plain(&self, trouble: &ExchangeError) -> bool {
         let (_, port) = address::split(&self.endpoint.host);
         trouble.plain != Plain::No || (refused(trouble) && port.is_none())
     }
@@ -229,7 +233,7 @@ impl Host {
         request: &Request<'_>,
         redirects: Redirects,
         https: bool,
-    ) -> Result<Response, Trouble> {
+    ) -> Result<Response, ExchangeError> {
         let base = self.base(https)?;
         let url = self.target(&base, request.url)?;
         let party = Party {
@@ -278,7 +282,7 @@ impl Host {
         url: &Url,
         grant: Option<&Grant>,
         redirects: Redirects,
-    ) -> Result<(Response, bool), Trouble> {
+    ) -> Result<(Response, bool), ExchangeError> {
         let mut url = url.clone();
         for _ in 0..=MAX_REDIRECTS {
             let home = url.same_origin(base);
@@ -462,7 +466,7 @@ fn kept(mut response: Response) -> Response {
 }
 
 /// Whether nobody listens there.
-fn refused(trouble: &Trouble) -> bool {
+fn refused(trouble: &ExchangeError) -> bool {
     trouble.error.cause() == Cause::Refused
 }
 
