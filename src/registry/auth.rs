@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Cause, Error, Kind, Result};
 use crate::locks::lock;
 use crate::registry::credentials::Keychain;
-use crate::registry::http::client::{Call, Client};
+use crate::registry::http::client::{Client, Exchange};
 use crate::registry::http::fault::Fault;
 use crate::registry::http::url::Url;
 use crate::registry::http::{Body, Method, Response, Scope};
@@ -361,7 +361,7 @@ impl Auth {
         };
         let mut backoff = Backoff::new(&client.settings);
         loop {
-            let call = Call {
+            let call = Exchange {
                 method: if question.form.is_some() { Method::Post } else { Method::Get },
                 url: &question.url,
                 headers: &headers,

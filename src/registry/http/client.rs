@@ -60,7 +60,7 @@ impl From<Error> for ExchangeError {
 }
 
 /// What is asked of a server.
-pub(crate) struct Call<'a, 'b> {
+pub(crate) struct Exchange<'a, 'b> {
     pub(crate) method: Method,
     pub(crate) url: &'a Url,
     pub(crate) headers: &'a [(&'static str, String)],
@@ -101,7 +101,7 @@ impl Client {
     }
 
     /// Sends a request and waits for the head of its answer.
-    pub(crate) fn exchange(&self, call: &Call<'_, '_>) -> Result<Response, ExchangeError> {
+    pub(crate) fn exchange(&self, call: &Exchange<'_, '_>) -> Result<Response, ExchangeError> {
         self.ctx.check()?;
         let line = self.line(call)?;
         let began = Instant::now();
@@ -144,7 +144,7 @@ impl Client {
     fn run(
         &self,
         agent: &Agent,
-        call: &Call<'_, '_>,
+        call: &Exchange<'_, '_>,
     ) -> Result<http::Response<ureq::Body>, ureq::Error> {
         let mut head =
             http::Request::builder().method(call.method.name()).uri(call.url.to_string());
@@ -173,7 +173,7 @@ impl Client {
         }
     }
 
-    fn response(&self, call: &Call<'_, '_>, answer: http::Response<ureq::Body>) -> Response {
+    fn response(&self, call: &Exchange<'_, '_>, answer: http::Response<ureq::Body>) -> Response {
         let (head, body) = answer.into_parts();
         let value = |v: &http::HeaderValue| String::from_utf8_lossy(v.as_bytes()).into_owned();
         let headers = head.headers.iter().map(|(n, v)| (n.as_str().to_owned(), value(v))).collect();
@@ -185,7 +185,7 @@ impl Client {
     }
 
     /// The connections for a call.
-    fn line(&self, call: &Call<'_, '_>) -> Result<Arc<Line>> {
+    fn line(&self, call: &Exchange<'_, '_>) -> Result<Arc<Line>> {
         let url = call.url;
         let authority = url.authority();
         let insecure = call.insecure
@@ -251,7 +251,7 @@ impl Client {
     }
 
     /// Shows how many pulls a registry still allows, whenever it is another number.
-    fn count(&self, call: &Call<'_, '_>, response: &Response) {
+    fn count(&self, call: &Exchange<'_, '_>, response: &Response) {
         let Some(left) = quota::left(response) else { return };
         let host = call.url.authority();
         let mut quotas = lock(&self.quotas);
@@ -278,7 +278,7 @@ impl Client {
     }
 
     /// What went wrong, in plain words.
-    fn trouble(&self, call: &Call<'_, '_>, line: &Line, e: ureq::Error) -> ExchangeError {
+    fn trouble(&self, call: &Exchange<'_, '_>, line: &Line, e: ureq::Error) -> ExchangeError {
         if let Err(interrupted) = self.ctx.check() {
             return interrupted.into();
         }
@@ -365,7 +365,7 @@ impl Client {
 }
 
 /// A content coding makes other bytes of a blob than its digest speaks of.
-fn encoding(call: &Call<'_, '_>, response: &Response) -> Result<()> {
+fn encoding(call: &Exchange<'_, '_>, response: &Response) -> Result<()> {
     let coding = response.header("content-encoding").unwrap_or("identity").trim();
     let harmless = coding.is_empty() || coding.eq_ignore_ascii_case("identity");
     if harmless || call.method != Method::Get || !(200..300).contains(&response.status) {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::client::{Call, Client, ExchangeError, Plain};
+use super::client::{Client, Exchange, ExchangeError, Plain};
 use super::permits::Permits;
 use super::url::{Url, encode};
 use super::{Body, Fault, Method, Request, Response, Wire};
@@ -286,7 +286,7 @@ impl Host {
         let mut url = url.clone();
         for _ in 0..=MAX_REDIRECTS {
             let home = url.same_origin(base);
-            let response = self.client.exchange(&Call {
+            let response = self.client.exchange(&Exchange {
                 method: request.method,
                 url: &url,
                 headers: request.headers,
