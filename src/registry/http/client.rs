@@ -39,12 +39,12 @@ pub(crate) struct ExchangeError {
     /// Whether it may be otherwise the next time.
     pub(crate) passes: bool,
     /// Whether the server spoke no TLS.
-    pub(crate) plain: Plain,
+    pub(crate) plain: PlainHttp,
 }
 
 /// Whether a server to which https was spoken speaks plain http.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Plain {
+pub(crate) enum PlainHttp {
     /// It does not, or it is not known.
     No,
     /// It hung up before it said anything.
@@ -55,7 +55,7 @@ pub(crate) enum Plain {
 
 impl From<Error> for ExchangeError {
     fn from(error: Error) -> Self {
-        Self { error, passes: false, plain: Plain::No }
+        Self { error, passes: false, plain: PlainHttp::No }
     }
 }
 
@@ -126,7 +126,7 @@ impl Client {
                 self.count(call, &response);
                 match encoding(call, &response) {
                     Ok(()) => Ok(response),
-                    Err(error) => Err(ExchangeError { error, passes: true, plain: Plain::No }),
+                    Err(error) => Err(ExchangeError { error, passes: true, plain: PlainHttp::No }),
                 }
             }
             Err(e) => {
@@ -284,7 +284,7 @@ impl Client {
         }
         let seconds = |limit: Duration| format!("{} s", limit.as_secs_f64());
         let settings = &self.settings;
-        let (mut passes, mut plain, mut kind) = (true, Plain::No, Kind::Unreachable);
+        let (mut passes, mut plain, mut kind) = (true, PlainHttp::No, Kind::Unreachable);
         let mut cause = Cause::Plain;
         let what = match e {
             ureq::Error::Io(e) => {
@@ -293,7 +293,11 @@ impl Client {
                     return own.clone().into();
                 }
                 if let Some(trouble) = tls::trouble(&e) {
-                    plain = if trouble == tls::Trouble::PlainHttp { Plain::Yes } else { Plain::No };
+                    plain = if trouble == tls::Trouble::PlainHttp {
+                        PlainHttp::Yes
+                    } else {
+                        PlainHttp::No
+                    };
                     passes = matches!(trouble, tls::Trouble::Other(_));
                     cause = match trouble {
                         tls::Trouble::PlainHttp => Cause::PlainHttp,
@@ -312,7 +316,7 @@ impl Client {
                         | ErrorKind::ConnectionReset
                         | ErrorKind::ConnectionAborted
                         | ErrorKind::BrokenPipe => {
-                            plain = if call.url.https { Plain::Perhaps } else { Plain::No };
+                            plain = if call.url.https { PlainHttp::Perhaps } else { PlainHttp::No };
                             let reset = e.kind() == ErrorKind::ConnectionReset;
                             let how = if reset { "was reset" } else { "was closed" };
                             format!("the connection {how} before an answer came")

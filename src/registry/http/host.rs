@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::client::{Client, Exchange, ExchangeError, Plain};
+use super::client::{Client, Exchange, ExchangeError, PlainHttp};
 use super::permits::Permits;
 use super::url::{Url, encode};
 use super::{Body, Fault, Method, Request, Response, Wire};
@@ -208,7 +208,7 @@ impl Host {
             Err(trouble) if self.may_be_plain(&trouble) => {
                 match self.authorized(request, redirects, false) {
                     // What a TLS server says to plain http, so its silence before meant something else.
-                    Ok(r) if r.status == 400 && trouble.plain == Plain::Perhaps => Err(trouble),
+                    Ok(r) if r.status == 400 && trouble.plain == PlainHttp::Perhaps => Err(trouble),
                     Ok(response) => {
                         self.scheme.store(HTTP, Ordering::Relaxed);
                         Ok(response)
@@ -224,7 +224,7 @@ impl Host {
     /// trusted does not.
     fn may_be_plain(&self, trouble: &ExchangeError) -> bool {
         let (_, port) = address::split(&self.endpoint.host);
-        trouble.plain != Plain::No || (refused(trouble) && port.is_none())
+        trouble.plain != PlainHttp::No || (refused(trouble) && port.is_none())
     }
 
     /// One try with its authorization, and once more after a refusal.
