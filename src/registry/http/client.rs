@@ -77,14 +77,14 @@ pub(crate) struct Client {
     pub(crate) settings: Settings,
     pub(crate) ctx: Context,
     rate: Option<Arc<Rate>>,
-    agents: Mutex<HashMap<Key, Arc<Line>>>,
+    agents: Mutex<HashMap<ConnectionKey, Arc<Line>>>,
     warnings: Mutex<BTreeSet<String>>,
     /// What was last said of each host's allowance.
     quotas: Mutex<HashMap<String, String>>,
 }
 
 /// What connections may be shared by: https, authority, insecure, guarded.
-type Key = (bool, String, bool, bool);
+type ConnectionKey = (bool, String, bool, bool);
 
 /// The connections to one server.
 struct Line {
