@@ -77,7 +77,7 @@ pub(crate) struct Client {
     pub(crate) settings: Settings,
     pub(crate) ctx: Context,
     rate: Option<Arc<Rate>>,
-    agents: Mutex<HashMap<ConnectionKey, Arc<Line>>>,
+    agents: Mutex<HashMap<ConnectionKey, Arc<ServerConnections>>>,
     warnings: Mutex<BTreeSet<String>>,
     /// What was last said of each host's allowance.
     quotas: Mutex<HashMap<String, String>>,
@@ -87,7 +87,7 @@ pub(crate) struct Client {
 type ConnectionKey = (bool, String, bool, bool);
 
 /// The connections to one server.
-struct Line {
+struct ServerConnections {
     agent: Agent,
     /// The proxy before it, as it may be shown.
     proxy: Option<String>,
@@ -185,7 +185,7 @@ impl Client {
     }
 
     /// The connections for a call.
-    fn line(&self, call: &Exchange<'_, '_>) -> Result<Arc<Line>> {
+    fn line(&self, call: &Exchange<'_, '_>) -> Result<Arc<ServerConnections>> {
         let url = call.url;
         let authority = url.authority();
         let insecure = call.insecure
@@ -208,7 +208,7 @@ impl Client {
         insecure: bool,
         guarded: bool,
         proxy: Option<String>,
-    ) -> Result<Line> {
+    ) -> Result<ServerConnections> {
         let settings = &self.settings;
         // Certificates are no matter, not even wrong ones, where nothing speaks TLS.
         let tls = match url.https || proxy.as_ref().is_some_and(|p| p.starts_with("https:")) {
@@ -247,7 +247,7 @@ impl Client {
                 .chain(Tcp { cancel: Arc::clone(cancel) })
                 .chain(TlsConnector(tls));
         let lookup = Lookup { cancel: Arc::clone(cancel), guarded };
-        Ok(Line { agent: Agent::with_parts(config, connector, lookup), proxy: shown })
+        Ok(ServerConnections { agent: Agent::with_parts(config, connector, lookup), proxy: shown })
     }
 
     /// Shows how many pulls a registry still allows, whenever it is another number.
@@ -278,7 +278,12 @@ impl Client {
     }
 
     /// What went wrong, in plain words.
-    fn trouble(&self, call: &Exchange<'_, '_>, line: &Line, e: ureq::Error) -> ExchangeError {
+    fn trouble(
+        &self,
+        call: &Exchange<'_, '_>,
+        line: &ServerConnections,
+        e: ureq::Error,
+    ) -> ExchangeError {
         if let Err(interrupted) = self.ctx.check() {
             return interrupted.into();
         }
