@@ -69,7 +69,7 @@ pub fn config(settings: &Settings, host: &str, insecure: bool) -> Result<Arc<Cli
 
 /// Why a handshake failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum HandshakeError {
     /// The other side speaks plain http (or at least no TLS).
     PlainHttp,
     /// The certificate it showed is not to be trusted; the text says why.
@@ -80,7 +80,7 @@ pub enum Trouble {
     Other(String),
 }
 
-impl std::fmt::Display for Trouble {
+impl std::fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::PlainHttp => f.write_str("speaks plain http, not https"),
@@ -92,7 +92,7 @@ impl std::fmt::Display for Trouble {
 }
 
 /// What a failed connection has to do with TLS; `None` when nothing.
-pub fn trouble(err: &std::io::Error) -> Option<Trouble> {
+pub fn trouble(err: &std::io::Error) -> Option<HandshakeError> {
     let inner = err.get_ref()?.downcast_ref::<rustls::Error>()?;
     Some(trust::explain(inner))
 }

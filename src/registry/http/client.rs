@@ -298,17 +298,17 @@ impl Client {
                     return own.clone().into();
                 }
                 if let Some(trouble) = tls::trouble(&e) {
-                    plain = if trouble == tls::Trouble::PlainHttp {
+                    plain = if trouble == tls::HandshakeError::PlainHttp {
                         PlainHttp::Yes
                     } else {
                         PlainHttp::No
                     };
-                    passes = matches!(trouble, tls::Trouble::Other(_));
+                    passes = matches!(trouble, tls::HandshakeError::Other(_));
                     cause = match trouble {
-                        tls::Trouble::PlainHttp => Cause::PlainHttp,
-                        tls::Trouble::Certificate(_) => Cause::Untrusted,
-                        tls::Trouble::ClientCertificate => Cause::WantsCertificate,
-                        tls::Trouble::Other(_) => cause,
+                        tls::HandshakeError::PlainHttp => Cause::PlainHttp,
+                        tls::HandshakeError::Certificate(_) => Cause::Untrusted,
+                        tls::HandshakeError::ClientCertificate => Cause::WantsCertificate,
+                        tls::HandshakeError::Other(_) => cause,
                     };
                     trouble.to_string()
                 } else {

@@ -152,7 +152,7 @@ fn answer(stream: &mut (impl Read + Write)) {
 }
 
 /// Asks for a page over https; its body, or what was wrong with TLS.
-fn get(settings: &Settings, host: &str, port: u16) -> std::result::Result<String, Trouble> {
+fn get(settings: &Settings, host: &str, port: u16) -> std::result::Result<String, HandshakeError> {
     let authority = format!("{host}:{port}");
     let config = client_config(settings, &authority).unwrap();
     let connector = ().chain(TcpConnector::default()).chain(TlsConnector(Some(config)));
@@ -178,7 +178,7 @@ fn trusting(names: &[&str]) -> Settings {
 fn servers_are_trusted_for_the_right_reasons_only() {
     let _made = made();
     let good = Ok(String::from("ok"));
-    let bad = |why: &str| Err(Trouble::Certificate(why.into()));
+    let bad = |why: &str| Err(HandshakeError::Certificate(why.into()));
     for (server, authorities, want) in [
         ("good", &["ca.crt"][..], good.clone()),
         ("good", &[], bad("it is signed by an unknown authority")),
@@ -203,7 +203,7 @@ fn servers_are_trusted_for_the_right_reasons_only() {
     }
     let port = serve("authority-leaf", None);
     let refused = get(&trusting(&["stranger.crt"]), "localhost", port).unwrap_err();
-    assert!(matches!(refused, Trouble::Certificate(_)), "{refused:?}");
+    assert!(matches!(refused, HandshakeError::Certificate(_)), "{refused:?}");
     let port = serve("good", None);
     assert_eq!(get(&trusting(&["ca.crt"]), "127.0.0.1", port), good, "an address is a name too");
 }
@@ -308,16 +308,16 @@ fn a_client_certificate_is_shown_when_there_is_one() {
     let found = Settings { cert_dir: Some(dir.path().into()), ..nobody() };
     assert_eq!(get(&found, "localhost", serve("good", Some("ca.crt"))), Ok("ok".into()));
     let without = get(&trusting(&["ca.crt"]), "localhost", serve("good", Some("ca.crt")));
-    assert_eq!(without, Err(Trouble::ClientCertificate));
+    assert_eq!(without, Err(HandshakeError::ClientCertificate));
     let wrong = get(&given, "localhost", serve("good", Some("stranger.crt")));
-    assert_eq!(wrong, Err(Trouble::ClientCertificate));
+    assert_eq!(wrong, Err(HandshakeError::ClientCertificate));
 }
 
 #[test]
 fn plain_http_is_recognised() {
     let _made = made();
     let port = serve("http", None);
-    assert_eq!(get(&nobody(), "localhost", port), Err(Trouble::PlainHttp));
+    assert_eq!(get(&nobody(), "localhost", port), Err(HandshakeError::PlainHttp));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-use super::Trouble;
+use super::HandshakeError;
 
 /// Trusts what a root vouches for, and the certificates given for the host themselves.
 #[derive(Debug)]
@@ -146,17 +146,19 @@ pub(crate) fn out_of_date(err: &Error) -> bool {
 }
 
 /// The words for a failed handshake.
-pub(super) fn explain(err: &Error) -> Trouble {
+pub(super) fn explain(err: &Error) -> HandshakeError {
     use CertificateError as C;
     let why = match err {
         Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => {
-            return Trouble::PlainHttp;
+            return HandshakeError::PlainHttp;
         }
         Error::AlertReceived(alert) => return explain_alert(*alert),
         Error::InvalidCertificate(why) => why,
-        other => return Trouble::Other(crate::text::escape(&other.to_string()).into_owned()),
+        other => {
+            return HandshakeError::Other(crate::text::escape(&other.to_string()).into_owned());
+        }
     };
-    Trouble::Certificate(match why {
+    HandshakeError::Certificate(match why {
         C::Expired | C::ExpiredContext { .. } => "it has expired".into(),
         C::NotValidYet | C::NotValidYetContext { .. } => {
             "it is not valid yet (is this machine's clock right?)".into()
@@ -185,7 +187,7 @@ fn plain(name: &str) -> String {
     }
 }
 
-fn explain_alert(alert: rustls::AlertDescription) -> Trouble {
+fn explain_alert(alert: rustls::AlertDescription) -> HandshakeError {
     use rustls::AlertDescription as A;
     match alert {
         A::CertificateRequired
@@ -193,7 +195,7 @@ fn explain_alert(alert: rustls::AlertDescription) -> Trouble {
         | A::UnknownCA
         | A::CertificateUnknown
         | A::CertificateExpired
-        | A::UnsupportedCertificate => Trouble::ClientCertificate,
-        other => Trouble::Other(format!("the other side ended the handshake: {other:?}")),
+        | A::UnsupportedCertificate => HandshakeError::ClientCertificate,
+        other => HandshakeError::Other(format!("the other side ended the handshake: {other:?}")),
     }
 }
