@@ -51,7 +51,7 @@ pub fn config(settings: &Settings, host: &str, insecure: bool) -> Result<Arc<Cli
                 .map_err(|e| files::bad(path, &format!("a certificate: {e}")))?;
         }
         let pinned = given.authorities.into_iter().map(|(_, cert)| cert).collect();
-        Arc::new(trust::Known::new(roots, pinned, algorithms))
+        Arc::new(trust::TrustedRoots::new(roots, pinned, algorithms))
     };
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

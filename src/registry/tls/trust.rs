@@ -16,13 +16,13 @@ use super::HandshakeError;
 
 /// Trusts what a root vouches for, and the certificates given for the host themselves.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(super) struct TrustedRoots {
     roots: RootCertStore,
     pinned: Vec<CertificateDer<'static>>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl Known {
+impl TrustedRoots {
     pub(super) fn new(
         roots: RootCertStore,
         pinned: Vec<CertificateDer<'static>>,
@@ -32,7 +32,7 @@ impl Known {
     }
 }
 
-impl ServerCertVerifier for Known {
+impl ServerCertVerifier for TrustedRoots {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
