@@ -40,7 +40,7 @@ pub fn config(settings: &Settings, host: &str, insecure: bool) -> Result<Arc<Cli
     let algorithms = provider.signature_verification_algorithms;
     let given = files::of_host(settings, host)?;
     let verifier: Arc<dyn rustls::client::danger::ServerCertVerifier> = if insecure {
-        Arc::new(trust::Anyone::new(algorithms))
+        Arc::new(trust::TrustAnyone::new(algorithms))
     } else {
         let mut roots = RootCertStore::empty();
         // Old bundles hold certificates that cannot be read; those of the machine are no matter of ours.

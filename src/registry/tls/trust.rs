@@ -82,17 +82,17 @@ impl ServerCertVerifier for TrustedRoots {
 
 /// Trusts anyone, because the user said so.
 #[derive(Debug)]
-pub(super) struct Anyone {
+pub(super) struct TrustAnyone {
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl Anyone {
+impl TrustAnyone {
     pub(super) fn new(algorithms: WebPkiSupportedAlgorithms) -> Self {
         Self { algorithms }
     }
 }
 
-impl ServerCertVerifier for Anyone {
+impl ServerCertVerifier for TrustAnyone {
     fn verify_server_cert(
         &self,
         _end_entity: &CertificateDer<'_>,
