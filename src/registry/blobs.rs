@@ -10,7 +10,7 @@ use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::registry::http::Wire;
-use crate::registry::upload::{self, Begun, Open, Session, Target};
+use crate::registry::upload::{self, Begun, Open, RemoteSession, Target};
 use crate::registry::{Place, Repository, download, remember};
 
 impl Repository {
@@ -62,7 +62,7 @@ impl Repository {
     }
 
     /// Ends a session that is not needed after all; whatever the registry says to that.
-    pub fn forgo(&self, session: &Session) {
+    pub fn forgo(&self, session: &RemoteSession) {
         // A session that stays behind is for the registry to purge.
         let _ = self.own().and_then(|own| {
             self.to(&own, |target| {
@@ -82,7 +82,7 @@ impl Repository {
     pub fn upload(
         &self,
         desc: &Descriptor,
-        begun: Option<Session>,
+        begun: Option<RemoteSession>,
         open: &Open<'_>,
     ) -> Result<u64> {
         self.to(&self.own()?, |target| upload::upload(target, desc, begun, open))

@@ -30,7 +30,7 @@ use feed::Feed;
 use plan::Plan;
 use session::{Claim, Remembered};
 
-pub use begin::{Begun, Session, mount};
+pub use begin::{Begun, RemoteSession, mount};
 pub use feed::Open;
 pub use plan::Learned;
 
@@ -65,7 +65,7 @@ pub struct Target<'a> {
 pub fn upload(
     target: &Target<'_>,
     desc: &Descriptor,
-    begun: Option<Session>,
+    begun: Option<RemoteSession>,
     open: &Open<'_>,
 ) -> Result<u64> {
     let settings = target.settings;
@@ -98,7 +98,7 @@ fn claim(target: &Target<'_>, desc: &Descriptor) -> Option<Claim> {
 }
 
 /// Ends a session that nothing was sent to.
-pub fn forgo(target: &Target<'_>, session: &Session) {
+pub fn forgo(target: &Target<'_>, session: &RemoteSession) {
     cancel(target, &session.location);
 }
 
@@ -151,7 +151,7 @@ struct Upload<'a, 'o> {
 }
 
 impl Upload<'_, '_> {
-    fn run(&mut self, begun: Option<Session>) -> Result<()> {
+    fn run(&mut self, begun: Option<RemoteSession>) -> Result<()> {
         if self.desc.size == 0 {
             self.feed.check_empty()?;
         }
@@ -178,12 +178,12 @@ impl Upload<'_, '_> {
 
     /// The session to work on: one of an earlier run, the one that was begun, or a new one; `None` when
     /// the blob is there.
-    fn open(&mut self, begun: Option<Session>) -> Result<Option<Session>> {
+    fn open(&mut self, begun: Option<RemoteSession>) -> Result<Option<RemoteSession>> {
         if let Some(known) = self.claim.as_ref().and_then(Claim::known).cloned() {
             if let Some(unit) = known.unit {
                 self.plan.limit(unit, u64::MAX);
             }
-            let mut session = Session::new(known.location);
+            let mut session = RemoteSession::new(known.location);
             session.touched = true;
             session.resumed = true;
             // How much went out in the other run nobody knows.
@@ -214,12 +214,12 @@ impl Upload<'_, '_> {
         }
     }
 
-    fn begin(&mut self) -> Result<Session> {
+    fn begin(&mut self) -> Result<RemoteSession> {
         let session = begin::post(&self.target, &self.desc.digest)?;
         Ok(self.begun(session))
     }
 
-    fn begun(&mut self, session: Session) -> Session {
+    fn begun(&mut self, session: RemoteSession) -> RemoteSession {
         self.feed.forget();
         self.plan.at_least(session.least);
         self.remember(&session);
@@ -227,7 +227,7 @@ impl Upload<'_, '_> {
     }
 
     /// Begins anew after a session that came to nothing.
-    fn again(&mut self, session: &Session, cause: Error) -> Result<Session> {
+    fn again(&mut self, session: &RemoteSession, cause: Error) -> Result<RemoteSession> {
         cancel(&self.target, &session.location);
         self.anew += 1;
         let limit = ANEW.min(self.target.settings.retries) + u32::from(self.redone);
@@ -261,7 +261,7 @@ impl Upload<'_, '_> {
     }
 
     /// Gives up: a session that a later run can go on with is kept.
-    fn abandon(&mut self, session: &Session, err: &Error) {
+    fn abandon(&mut self, session: &RemoteSession, err: &Error) {
         let later = matches!(err.kind(), Kind::Interrupted | Kind::Unreachable);
         if later && self.claim.as_ref().is_some_and(|claim| claim.known().is_some()) {
             return;
@@ -272,7 +272,7 @@ impl Upload<'_, '_> {
         }
     }
 
-    fn remember(&mut self, session: &Session) {
+    fn remember(&mut self, session: &RemoteSession) {
         let Some(claim) = &mut self.claim else { return };
         let (host, path) = (self.target.host, self.target.path);
         // Nothing is remembered of a session elsewhere: that place would have to be trusted later.

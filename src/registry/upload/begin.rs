@@ -13,7 +13,7 @@ use crate::registry::upload::{Target, answer};
 
 /// A session at the registry.
 #[derive(Debug)]
-pub struct Session {
+pub struct RemoteSession {
     /// Where it is now; each answer may move it.
     pub(super) location: String,
     /// Bytes that the registry has for sure.
@@ -28,7 +28,7 @@ pub struct Session {
     pub(super) least: u64,
 }
 
-impl Session {
+impl RemoteSession {
     pub(super) fn new(location: String) -> Self {
         Self { location, acked: 0, touched: false, resumed: false, bound: 0, least: 0 }
     }
@@ -68,7 +68,7 @@ pub enum Begun {
     /// The blob is there.
     Mounted,
     /// The registry would rather have it uploaded.
-    Session(Session),
+    Session(RemoteSession),
     /// Neither.
     Refused,
 }
@@ -77,7 +77,7 @@ pub enum Begun {
 ///
 /// # Errors
 /// `Denied`, `Missing`, `Unsupported`, `Unreachable`, `Malformed`.
-pub(super) fn post(target: &Target<'_>, digest: &Digest) -> Result<Session> {
+pub(super) fn post(target: &Target<'_>, digest: &Digest) -> Result<RemoteSession> {
     let query = match digest.algorithm() {
         Algorithm::Sha256 => "",
         Algorithm::Sha512 => "?digest-algorithm=sha512",
@@ -136,11 +136,11 @@ pub fn mount(target: &Target<'_>, digest: &Digest, from: &str) -> Result<Begun> 
     }
 }
 
-fn session(target: &Target<'_>, response: Response) -> Result<Session> {
+fn session(target: &Target<'_>, response: Response) -> Result<RemoteSession> {
     if response.header("location").is_none() {
         return Err(Error::malformed("the registry opened an upload without saying where"));
     }
-    let mut session = Session::new(String::new());
+    let mut session = RemoteSession::new(String::new());
     session.follow(target, &response)?;
     response.finish();
     Ok(session)

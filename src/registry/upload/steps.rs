@@ -11,7 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::registry::http::{Body, Method, Request, Response};
 use crate::registry::retry::{passes, retry_after};
 use crate::registry::upload::answer;
-use crate::registry::upload::begin::Session;
+use crate::registry::upload::begin::RemoteSession;
 use crate::registry::upload::plan::COMMON;
 use crate::registry::upload::{Next, Upload, location};
 
@@ -20,7 +20,7 @@ const ASKED: u32 = 3;
 
 impl Upload<'_, '_> {
     /// Sends what is to be sent next.
-    pub(super) fn step(&mut self, session: &mut Session) -> Result<Next> {
+    pub(super) fn step(&mut self, session: &mut RemoteSession) -> Result<Next> {
         if self.plan.put() && session.acked == 0 {
             self.put_whole(session)
         } else if session.acked < self.desc.size {
@@ -31,7 +31,7 @@ impl Upload<'_, '_> {
     }
 
     /// Sends the next bytes.
-    fn patch(&mut self, session: &mut Session) -> Result<Next> {
+    fn patch(&mut self, session: &mut RemoteSession) -> Result<Next> {
         let (size, from) = (self.desc.size, session.acked);
         self.plan.at_least(session.least);
         let length = self.plan.length(size - from);
@@ -85,7 +85,7 @@ impl Upload<'_, '_> {
     /// A PATCH was refused for good.
     fn patch_refused(
         &mut self,
-        session: &mut Session,
+        session: &mut RemoteSession,
         length: u64,
         whole: bool,
         mut response: Response,
@@ -124,7 +124,7 @@ impl Upload<'_, '_> {
     /// A PATCH broke off: finds out what of it arrived.
     fn cut(
         &mut self,
-        session: &mut Session,
+        session: &mut RemoteSession,
         handed: u64,
         length: u64,
         cause: Error,
@@ -154,7 +154,7 @@ impl Upload<'_, '_> {
     /// The registry expects other bytes than those it was sent, or fewer at once.
     fn out_of_step(
         &mut self,
-        session: &mut Session,
+        session: &mut RemoteSession,
         length: u64,
         whole: bool,
         cause: Error,
@@ -182,7 +182,7 @@ impl Upload<'_, '_> {
     }
 
     /// How many bytes the registry has; `None` when the session is gone or it will not say.
-    pub(super) fn status(&mut self, session: &mut Session) -> Result<Option<u64>> {
+    pub(super) fn status(&mut self, session: &mut RemoteSession) -> Result<Option<u64>> {
         let mut asked = 0;
         loop {
             let url = session.location.clone();
@@ -217,7 +217,7 @@ impl Upload<'_, '_> {
     }
 
     /// Closes a session whose bytes are all there.
-    fn close(&mut self, session: &mut Session) -> Result<Next> {
+    fn close(&mut self, session: &mut RemoteSession) -> Result<Next> {
         let url = location::with_digest(&session.location, &self.desc.digest);
         let sent = self.target.wire.send(&Request {
             method: Method::Put,
@@ -231,7 +231,7 @@ impl Upload<'_, '_> {
     }
 
     /// Sends all bytes with the closing PUT.
-    fn put_whole(&mut self, session: &mut Session) -> Result<Next> {
+    fn put_whole(&mut self, session: &mut RemoteSession) -> Result<Next> {
         let url = location::with_digest(&session.location, &self.desc.digest);
         let sent = self.send(Method::Put, &url, Vec::new(), 0, self.desc.size);
         session.touched = true;
@@ -264,7 +264,7 @@ impl Upload<'_, '_> {
     }
 
     /// Looks at what came of a closing PUT. `On` when it may be repeated.
-    fn closed(&mut self, sent: Result<Response>, session: &Session) -> Result<Next> {
+    fn closed(&mut self, sent: Result<Response>, session: &RemoteSession) -> Result<Next> {
         let mut response = match sent {
             Ok(response) if matches!(response.status, 200..=299) => {
                 response.finish();

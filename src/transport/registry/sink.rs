@@ -17,7 +17,7 @@ use crate::layer::Compression;
 use crate::locks::lock;
 use crate::manifest::{self, Document};
 use crate::reference::Reference;
-use crate::registry::upload::{Begun, Session};
+use crate::registry::upload::{Begun, RemoteSession};
 use crate::registry::{Registries, Repository, Wanted};
 use crate::transport::registry::recoded::Recoded;
 use crate::transport::{Accepts, Arrival, Blob, Need, Refused, Reopen, Root, Sealed, Sink};
@@ -37,7 +37,7 @@ pub struct RegistrySink {
     /// Blobs that are known not to be in a repository, and not to be had there without their bytes.
     absent: Mutex<BTreeSet<(Digest, String)>>,
     /// Upload sessions that registries opened instead of mounting.
-    begun: Mutex<BTreeMap<(Digest, String), Session>>,
+    begun: Mutex<BTreeMap<(Digest, String), RemoteSession>>,
     /// What names led to before anything was sent.
     heads: Mutex<HashMap<Reference, Option<Descriptor>>>,
     /// Blobs that one of several repositories did not take.
