@@ -10,7 +10,7 @@ use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::registry::http::Wire;
-use crate::registry::upload::{self, Begun, Open, RemoteSession, Target};
+use crate::registry::upload::{self, MountOutcome, Open, RemoteSession, Target};
 use crate::registry::{Place, Repository, download, remember};
 
 impl Repository {
@@ -57,7 +57,7 @@ impl Repository {
     ///
     /// # Errors
     /// `Interrupted`, `Malformed` when the machine's rules do not let the registry be found.
-    pub fn mount(&self, digest: &Digest, from: &str) -> Result<Begun> {
+    pub fn mount(&self, digest: &Digest, from: &str) -> Result<MountOutcome> {
         self.to(&self.own()?, |target| upload::mount(target, digest, from))
     }
 

@@ -30,7 +30,7 @@ use feed::Feed;
 use plan::Plan;
 use session::{Claim, Remembered};
 
-pub use begin::{Begun, RemoteSession, mount};
+pub use begin::{MountOutcome, RemoteSession, mount};
 pub use feed::Open;
 pub use plan::Learned;
 

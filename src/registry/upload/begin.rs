@@ -64,7 +64,7 @@ impl RemoteSession {
 
 /// What came of an attempt to mount.
 #[derive(Debug)]
-pub enum Begun {
+pub enum MountOutcome {
     /// The blob is there.
     Mounted,
     /// The registry would rather have it uploaded.
@@ -106,7 +106,7 @@ pub(super) fn post(target: &Target<'_>, digest: &Digest) -> Result<RemoteSession
 ///
 /// # Errors
 /// `Interrupted`.
-pub fn mount(target: &Target<'_>, digest: &Digest, from: &str) -> Result<Begun> {
+pub fn mount(target: &Target<'_>, digest: &Digest, from: &str) -> Result<MountOutcome> {
     let [own] = target.scopes();
     let (name, hex) = (digest.algorithm().name(), digest.hex());
     let query = format!("mount={name}%3A{hex}&from={}", from.replace('/', "%2F"));
@@ -122,17 +122,17 @@ pub fn mount(target: &Target<'_>, digest: &Digest, from: &str) -> Result<Begun> 
     match sent {
         Ok(response) if response.status == 201 => {
             response.finish();
-            Ok(Begun::Mounted)
+            Ok(MountOutcome::Mounted)
         }
         Ok(response) if response.status == 202 => {
-            Ok(session(target, response).map_or(Begun::Refused, Begun::Session))
+            Ok(session(target, response).map_or(MountOutcome::Refused, MountOutcome::Session))
         }
         Ok(response) => {
             response.finish();
-            Ok(Begun::Refused)
+            Ok(MountOutcome::Refused)
         }
         Err(e) if e.kind() == Kind::Interrupted => Err(e),
-        Err(_) => Ok(Begun::Refused),
+        Err(_) => Ok(MountOutcome::Refused),
     }
 }
 

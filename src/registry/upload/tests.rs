@@ -230,8 +230,8 @@ fn a_blob_of_another_repository_is_mounted_or_else_uploaded() {
     let habits = Habits { mounts: Some("base/os"), ..Habits::default() };
     let fake = Fake::new(habits.clone(), &[]);
     let to = target(&fake, &settings, &ctx);
-    assert!(matches!(mount(&to, &desc.digest, "base/os").unwrap(), Begun::Mounted));
-    let Begun::Session(session) = mount(&to, &desc.digest, "other").unwrap() else {
+    assert!(matches!(mount(&to, &desc.digest, "base/os").unwrap(), MountOutcome::Mounted));
+    let MountOutcome::Session(session) = mount(&to, &desc.digest, "other").unwrap() else {
         panic!("no session")
     };
     forgo(&to, &session);
@@ -254,9 +254,9 @@ fn a_blob_of_another_repository_is_mounted_or_else_uploaded() {
         let fake = Fake::new(habits.clone(), &faults);
         let to = target(&fake, &settings, &ctx);
         let begun = match mount(&to, &desc.digest, from).unwrap() {
-            Begun::Mounted => None,
-            Begun::Session(session) => Some(Some(session)),
-            Begun::Refused => Some(None),
+            MountOutcome::Mounted => None,
+            MountOutcome::Session(session) => Some(Some(session)),
+            MountOutcome::Refused => Some(None),
         };
         if let Some(begun) = begun {
             upload(&to, &desc, begun, &|| Ok(Box::new(&blob[..]))).unwrap();

@@ -17,7 +17,7 @@ use crate::layer::Compression;
 use crate::locks::lock;
 use crate::manifest::{self, Document};
 use crate::reference::Reference;
-use crate::registry::upload::{Begun, RemoteSession};
+use crate::registry::upload::{MountOutcome, RemoteSession};
 use crate::registry::{Registries, Repository, Wanted};
 use crate::transport::registry::recoded::Recoded;
 use crate::transport::{Accepts, Arrival, Blob, Need, Refused, Reopen, Root, Sealed, Sink};
@@ -126,17 +126,17 @@ impl RegistrySink {
                 continue;
             }
             match to.mount(digest, path)? {
-                Begun::Mounted => {
+                MountOutcome::Mounted => {
                     self.mark(digest, &to.name());
                     self.forgo(digest, to);
                     return Ok(true);
                 }
-                Begun::Session(session) => {
+                MountOutcome::Session(session) => {
                     // The blob is uploaded in it, unless another repository has it after all.
                     self.forgo(digest, to);
                     lock(&self.begun).insert((*digest, to.name()), session);
                 }
-                Begun::Refused => {}
+                MountOutcome::Refused => {}
             }
         }
         Ok(false)
