@@ -10,7 +10,7 @@ use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::registry::http::Wire;
-use crate::registry::upload::{self, MountOutcome, Open, RemoteSession, Target};
+use crate::registry::upload::{self, BlobOpener, MountOutcome, RemoteSession, Target};
 use crate::registry::{Place, Repository, download, remember};
 
 impl Repository {
@@ -83,7 +83,7 @@ impl Repository {
         &self,
         desc: &Descriptor,
         begun: Option<RemoteSession>,
-        open: &Open<'_>,
+        open: &BlobOpener<'_>,
     ) -> Result<u64> {
         self.to(&self.own()?, |target| upload::upload(target, desc, begun, open))
     }

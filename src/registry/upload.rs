@@ -31,7 +31,7 @@ use plan::Plan;
 use session::{Claim, Remembered};
 
 pub use begin::{MountOutcome, RemoteSession, mount};
-pub use feed::Open;
+pub use feed::BlobOpener;
 pub use plan::Learned;
 
 /// How often an upload begins anew before it is given up.
@@ -66,7 +66,7 @@ pub fn upload(
     target: &Target<'_>,
     desc: &Descriptor,
     begun: Option<RemoteSession>,
-    open: &Open<'_>,
+    open: &BlobOpener<'_>,
 ) -> Result<u64> {
     let settings = target.settings;
     let mut upload = Upload {

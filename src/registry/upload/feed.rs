@@ -17,11 +17,11 @@ const RECENT: usize = 4 << 20;
 
 /// Opens a blob from its beginning. The reader must fail at its end when the bytes were not those of
 /// the digest.
-pub type Open<'a> = dyn Fn() -> Result<Box<dyn Read + Send + 'a>> + Sync + 'a;
+pub type BlobOpener<'a> = dyn Fn() -> Result<Box<dyn Read + Send + 'a>> + Sync + 'a;
 
 /// A blob to be sent.
 pub(super) struct Feed<'f, 'a> {
-    open: &'f Open<'a>,
+    open: &'f BlobOpener<'a>,
     size: u64,
     inner: Mutex<Inner<'a>>,
 }
@@ -41,7 +41,7 @@ struct Inner<'a> {
 }
 
 impl<'f, 'a> Feed<'f, 'a> {
-    pub(super) fn new(size: u64, open: &'f Open<'a>) -> Self {
+    pub(super) fn new(size: u64, open: &'f BlobOpener<'a>) -> Self {
         let inner = Inner {
             reader: None,
             at: 0,
@@ -95,7 +95,7 @@ impl<'f, 'a> Feed<'f, 'a> {
 
 impl<'a> Inner<'a> {
     /// Makes sure that the byte at `from` is the next to be read or among the recent ones.
-    fn seek(&mut self, from: u64, open: &Open<'a>) -> Result<()> {
+    fn seek(&mut self, from: u64, open: &BlobOpener<'a>) -> Result<()> {
         let oldest = self.at - self.recent.len() as u64;
         if self.reader.is_none() || from < oldest {
             self.reader = None;
@@ -150,7 +150,13 @@ impl<'a> Inner<'a> {
         }
     }
 
-    fn read(&mut self, from: u64, buffer: &mut [u8], size: u64, open: &Open<'a>) -> Result<usize> {
+    fn read(
+        &mut self,
+        from: u64,
+        buffer: &mut [u8],
+        size: u64,
+        open: &BlobOpener<'a>,
+    ) -> Result<usize> {
         self.seek(from, open)?;
         if from < self.at {
             let back = usize::try_from(self.at - from).unwrap_or(usize::MAX);
@@ -262,7 +268,7 @@ mod tests {
         assert!(feed.part(0, 100_000).read_to_end(&mut got).is_err());
         assert!(got.len() < 100_000);
         assert_eq!(feed.failure().unwrap().what(), "another digest");
-        let empty: Box<Open<'_>> = Box::new(|| Ok(Box::new(Bad(&[]))));
+        let empty: Box<BlobOpener<'_>> = Box::new(|| Ok(Box::new(Bad(&[]))));
         assert_eq!(Feed::new(0, &*empty).check_empty().unwrap_err().what(), "another digest");
     }
 
