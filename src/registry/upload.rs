@@ -26,7 +26,7 @@ use crate::registry::http::{Body, Method, Request, Response, Scope, Wire};
 use crate::registry::retry::Backoff;
 use crate::registry::settings::Settings;
 
-use feed::Feed;
+use feed::BlobFeed;
 use plan::Plan;
 use session::{Claim, Remembered};
 
@@ -72,7 +72,7 @@ pub fn upload(
     let mut upload = Upload {
         target: *target,
         desc,
-        feed: Feed::new(desc.size, open),
+        feed: BlobFeed::new(desc.size, open),
         plan: Plan::new(settings.style, desc.size, target.learned),
         backoff: Backoff::new(settings),
         claim: claim(target, desc),
@@ -138,7 +138,7 @@ enum Next {
 struct Upload<'a, 'o> {
     target: Target<'a>,
     desc: &'a Descriptor,
-    feed: Feed<'a, 'o>,
+    feed: BlobFeed<'a, 'o>,
     plan: Plan,
     backoff: Backoff,
     claim: Option<Claim>,

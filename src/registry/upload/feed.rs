@@ -20,7 +20,7 @@ const RECENT: usize = 4 << 20;
 pub type BlobOpener<'a> = dyn Fn() -> Result<Box<dyn Read + Send + 'a>> + Sync + 'a;
 
 /// A blob to be sent.
-pub(super) struct Feed<'f, 'a> {
+pub(super) struct BlobFeed<'f, 'a> {
     open: &'f BlobOpener<'a>,
     size: u64,
     inner: Mutex<Inner<'a>>,
@@ -40,7 +40,7 @@ struct Inner<'a> {
     reached: u64,
 }
 
-impl<'f, 'a> Feed<'f, 'a> {
+impl<'f, 'a> BlobFeed<'f, 'a> {
     pub(super) fn new(size: u64, open: &'f BlobOpener<'a>) -> Self {
         let inner = Inner {
             reader: None,
@@ -186,7 +186,7 @@ impl<'a> Inner<'a> {
 
 /// Some bytes of a blob.
 pub(super) struct Part<'p, 'f, 'a> {
-    feed: &'p Feed<'f, 'a>,
+    feed: &'p BlobFeed<'f, 'a>,
     at: u64,
     end: u64,
 }
@@ -229,7 +229,7 @@ mod tests {
             opened.fetch_add(1, Ordering::Relaxed);
             Ok(Box::new(&blob[..]))
         };
-        let feed = Feed::new(blob.len() as u64, &open);
+        let feed = BlobFeed::new(blob.len() as u64, &open);
         let end = blob.len();
         for (from, to, opens) in [
             (0, 1000, 1),
@@ -263,13 +263,13 @@ mod tests {
         }
         let blob = bytes(100_000);
         let open = || -> Result<Box<dyn Read + Send + '_>> { Ok(Box::new(Bad(&blob))) };
-        let feed = Feed::new(100_000, &open);
+        let feed = BlobFeed::new(100_000, &open);
         let mut got = Vec::new();
         assert!(feed.part(0, 100_000).read_to_end(&mut got).is_err());
         assert!(got.len() < 100_000);
         assert_eq!(feed.failure().unwrap().what(), "another digest");
         let empty: Box<BlobOpener<'_>> = Box::new(|| Ok(Box::new(Bad(&[]))));
-        assert_eq!(Feed::new(0, &*empty).check_empty().unwrap_err().what(), "another digest");
+        assert_eq!(BlobFeed::new(0, &*empty).check_empty().unwrap_err().what(), "another digest");
     }
 
     #[test]
@@ -277,7 +277,7 @@ mod tests {
         let blob = bytes(1000);
         let open = || -> Result<Box<dyn Read + Send + '_>> { Ok(Box::new(&blob[..])) };
         for (size, said) in [(999, "longer than 999"), (1001, "ends after 1000")] {
-            let feed = Feed::new(size, &open);
+            let feed = BlobFeed::new(size, &open);
             let err = feed.part(0, size).read_to_end(&mut Vec::new()).unwrap_err();
             assert!(err.to_string().contains(said), "{err}");
         }
