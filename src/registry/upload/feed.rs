@@ -54,8 +54,8 @@ impl<'f, 'a> BlobFeed<'f, 'a> {
     }
 
     /// A reader of the bytes from `from` up to `to`.
-    pub(super) fn part(&self, from: u64, to: u64) -> Part<'_, 'f, 'a> {
-        Part { feed: self, at: from, end: to.min(self.size) }
+    pub(super) fn part(&self, from: u64, to: u64) -> BlobPart<'_, 'f, 'a> {
+        BlobPart { feed: self, at: from, end: to.min(self.size) }
     }
 
     /// Reads a blob without bytes to its end, since no request will.
@@ -185,13 +185,13 @@ impl<'a> Inner<'a> {
 }
 
 /// Some bytes of a blob.
-pub(super) struct Part<'p, 'f, 'a> {
+pub(super) struct BlobPart<'p, 'f, 'a> {
     feed: &'p BlobFeed<'f, 'a>,
     at: u64,
     end: u64,
 }
 
-impl Read for Part<'_, '_, '_> {
+impl Read for BlobPart<'_, '_, '_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = usize::try_from(self.end - self.at.min(self.end)).unwrap_or(usize::MAX);
         let want = left.min(buffer.len());
