@@ -27,7 +27,7 @@ use crate::registry::retry::Backoff;
 use crate::registry::settings::Settings;
 
 use feed::BlobFeed;
-use plan::Plan;
+use plan::UploadPlan;
 use session::{Claim, Remembered};
 
 pub use begin::{MountOutcome, RemoteSession, mount};
@@ -73,7 +73,7 @@ pub fn upload(
         target: *target,
         desc,
         feed: BlobFeed::new(desc.size, open),
-        plan: Plan::new(settings.style, desc.size, target.learned),
+        plan: UploadPlan::new(settings.style, desc.size, target.learned),
         backoff: Backoff::new(settings),
         claim: claim(target, desc),
         anew: 0,
@@ -139,7 +139,7 @@ struct Upload<'a, 'o> {
     target: Target<'a>,
     desc: &'a Descriptor,
     feed: BlobFeed<'a, 'o>,
-    plan: Plan,
+    plan: UploadPlan,
     backoff: Backoff,
     claim: Option<Claim>,
     /// How often it began anew.

@@ -29,7 +29,7 @@ pub struct Learned {
 
 /// How one blob is sent.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct UploadPlan {
     style: TransferStyle,
     size: u64,
     put: bool,
@@ -41,7 +41,7 @@ pub(super) struct Plan {
     stuck: u32,
 }
 
-impl Plan {
+impl UploadPlan {
     pub(super) fn new(style: TransferStyle, size: u64, learned: &Learned) -> Self {
         let known = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
         let put = match style {
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_request_that_is_too_large_is_halved_down_to_one_mebibyte() {
-        let mut plan = Plan::new(TransferStyle::Auto, 1 << 30, &Learned::default());
+        let mut plan = UploadPlan::new(TransferStyle::Auto, 1 << 30, &Learned::default());
         let mut tried = plan.length(1 << 30);
         let mut seen = Vec::new();
         while plan.shrink(tried) {
@@ -168,7 +168,7 @@ mod tests {
         }
         assert_eq!(seen, [64, 32, 16, 8, 4, 2, 1]);
         for (size, want) in [(3 * MIB, Some(2)), (MIB + 1, Some(1)), (MIB, None), (5, None)] {
-            let mut plan = Plan::new(TransferStyle::Auto, size, &Learned::default());
+            let mut plan = UploadPlan::new(TransferStyle::Auto, size, &Learned::default());
             let shrunk = plan.shrink(size).then(|| plan.length(size) / MIB);
             assert_eq!(shrunk, want, "{size}");
         }
@@ -177,7 +177,8 @@ mod tests {
     #[test]
     fn no_request_is_smaller_than_the_registry_takes() {
         for (least, want) in [(5 * MIB, 5 * MIB), (64 * MIB, 64 * MIB)] {
-            let mut plan = Plan::new(TransferStyle::Chunked(MIB), 1 << 30, &Learned::default());
+            let mut plan =
+                UploadPlan::new(TransferStyle::Chunked(MIB), 1 << 30, &Learned::default());
             plan.at_least(least);
             assert_eq!(plan.length(1 << 30), want);
             assert!(!plan.shrink(want));
@@ -189,37 +190,37 @@ mod tests {
     #[test]
     fn styles_that_the_user_chose_are_kept() {
         let learned = Learned::default();
-        let mut mono = Plan::new(TransferStyle::Monolithic, 1 << 30, &learned);
+        let mut mono = UploadPlan::new(TransferStyle::Monolithic, 1 << 30, &learned);
         assert!(!mono.shrink(1 << 30) && !mono.no_patch() && !mono.put());
         assert_eq!(mono.length(1 << 30), 1 << 30);
-        let mut put = Plan::new(TransferStyle::PutOnly, 1 << 30, &learned);
+        let mut put = UploadPlan::new(TransferStyle::PutOnly, 1 << 30, &learned);
         assert!(put.put() && !put.no_put() && !put.shrink(1 << 30) && put.put());
-        let mut chunked = Plan::new(TransferStyle::Chunked(4 * MIB), 1 << 30, &learned);
+        let mut chunked = UploadPlan::new(TransferStyle::Chunked(4 * MIB), 1 << 30, &learned);
         assert!(!chunked.no_patch() && !chunked.one_patch());
     }
 
     #[test]
     fn what_worked_for_one_blob_is_how_the_next_begins() {
         let learned = Learned::default();
-        assert!(Plan::new(TransferStyle::Auto, 10, &learned).put());
-        let mut plan = Plan::new(TransferStyle::Auto, 10, &learned);
+        assert!(UploadPlan::new(TransferStyle::Auto, 10, &learned).put());
+        let mut plan = UploadPlan::new(TransferStyle::Auto, 10, &learned);
         assert!(plan.no_put());
         plan.worked(&learned);
-        assert!(!Plan::new(TransferStyle::Auto, 10, &learned).put());
-        let mut plan = Plan::new(TransferStyle::Auto, 1 << 30, &learned);
+        assert!(!UploadPlan::new(TransferStyle::Auto, 10, &learned).put());
+        let mut plan = UploadPlan::new(TransferStyle::Auto, 1 << 30, &learned);
         assert!(plan.shrink(1 << 30));
         plan.worked(&learned);
-        assert_eq!(Plan::new(TransferStyle::Auto, 1 << 30, &learned).unit(), Some(64 * MIB));
-        let mut plan = Plan::new(TransferStyle::Auto, 1 << 30, &learned);
+        assert_eq!(UploadPlan::new(TransferStyle::Auto, 1 << 30, &learned).unit(), Some(64 * MIB));
+        let mut plan = UploadPlan::new(TransferStyle::Auto, 1 << 30, &learned);
         assert!(plan.no_patch());
         plan.worked(&learned);
-        assert!(Plan::new(TransferStyle::Auto, 1 << 30, &learned).put());
-        assert!(!Plan::new(TransferStyle::Monolithic, 1 << 30, &learned).put());
+        assert!(UploadPlan::new(TransferStyle::Auto, 1 << 30, &learned).put());
+        assert!(!UploadPlan::new(TransferStyle::Monolithic, 1 << 30, &learned).put());
     }
 
     #[test]
     fn cuts_that_leave_nothing_behind_make_requests_smaller() {
-        let mut plan = Plan::new(TransferStyle::Auto, 1 << 30, &Learned::default());
+        let mut plan = UploadPlan::new(TransferStyle::Auto, 1 << 30, &Learned::default());
         plan.cut_in_vain(50_000_000, 1 << 30);
         assert_eq!(plan.unit(), None, "once is no habit");
         plan.cut_in_vain(50_000_000, 1 << 30);
