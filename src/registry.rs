@@ -121,7 +121,7 @@ pub struct Registries {
     /// Mirrors that could not be reached; they are not asked again.
     dead: Mutex<HashSet<String>>,
     /// What uploads found out about each host.
-    learned: Mutex<HashMap<String, Arc<upload::Learned>>>,
+    learned: Mutex<HashMap<String, Arc<upload::HostCapabilities>>>,
     /// Whether a host that says it keeps track of subjects has the API for asking.
     tracks: Mutex<HashMap<String, bool>>,
     /// Held while a subject's referrers are written.

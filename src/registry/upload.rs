@@ -32,7 +32,7 @@ use session::{Claim, Remembered};
 
 pub use begin::{MountOutcome, RemoteSession, mount};
 pub use feed::BlobOpener;
-pub use plan::Learned;
+pub use plan::HostCapabilities;
 
 /// How often an upload begins anew before it is given up.
 const ANEW: u32 = 5;
@@ -51,7 +51,7 @@ pub struct Target<'a> {
     /// Style, tries, and where sessions are remembered.
     pub settings: &'a Settings,
     /// What earlier uploads to the same host found out.
-    pub learned: &'a Learned,
+    pub learned: &'a HostCapabilities,
     /// Who listens, and whether to stop.
     pub ctx: &'a Context,
 }

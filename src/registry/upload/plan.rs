@@ -18,7 +18,7 @@ const SMALL: u64 = 64 << 10;
 
 /// What the uploads to one host have found out, for those that follow. Cheap to share.
 #[derive(Debug, Default)]
-pub struct Learned {
+pub struct HostCapabilities {
     /// No PATCH there (GAR).
     put_only: AtomicBool,
     /// No PUT with a body there (Artifactory).
@@ -42,7 +42,7 @@ pub(super) struct UploadPlan {
 }
 
 impl UploadPlan {
-    pub(super) fn new(style: TransferStyle, size: u64, learned: &Learned) -> Self {
+    pub(super) fn new(style: TransferStyle, size: u64, learned: &HostCapabilities) -> Self {
         let known = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
         let put = match style {
             TransferStyle::PutOnly => true,
@@ -138,7 +138,7 @@ impl UploadPlan {
     }
 
     /// The blob is there: what worked is remembered for the next.
-    pub(super) fn worked(&self, learned: &Learned) {
+    pub(super) fn worked(&self, learned: &HostCapabilities) {
         if self.style != TransferStyle::Auto || self.size == 0 {
             return;
         }
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_request_that_is_too_large_is_halved_down_to_one_mebibyte() {
-        let mut plan = UploadPlan::new(TransferStyle::Auto, 1 << 30, &Learned::default());
+        let mut plan = UploadPlan::new(TransferStyle::Auto, 1 << 30, &HostCapabilities::default());
         let mut tried = plan.length(1 << 30);
         let mut seen = Vec::new();
         while plan.shrink(tried) {
@@ -168,7 +168,7 @@ mod tests {
         }
         assert_eq!(seen, [64, 32, 16, 8, 4, 2, 1]);
         for (size, want) in [(3 * MIB, Some(2)), (MIB + 1, Some(1)), (MIB, None), (5, None)] {
-            let mut plan = UploadPlan::new(TransferStyle::Auto, size, &Learned::default());
+            let mut plan = UploadPlan::new(TransferStyle::Auto, size, &HostCapabilities::default());
             let shrunk = plan.shrink(size).then(|| plan.length(size) / MIB);
             assert_eq!(shrunk, want, "{size}");
         }
@@ -178,7 +178,7 @@ mod tests {
     fn no_request_is_smaller_than_the_registry_takes() {
         for (least, want) in [(5 * MIB, 5 * MIB), (64 * MIB, 64 * MIB)] {
             let mut plan =
-                UploadPlan::new(TransferStyle::Chunked(MIB), 1 << 30, &Learned::default());
+                UploadPlan::new(TransferStyle::Chunked(MIB), 1 << 30, &HostCapabilities::default());
             plan.at_least(least);
             assert_eq!(plan.length(1 << 30), want);
             assert!(!plan.shrink(want));
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn styles_that_the_user_chose_are_kept() {
-        let learned = Learned::default();
+        let learned = HostCapabilities::default();
         let mut mono = UploadPlan::new(TransferStyle::Monolithic, 1 << 30, &learned);
         assert!(!mono.shrink(1 << 30) && !mono.no_patch() && !mono.put());
         assert_eq!(mono.length(1 << 30), 1 << 30);
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn what_worked_for_one_blob_is_how_the_next_begins() {
-        let learned = Learned::default();
+        let learned = HostCapabilities::default();
         assert!(UploadPlan::new(TransferStyle::Auto, 10, &learned).put());
         let mut plan = UploadPlan::new(TransferStyle::Auto, 10, &learned);
         assert!(plan.no_put());
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn cuts_that_leave_nothing_behind_make_requests_smaller() {
-        let mut plan = UploadPlan::new(TransferStyle::Auto, 1 << 30, &Learned::default());
+        let mut plan = UploadPlan::new(TransferStyle::Auto, 1 << 30, &HostCapabilities::default());
         plan.cut_in_vain(50_000_000, 1 << 30);
         assert_eq!(plan.unit(), None, "once is no habit");
         plan.cut_in_vain(50_000_000, 1 << 30);

@@ -67,13 +67,13 @@ pub(super) struct Inner {
 pub(super) struct Fake {
     pub(super) habits: Habits,
     pub(super) inner: Mutex<Inner>,
-    pub(super) learned: Learned,
+    pub(super) learned: HostCapabilities,
 }
 
 impl Fake {
     pub(super) fn new(habits: Habits, faults: &[(Method, u32, Fault)]) -> Self {
         let inner = Inner { faults: faults.to_vec(), ..Inner::default() };
-        Self { habits, inner: Mutex::new(inner), learned: Learned::default() }
+        Self { habits, inner: Mutex::new(inner), learned: HostCapabilities::default() }
     }
 
     pub(super) fn log(&self) -> Vec<String> {
