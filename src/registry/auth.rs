@@ -24,7 +24,7 @@ use crate::registry::settings::{Credential, Login, Secret};
 
 use challenge::{Bearer, Challenge};
 use realm::Trust;
-use token::{Question, Reply, Way};
+use token::{Question, Reply, TokenMethod};
 
 /// Largest reply of a realm, in bytes.
 const MAX_REPLY: u64 = 1 << 20;
@@ -403,12 +403,12 @@ impl Auth {
     }
 }
 
-fn name(way: &Way<'_>) -> &'static str {
+fn name(way: &TokenMethod<'_>) -> &'static str {
     match way {
-        Way::Get(None) => "an anonymous request",
-        Way::Get(Some(_)) => "user and password",
-        Way::Refresh(_) => "the identity token",
-        Way::Password(_) => "user and password in a form",
+        TokenMethod::Get(None) => "an anonymous request",
+        TokenMethod::Get(Some(_)) => "user and password",
+        TokenMethod::Refresh(_) => "the identity token",
+        TokenMethod::Password(_) => "user and password in a form",
     }
 }
 

@@ -25,7 +25,7 @@ const MAX_LIFE: f64 = 86_400.0;
 
 /// A way to ask.
 #[derive(Debug)]
-pub(crate) enum Way<'a> {
+pub(crate) enum TokenMethod<'a> {
     /// GET, with user and password when there are some.
     Get(Option<(&'a str, &'a Secret)>),
     /// POST with a refresh token.
@@ -35,14 +35,17 @@ pub(crate) enum Way<'a> {
 }
 
 /// The ways for a credential, the usual one first.
-pub(crate) fn ways(credential: Option<&Credential>) -> Vec<Way<'_>> {
+pub(crate) fn ways(credential: Option<&Credential>) -> Vec<TokenMethod<'_>> {
     match credential {
-        None | Some(Credential::Bearer(_)) => vec![Way::Get(None)],
+        None | Some(Credential::Bearer(_)) => vec![TokenMethod::Get(None)],
         Some(Credential::Basic(login)) => {
-            vec![Way::Get(Some((&login.username, &login.password))), Way::Password(login)]
+            vec![
+                TokenMethod::Get(Some((&login.username, &login.password))),
+                TokenMethod::Password(login),
+            ]
         }
         Some(Credential::Identity { username, token }) => {
-            vec![Way::Refresh(token), Way::Get(Some((username, token)))]
+            vec![TokenMethod::Refresh(token), TokenMethod::Get(Some((username, token)))]
         }
     }
 }
@@ -67,14 +70,14 @@ pub(crate) fn question(
     realm: &Url,
     bearer: &Bearer,
     scopes: &[Scope],
-    way: &Way<'_>,
+    way: &TokenMethod<'_>,
     offline: bool,
 ) -> Question {
     let service = bearer.service.as_deref();
     let mut pairs: Vec<(&str, String)> = Vec::new();
     pairs.extend(service.map(|s| ("service", s.to_owned())));
     let each = scopes.iter().map(|s| s.0.clone());
-    if let Way::Get(user) = way {
+    if let TokenMethod::Get(user) = way {
         // Several scopes are several parameters here, and one with spaces in a form.
         pairs.extend(each.map(|s| ("scope", s)));
         pairs.extend(user.filter(|(name, _)| !name.is_empty()).map(|u| ("account", u.0.into())));
@@ -93,16 +96,16 @@ pub(crate) fn question(
     pairs.push(("client_id", CLIENT.into()));
     pairs.extend(offline.then(|| ("access_type", "offline".into())));
     match way {
-        Way::Refresh(token) => {
+        TokenMethod::Refresh(token) => {
             pairs.push(("grant_type", "refresh_token".into()));
             pairs.push(("refresh_token", token.reveal().into()));
         }
-        Way::Password(login) => {
+        TokenMethod::Password(login) => {
             pairs.push(("grant_type", "password".into()));
             pairs.push(("username", login.username.clone()));
             pairs.push(("password", login.password.reveal().into()));
         }
-        Way::Get(_) => {}
+        TokenMethod::Get(_) => {}
     }
     Question { url: realm.clone(), form: Some(join(&pairs)), authorization: None }
 }
