@@ -24,7 +24,7 @@ use crate::registry::settings::{Credential, Login, Secret};
 
 use challenge::{Bearer, Challenge};
 use realm::Trust;
-use token::{Question, Reply, TokenMethod};
+use token::{Reply, TokenMethod, TokenRequest};
 
 /// Largest reply of a realm, in bytes.
 const MAX_REPLY: u64 = 1 << 20;
@@ -349,7 +349,7 @@ impl Auth {
     }
 
     /// Puts a question to a realm, again while what is wrong may pass.
-    fn put(&self, party: &Party<'_>, question: &Question, guarded: bool) -> Result<Response> {
+    fn put(&self, party: &Party<'_>, question: &TokenRequest, guarded: bool) -> Result<Response> {
         let client = party.client;
         let mut headers = vec![("accept", "application/json".to_owned())];
         let body = match &question.form {

@@ -51,7 +51,7 @@ pub(crate) fn ways(credential: Option<&Credential>) -> Vec<TokenMethod<'_>> {
 }
 
 /// A question to a realm.
-pub(crate) struct Question {
+pub(crate) struct TokenRequest {
     /// The URL, with its query.
     pub(crate) url: Url,
     /// The form, when it is a POST.
@@ -72,7 +72,7 @@ pub(crate) fn question(
     scopes: &[Scope],
     way: &TokenMethod<'_>,
     offline: bool,
-) -> Question {
+) -> TokenRequest {
     let service = bearer.service.as_deref();
     let mut pairs: Vec<(&str, String)> = Vec::new();
     pairs.extend(service.map(|s| ("service", s.to_owned())));
@@ -84,7 +84,7 @@ pub(crate) fn question(
         pairs.push(("client_id", CLIENT.into()));
         pairs.extend(offline.then(|| ("offline_token", "true".into())));
         let authorization = user.map(|(name, password)| basic(name, password));
-        return Question {
+        return TokenRequest {
             url: realm.clone().with_query(&join(&pairs)),
             form: None,
             authorization,
@@ -107,7 +107,7 @@ pub(crate) fn question(
         }
         TokenMethod::Get(_) => {}
     }
-    Question { url: realm.clone(), form: Some(join(&pairs)), authorization: None }
+    TokenRequest { url: realm.clone(), form: Some(join(&pairs)), authorization: None }
 }
 
 fn join(pairs: &[(&str, String)]) -> String {
