@@ -24,7 +24,7 @@ use crate::registry::settings::{Credential, Login, Secret};
 
 use challenge::{Bearer, Challenge};
 use realm::Trust;
-use token::{Reply, TokenMethod, TokenRequest};
+use token::{TokenMethod, TokenRequest, TokenResponse};
 
 /// Largest reply of a realm, in bytes.
 const MAX_REPLY: u64 = 1 << 20;
@@ -238,12 +238,12 @@ impl Auth {
         party: &Party<'_>,
         bearer: &Bearer,
         scopes: &[Scope],
-    ) -> Result<(Vec<Scope>, Reply)> {
+    ) -> Result<(Vec<Scope>, TokenResponse)> {
         let credential = self.credential(party, scopes)?;
         if let Some(Credential::Bearer(token)) = &credential {
             // Given to be sent as it is, for as long as it is good.
             let (token, life) = (token.clone(), Duration::from_secs(60));
-            return Ok((scopes.to_vec(), Reply { token, life, refresh: None }));
+            return Ok((scopes.to_vec(), TokenResponse { token, life, refresh: None }));
         }
         match self.ask(party, bearer, scopes, credential.as_ref(), false) {
             Err(e) if e.kind() == Kind::Denied && scopes.len() > 1 => {
@@ -285,7 +285,7 @@ impl Auth {
         scopes: &[Scope],
         credential: Option<&Credential>,
         offline: bool,
-    ) -> Result<Reply> {
+    ) -> Result<TokenResponse> {
         let host = party.url.authority();
         let client = party.client;
         let Some(realm) = Url::parse(&bearer.realm) else {

@@ -117,7 +117,7 @@ fn join(pairs: &[(&str, String)]) -> String {
 
 /// What a realm gave.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Reply {
+pub(crate) struct TokenResponse {
     /// The token.
     pub(crate) token: Secret,
     /// How long it may be used from now on.
@@ -130,7 +130,7 @@ pub(crate) struct Reply {
 ///
 /// # Errors
 /// `Malformed` when there is no token in it.
-pub(crate) fn reply(bytes: &[u8]) -> Result<Reply> {
+pub(crate) fn reply(bytes: &[u8]) -> Result<TokenResponse> {
     let value: Value = serde_json::from_slice(bytes)
         .map_err(|_| Error::malformed(format!("no JSON: {}", text::escape_bytes(head(bytes)))))?;
     let secret = |name: &str| {
@@ -149,7 +149,7 @@ pub(crate) fn reply(bytes: &[u8]) -> Result<Reply> {
     let told = told.min(MAX_LIFE);
     // Some of it passes on the way and at the other end.
     let life = Duration::from_secs_f64((told - (told / 10.0).min(5.0)).max(1.0));
-    Ok(Reply { token, life, refresh: secret("refresh_token") })
+    Ok(TokenResponse { token, life, refresh: secret("refresh_token") })
 }
 
 fn head(bytes: &[u8]) -> &[u8] {
