@@ -294,7 +294,7 @@ impl Auth {
             return Err(Error::new(Kind::Denied, what).input(host));
         };
         let here = self.is_here(party);
-        let registry = realm::Registry {
+        let registry = realm::TokenRequester {
             url: &party.url,
             may_http: party.may_http,
             here,

@@ -20,7 +20,7 @@ pub(crate) enum Trust {
 }
 
 /// Who asks for a token.
-pub(crate) struct Registry<'a> {
+pub(crate) struct TokenRequester<'a> {
     /// Its URL.
     pub(crate) url: &'a Url,
     /// Whether plain http may be spoken to it.
@@ -35,7 +35,7 @@ pub(crate) struct Registry<'a> {
 ///
 /// # Errors
 /// `Denied` when it must not be asked at all.
-pub(crate) fn judge(registry: &Registry<'_>, realm: &Url) -> Result<Trust> {
+pub(crate) fn judge(registry: &TokenRequester<'_>, realm: &Url) -> Result<Trust> {
     let host = registry.url.authority();
     let refuse = |what: &str| {
         Err(Error::new(Kind::Denied, format!("token realm {}: {what}", realm.shown())).input(&host))
@@ -102,7 +102,10 @@ mod tests {
     fn verdict(registry: &str, realm: &str, may_http: bool, trusted: &[String]) -> char {
         let url = Url::parse(registry).unwrap();
         let here = is_here(&url.host);
-        match judge(&Registry { url: &url, may_http, here, trusted }, &Url::parse(realm).unwrap()) {
+        match judge(
+            &TokenRequester { url: &url, may_http, here, trusted },
+            &Url::parse(realm).unwrap(),
+        ) {
             Ok(Trust::Full) => 'f',
             Ok(Trust::Anonymous(_)) => 'a',
             Err(e) => {
