@@ -39,7 +39,7 @@ pub(crate) struct Grant {
 }
 
 /// The registry that grants are for.
-pub(crate) struct Party<'a> {
+pub(crate) struct GrantTarget<'a> {
     pub(crate) client: &'a Client,
     /// Its URL.
     pub(crate) url: Url,
@@ -93,7 +93,7 @@ impl Auth {
     /// where its realm gives tokens that do.
     pub(crate) fn grant(
         &self,
-        party: &Party<'_>,
+        party: &GrantTarget<'_>,
         scopes: &[Scope],
         lasting: Duration,
     ) -> Result<Option<Grant>> {
@@ -111,7 +111,7 @@ impl Auth {
     /// What to send after a refusal; `None` when there is nothing else to try.
     pub(crate) fn answer(
         &self,
-        party: &Party<'_>,
+        party: &GrantTarget<'_>,
         refusal: &Response,
         scopes: &[Scope],
         used: Option<&Grant>,
@@ -155,7 +155,7 @@ impl Auth {
         lock(&self.state)
     }
 
-    fn credential(&self, party: &Party<'_>, scopes: &[Scope]) -> Result<Option<Credential>> {
+    fn credential(&self, party: &GrantTarget<'_>, scopes: &[Scope]) -> Result<Option<Credential>> {
         if let Some(fixed) = &self.fixed {
             return Ok(Some(fixed.clone()));
         }
@@ -169,7 +169,7 @@ impl Auth {
         Ok(found)
     }
 
-    fn basic(&self, party: &Party<'_>, scopes: &[Scope]) -> Result<Option<Grant>> {
+    fn basic(&self, party: &GrantTarget<'_>, scopes: &[Scope]) -> Result<Option<Grant>> {
         let Some(credential) = self.credential(party, scopes)? else { return Ok(None) };
         Ok(Some(self.present(&credential)))
     }
@@ -192,7 +192,7 @@ impl Auth {
     /// A token from the cache or from the realm.
     fn token(
         &self,
-        party: &Party<'_>,
+        party: &GrantTarget<'_>,
         bearer: &Bearer,
         scopes: &[Scope],
         lasting: Duration,
@@ -235,7 +235,7 @@ impl Auth {
     /// Asks the realm, first for all scopes; which of them the token is for.
     fn fetch(
         &self,
-        party: &Party<'_>,
+        party: &GrantTarget<'_>,
         bearer: &Bearer,
         scopes: &[Scope],
     ) -> Result<(Vec<Scope>, TokenResponse)> {
@@ -260,7 +260,7 @@ impl Auth {
     /// Asks a realm with these credentials for a token that allows nothing, to see whether it knows them.
     pub(crate) fn introduce(
         &self,
-        party: &Party<'_>,
+        party: &GrantTarget<'_>,
         refusal: &Response,
         login: &Login,
     ) -> Result<Option<Secret>> {
@@ -280,7 +280,7 @@ impl Auth {
 
     fn ask(
         &self,
-        party: &Party<'_>,
+        party: &GrantTarget<'_>,
         bearer: &Bearer,
         scopes: &[Scope],
         credential: Option<&Credential>,
@@ -349,7 +349,12 @@ impl Auth {
     }
 
     /// Puts a question to a realm, again while what is wrong may pass.
-    fn put(&self, party: &Party<'_>, question: &TokenRequest, guarded: bool) -> Result<Response> {
+    fn put(
+        &self,
+        party: &GrantTarget<'_>,
+        question: &TokenRequest,
+        guarded: bool,
+    ) -> Result<Response> {
         let client = party.client;
         let mut headers = vec![("accept", "application/json".to_owned())];
         let body = match &question.form {
@@ -392,7 +397,7 @@ impl Auth {
         }
     }
 
-    fn is_here(&self, party: &Party<'_>) -> bool {
+    fn is_here(&self, party: &GrantTarget<'_>) -> bool {
         if let Some(here) = self.lock().here {
             return here;
         }

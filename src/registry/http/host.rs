@@ -17,7 +17,7 @@ use crate::error::{Cause, Error, Kind, Result};
 use crate::locks::lock;
 use crate::registry::address;
 use crate::registry::auth::challenge::{self, Challenge};
-use crate::registry::auth::{Auth, Grant, Party};
+use crate::registry::auth::{Auth, Grant, GrantTarget};
 use crate::registry::credentials::Keychain;
 use crate::registry::retry::{self, Backoff};
 use crate::registry::rules::Endpoint;
@@ -236,7 +236,7 @@ impl Host {
     ) -> Result<Response, ExchangeError> {
         let base = self.base(https)?;
         let url = self.target(&base, request.url)?;
-        let party = Party {
+        let party = GrantTarget {
             client: &self.client,
             url: base.clone(),
             may_http: self.may_http,
@@ -378,7 +378,7 @@ impl Host {
         );
         let refusal = open.deliver_bare(&ask())?;
         let https = open.scheme.load(Ordering::Relaxed) != HTTP;
-        let party = Party {
+        let party = GrantTarget {
             client: &open.client,
             url: open.base(https)?,
             may_http: open.may_http,
