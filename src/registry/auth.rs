@@ -63,7 +63,7 @@ struct State {
     asked: Option<Challenge>,
     /// Credentials by repository; helpers are slow.
     credentials: HashMap<String, Option<Credential>>,
-    tokens: Vec<Held>,
+    tokens: Vec<HeldToken>,
     /// Scopes that a thread is asking for.
     asking: Vec<Vec<Scope>>,
     /// Who we said we are.
@@ -76,7 +76,7 @@ struct State {
     here: Option<bool>,
 }
 
-struct Held {
+struct HeldToken {
     scopes: Vec<Scope>,
     header: Secret,
     until: Instant,
@@ -228,7 +228,7 @@ impl Auth {
         let header = Secret::new(format!("Bearer {}", reply.token.reveal()));
         let grant = Grant { header: header.clone() };
         let until = Instant::now() + reply.life;
-        state.tokens.push(Held { scopes, header, until, life: reply.life });
+        state.tokens.push(HeldToken { scopes, header, until, life: reply.life });
         Ok(grant)
     }
 
@@ -273,7 +273,7 @@ impl Auth {
         let header = Secret::new(format!("Bearer {}", reply.token.reveal()));
         let until = Instant::now() + reply.life;
         let mut state = self.lock();
-        state.tokens.push(Held { scopes: Vec::new(), header, until, life: reply.life });
+        state.tokens.push(HeldToken { scopes: Vec::new(), header, until, life: reply.life });
         state.asked = Some(Challenge::Bearer(Bearer { scope: None, error: None, ..bearer }));
         Ok(reply.refresh)
     }
