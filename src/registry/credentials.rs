@@ -27,7 +27,7 @@ use crate::progress::Event;
 use crate::registry::address;
 use crate::registry::settings::{Credential, Login, Secret, Settings};
 
-use file::Config;
+use file::AuthFile;
 
 /// The key of Docker Hub, in files and for helpers.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
@@ -98,7 +98,7 @@ impl Keychain {
 
     fn find_in(
         &self,
-        config: &Config,
+        config: &AuthFile,
         host: &str,
         repository: &str,
         ctx: &Context,
@@ -122,7 +122,7 @@ impl Keychain {
         Ok(found)
     }
 
-    fn ask(&self, name: &str, key: &str, config: &Config) -> Result<Option<(String, Secret)>> {
+    fn ask(&self, name: &str, key: &str, config: &AuthFile) -> Result<Option<(String, Secret)>> {
         let id = (name.to_owned(), key.to_owned());
         let mut answers = self.answers.lock().unwrap_or_else(|e| e.into_inner());
         if let Some((at, answer)) = answers.get(&id)
@@ -176,16 +176,16 @@ enum Source {
 }
 
 impl Source {
-    fn read(&self) -> Result<Option<Config>> {
+    fn read(&self) -> Result<Option<AuthFile>> {
         match self {
-            Self::File(path) => Config::read(path),
-            Self::Legacy(path) => Config::read_legacy(path),
+            Self::File(path) => AuthFile::read(path),
+            Self::Legacy(path) => AuthFile::read_legacy(path),
             Self::Text(text) => {
-                let config = Config::parse("DOCKER_AUTH_CONFIG", text.as_bytes())?;
+                let config = AuthFile::parse("DOCKER_AUTH_CONFIG", text.as_bytes())?;
                 Ok(Some(config.entries_only()))
             }
             Self::Named(path) => {
-                Config::read(path)?.map(Some).ok_or_else(|| Error::no_such_file(path))
+                AuthFile::read(path)?.map(Some).ok_or_else(|| Error::no_such_file(path))
             }
         }
     }
@@ -247,7 +247,7 @@ pub fn store(
 ) -> Result<String> {
     let target = target(settings)?;
     let key = server_key(registry);
-    let helper = Config::read(&target)?.and_then(|c| helper_for(&c, registry).map(str::to_owned));
+    let helper = AuthFile::read(&target)?.and_then(|c| helper_for(&c, registry).map(str::to_owned));
     let whole = file::Entry::login(login, token);
     if let Some(name) = &helper {
         let (user, secret) = match token {
@@ -260,7 +260,7 @@ pub fn store(
         file::change(&target, ctx, |auths| auths.put(&key, whole.clone()))?;
     }
     for path in stale(settings, &target) {
-        if Config::read(&path)?.is_some_and(|config| config.holds(&key)) {
+        if AuthFile::read(&path)?.is_some_and(|config| config.holds(&key)) {
             match helper {
                 Some(_) => file::change(&path, ctx, |auths| auths.remove(&key))?,
                 None => file::change(&path, ctx, |auths| auths.put(&key, whole.clone()))?,
@@ -285,7 +285,7 @@ pub fn erase(settings: &Settings, registry: &str, ctx: &Context) -> Result<bool>
     };
     let mut found = false;
     for path in paths {
-        let Some(config) = Config::read(&path)? else { continue };
+        let Some(config) = AuthFile::read(&path)? else { continue };
         if let Some(name) = helper_for(&config, registry)
             && (config.holds(&key) || helper::get(settings, name, &key)?.is_some())
         {
@@ -301,7 +301,7 @@ pub fn erase(settings: &Settings, registry: &str, ctx: &Context) -> Result<bool>
 }
 
 /// The helper that keeps a registry's secrets; helpers know hosts and no namespaces.
-fn helper_for<'a>(config: &'a Config, registry: &str) -> Option<&'a str> {
+fn helper_for<'a>(config: &'a AuthFile, registry: &str) -> Option<&'a str> {
     if registry.contains('/') { None } else { config.helper(registry) }
 }
 

@@ -32,7 +32,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// What one file says.
-pub(super) struct Config {
+pub(super) struct AuthFile {
     shown: String,
     open: bool,
     auths: Map<String, Value>,
@@ -40,7 +40,7 @@ pub(super) struct Config {
     store: Option<String>,
 }
 
-impl Config {
+impl AuthFile {
     /// Reads a file; `None` when there is none.
     ///
     /// # Errors
