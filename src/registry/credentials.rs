@@ -248,14 +248,14 @@ pub fn store(
     let target = target(settings)?;
     let key = server_key(registry);
     let helper = AuthFile::read(&target)?.and_then(|c| helper_for(&c, registry).map(str::to_owned));
-    let whole = file::Entry::login(login, token);
+    let whole = file::AuthEntry::login(login, token);
     if let Some(name) = &helper {
         let (user, secret) = match token {
             Some(token) => ("<token>", token),
             None => (login.username.as_str(), &login.password),
         };
         helper::store(settings, name, &key, user, secret)?;
-        file::change(&target, ctx, |auths| auths.put(&key, file::Entry::empty()))?;
+        file::change(&target, ctx, |auths| auths.put(&key, file::AuthEntry::empty()))?;
     } else {
         file::change(&target, ctx, |auths| auths.put(&key, whole.clone()))?;
     }

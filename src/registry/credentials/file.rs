@@ -115,7 +115,7 @@ impl AuthFile {
 
     /// The entry for a repository: of those for its host the one with the longest namespace, of several
     /// spellings one that holds something, and rather the plain one. Gives its key too.
-    pub(super) fn entry(&self, host: &str, repository: &str) -> Option<(String, Entry)> {
+    pub(super) fn entry(&self, host: &str, repository: &str) -> Option<(String, AuthEntry)> {
         self.auths
             .iter()
             .map(|(text, value)| (text, Key::read(text), value))
@@ -124,7 +124,9 @@ impl AuthFile {
                 let filled = value.as_object().is_some_and(|entry| !entry.is_empty());
                 (key.namespace.len(), filled, text.as_str() == host, !key.url)
             })
-            .map(|(text, _, value)| (crate::text::escape(text).into_owned(), Entry(value.clone())))
+            .map(|(text, _, value)| {
+                (crate::text::escape(text).into_owned(), AuthEntry(value.clone()))
+            })
     }
 
     /// Whether it has an entry under a key, in any spelling.
@@ -169,9 +171,9 @@ impl<'a> Key<'a> {
 
 /// One entry of `auths`.
 #[derive(Clone)]
-pub(super) struct Entry(Value);
+pub(super) struct AuthEntry(Value);
 
-impl Entry {
+impl AuthEntry {
     /// One that says: ask the helper.
     pub(super) fn empty() -> Self {
         Self(json!({}))
@@ -223,7 +225,7 @@ pub(super) struct Auths<'a>(&'a mut Map<String, Value>);
 
 impl Auths<'_> {
     /// Sets the entry of a key; other spellings of the same go.
-    pub(super) fn put(&mut self, key: &str, entry: Entry) {
+    pub(super) fn put(&mut self, key: &str, entry: AuthEntry) {
         let known = Key::read(key);
         self.0.retain(|other, _| other == key || !Key::read(other).equals(&known));
         self.0.insert(key.to_owned(), entry.0);
