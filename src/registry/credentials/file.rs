@@ -108,7 +108,7 @@ impl AuthFile {
 
     /// The helper to ask for a host: its own, else the one for all. One without a name is none.
     pub(super) fn helper(&self, host: &str) -> Option<&str> {
-        let own = self.helpers.iter().find(|(key, _)| Key::read(key).is_host(host));
+        let own = self.helpers.iter().find(|(key, _)| AuthKey::read(key).is_host(host));
         let name = own.map(|(_, name)| name).or(self.store.as_ref())?;
         Some(name.as_str()).filter(|name| !name.is_empty())
     }
@@ -118,7 +118,7 @@ impl AuthFile {
     pub(super) fn entry(&self, host: &str, repository: &str) -> Option<(String, AuthEntry)> {
         self.auths
             .iter()
-            .map(|(text, value)| (text, Key::read(text), value))
+            .map(|(text, value)| (text, AuthKey::read(text), value))
             .filter(|(_, key, _)| key.covers(host, repository))
             .max_by_key(|(text, key, value)| {
                 let filled = value.as_object().is_some_and(|entry| !entry.is_empty());
@@ -131,19 +131,19 @@ impl AuthFile {
 
     /// Whether it has an entry under a key, in any spelling.
     pub(super) fn holds(&self, key: &str) -> bool {
-        let key = Key::read(key);
-        self.auths.keys().any(|other| Key::read(other).equals(&key))
+        let key = AuthKey::read(key);
+        self.auths.keys().any(|other| AuthKey::read(other).equals(&key))
     }
 }
 
 /// A key of `auths`, understood.
-struct Key<'a> {
+struct AuthKey<'a> {
     host: &'a str,
     namespace: &'a str,
     url: bool,
 }
 
-impl<'a> Key<'a> {
+impl<'a> AuthKey<'a> {
     fn read(text: &'a str) -> Self {
         let bare = address::without_scheme(text);
         let url = bare.len() < text.len();
@@ -226,15 +226,15 @@ pub(super) struct Auths<'a>(&'a mut Map<String, Value>);
 impl Auths<'_> {
     /// Sets the entry of a key; other spellings of the same go.
     pub(super) fn put(&mut self, key: &str, entry: AuthEntry) {
-        let known = Key::read(key);
-        self.0.retain(|other, _| other == key || !Key::read(other).equals(&known));
+        let known = AuthKey::read(key);
+        self.0.retain(|other, _| other == key || !AuthKey::read(other).equals(&known));
         self.0.insert(key.to_owned(), entry.0);
     }
 
     /// Removes the entry of a key in all its spellings.
     pub(super) fn remove(&mut self, key: &str) {
-        let key = Key::read(key);
-        self.0.retain(|other, _| !Key::read(other).equals(&key));
+        let key = AuthKey::read(key);
+        self.0.retain(|other, _| !AuthKey::read(other).equals(&key));
     }
 }
 
