@@ -13,7 +13,7 @@ use crate::reference::Reference;
 use crate::registry::address;
 use crate::registry::settings::Settings;
 
-use conf::Registry;
+use conf::RegistryRule;
 
 /// One place where a repository may be found.
 #[derive(Clone, Default, Debug, PartialEq, Eq, Hash)]
@@ -63,7 +63,7 @@ impl Endpoint {
 /// The rules of this machine and of the flags.
 #[derive(Debug, Default)]
 pub struct Rules {
-    registries: Vec<Registry>,
+    registries: Vec<RegistryRule>,
     daemon: daemon::Daemon,
     mirrors: Vec<(String, String)>,
     insecure_hosts: Vec<String>,
@@ -164,7 +164,7 @@ impl Rules {
     }
 
     /// The rule for a name, and what of the name lies behind its prefix.
-    fn rule(&self, name: &Reference) -> Result<Option<(&Registry, String)>> {
+    fn rule(&self, name: &Reference) -> Result<Option<(&RegistryRule, String)>> {
         let full = name.repository();
         let Some((rule, length)) = conf::find(&self.registries, &full) else { return Ok(None) };
         if rule.blocked {

@@ -14,7 +14,7 @@ use super::Only;
 
 /// A rule for names that begin with a prefix.
 #[derive(Debug)]
-pub(super) struct Registry {
+pub(super) struct RegistryRule {
     prefix: String,
     /// What stands in the prefix's place; absent for a wildcard that changes nothing.
     pub(super) location: Option<String>,
@@ -88,8 +88,8 @@ struct OldList {
 ///
 /// # Errors
 /// `Io`, `Malformed`, `Missing` when a variable names a file that is not there.
-pub(super) fn load(settings: &Settings) -> Result<Vec<Registry>> {
-    let mut rules: Vec<Registry> = Vec::new();
+pub(super) fn load(settings: &Settings) -> Result<Vec<RegistryRule>> {
+    let mut rules: Vec<RegistryRule> = Vec::new();
     for (path, named) in files(settings)? {
         let Some(text) = super::text_of(&path)? else {
             if named {
@@ -134,7 +134,7 @@ fn files(settings: &Settings) -> Result<Vec<(PathBuf, bool)>> {
 }
 
 /// Understands one file.
-fn parse(text: &str) -> Result<Vec<Registry>> {
+fn parse(text: &str) -> Result<Vec<RegistryRule>> {
     let file: File = toml::from_str(text).map_err(|e| {
         let error = Error::malformed(crate::text::escape(e.message()));
         match e.span() {
@@ -152,7 +152,7 @@ fn parse(text: &str) -> Result<Vec<Registry>> {
         let names = |list: Option<OldList>| list.map(|l| l.registries).unwrap_or_default();
         let (insecure, block) = (names(old.insecure), names(old.block));
         for prefix in insecure.iter().chain(block.iter().filter(|name| !insecure.contains(name))) {
-            rules.push(Registry {
+            rules.push(RegistryRule {
                 prefix: prefix.clone(),
                 location: Some(prefix.clone()),
                 insecure: insecure.contains(prefix),
@@ -164,7 +164,7 @@ fn parse(text: &str) -> Result<Vec<Registry>> {
     Ok(rules)
 }
 
-fn rule(raw: RawRegistry) -> Result<Registry> {
+fn rule(raw: RawRegistry) -> Result<RegistryRule> {
     let bad = |what: String| Err(Error::malformed(what));
     let tidy = |text: &str| text.trim_end_matches('/').to_owned();
     let (prefix, location) = match (tidy(&raw.prefix), tidy(&raw.location)) {
@@ -206,12 +206,12 @@ fn rule(raw: RawRegistry) -> Result<Registry> {
         mirrors.push(Mirror { location, insecure: mirror.insecure, only });
     }
     let (insecure, blocked) = (raw.insecure, raw.blocked);
-    Ok(Registry { prefix, location, insecure, blocked, mirrors })
+    Ok(RegistryRule { prefix, location, insecure, blocked, mirrors })
 }
 
 /// The rule with the longest prefix for `host[:port][/path]`, and how much of the name its prefix covers.
-pub(super) fn find<'a>(rules: &'a [Registry], name: &str) -> Option<(&'a Registry, usize)> {
-    let covered = |rule: &'a Registry| Some((rule, covers(&rule.prefix, name)?));
+pub(super) fn find<'a>(rules: &'a [RegistryRule], name: &str) -> Option<(&'a RegistryRule, usize)> {
+    let covered = |rule: &'a RegistryRule| Some((rule, covers(&rule.prefix, name)?));
     rules.iter().filter_map(covered).max_by_key(|(rule, _)| rule.prefix.len())
 }
 
