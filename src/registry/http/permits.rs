@@ -29,7 +29,7 @@ struct State {
 }
 
 /// One permit, given back when dropped.
-pub(super) struct Permit<'a>(&'a Permits);
+pub(super) struct RequestPermit<'a>(&'a Permits);
 
 impl Permits {
     pub(super) fn new(limit: usize) -> Self {
@@ -39,7 +39,7 @@ impl Permits {
 
     /// Waits for a permit. A thread that has one gets another at once: a body that is being sent may
     /// need a request of its own, and would wait for itself.
-    pub(super) fn take(&self, ctx: &Context) -> Result<Permit<'_>> {
+    pub(super) fn take(&self, ctx: &Context) -> Result<RequestPermit<'_>> {
         let me = std::thread::current().id();
         let mut state = self.lock();
         while state.used >= state.limit && !state.held.contains_key(&me) {
@@ -51,7 +51,7 @@ impl Permits {
         }
         *state.held.entry(me).or_default() += 1;
         state.used += 1;
-        Ok(Permit(self))
+        Ok(RequestPermit(self))
     }
 
     /// Gives half as many from now on; how many that is.
@@ -66,7 +66,7 @@ impl Permits {
     }
 }
 
-impl Drop for Permit<'_> {
+impl Drop for RequestPermit<'_> {
     fn drop(&mut self) {
         let me = std::thread::current().id();
         let mut state = self.0.lock();
