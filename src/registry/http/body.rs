@@ -19,14 +19,14 @@ fn io_error(error: Error) -> io::Error {
 }
 
 /// A request's body of a known size.
-pub(super) struct Sending<'a> {
+pub(super) struct RequestBodyReader<'a> {
     inner: Box<dyn Read + Send + 'a>,
     left: u64,
     rate: Option<Arc<Rate>>,
     ctx: Context,
 }
 
-impl<'a> Sending<'a> {
+impl<'a> RequestBodyReader<'a> {
     pub(super) fn new(
         inner: Box<dyn Read + Send + 'a>,
         size: u64,
@@ -50,7 +50,7 @@ impl<'a> Sending<'a> {
     }
 }
 
-impl Read for Sending<'_> {
+impl Read for RequestBodyReader<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.ctx.check().map_err(io_error)?;
         let most = self.rate.as_ref().map_or(usize::MAX, |r| r.piece());
@@ -150,7 +150,7 @@ mod tests {
     fn send(bytes: &'static [u8], size: u64) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
         let ctx = Context::default();
-        Sending::new(Box::new(bytes), size, None, &ctx).read_to_end(&mut out).map(|_| out)
+        RequestBodyReader::new(Box::new(bytes), size, None, &ctx).read_to_end(&mut out).map(|_| out)
     }
 
     #[test]
@@ -179,7 +179,7 @@ mod tests {
             }
         }
         let ctx = Context::default();
-        let mut body = Sending::new(Box::new(Liar(false)), 3, None, &ctx);
+        let mut body = RequestBodyReader::new(Box::new(Liar(false)), 3, None, &ctx);
         let err = body.read(&mut [0; 8]).unwrap_err();
         assert_eq!(Error::from_io(&err).what(), "not what its digest says");
     }

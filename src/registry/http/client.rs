@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector};
 use ureq::{Agent, Timeout, http};
 
-use super::body::{Receiving, Sending};
+use super::body::{Receiving, RequestBodyReader};
 use super::socket::{self, Lookup, Tcp};
 use super::url::Url;
 use super::{Body, Method, Response, quota};
@@ -166,7 +166,7 @@ impl Client {
             Body::Bytes(bytes) => agent.run(head.body(*bytes)?),
             Body::Stream { open, .. } => {
                 let inner = open().map_err(std::io::Error::other)?;
-                let mut body = Sending::new(inner, size, self.rate.clone(), &self.ctx);
+                let mut body = RequestBodyReader::new(inner, size, self.rate.clone(), &self.ctx);
                 head = head.header("content-length", size);
                 agent.run(head.body(ureq::SendBody::from_reader(&mut body))?)
             }
