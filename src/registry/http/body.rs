@@ -76,7 +76,7 @@ impl Read for RequestBodyReader<'_> {
 }
 
 /// An answer's body.
-pub(super) struct Receiving<R> {
+pub(super) struct ResponseBodyReader<R> {
     inner: R,
     host: String,
     idle: Duration,
@@ -86,7 +86,7 @@ pub(super) struct Receiving<R> {
     ctx: Context,
 }
 
-impl<R: Read> Receiving<R> {
+impl<R: Read> ResponseBodyReader<R> {
     pub(super) fn new(
         inner: R,
         host: String,
@@ -116,7 +116,7 @@ impl<R: Read> Receiving<R> {
     }
 }
 
-impl<R: Read> Read for Receiving<R> {
+impl<R: Read> Read for ResponseBodyReader<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.ctx.check().map_err(io_error)?;
         let most = self.rate.as_ref().map_or(usize::MAX, |r| r.piece());
@@ -188,13 +188,13 @@ mod tests {
     fn a_trickle_is_an_end_and_a_slow_stream_is_not() {
         let ctx = Context::default();
         let idle = Duration::from_secs(60);
-        let mut body = Receiving::new(io::empty(), "reg.example".into(), idle, None, &ctx);
+        let mut body = ResponseBodyReader::new(io::empty(), "reg.example".into(), idle, None, &ctx);
         for _ in 0..59 {
             body.pace(Duration::from_secs(1), 100).unwrap();
         }
         let err = Error::from_io(&body.pace(Duration::from_secs(1), 100).unwrap_err());
         assert_eq!(err.kind(), Kind::Unreachable);
-        let mut body = Receiving::new(io::empty(), "reg.example".into(), idle, None, &ctx);
+        let mut body = ResponseBodyReader::new(io::empty(), "reg.example".into(), idle, None, &ctx);
         for _ in 0..200 {
             body.pace(Duration::from_secs(1), 1_500).unwrap();
         }

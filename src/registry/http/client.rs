@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector};
 use ureq::{Agent, Timeout, http};
 
-use super::body::{Receiving, RequestBodyReader};
+use super::body::{RequestBodyReader, ResponseBodyReader};
 use super::socket::{self, Lookup, Tcp};
 use super::url::Url;
 use super::{Body, Method, Response, quota};
@@ -179,7 +179,8 @@ impl Client {
         let headers = head.headers.iter().map(|(n, v)| (n.as_str().to_owned(), value(v))).collect();
         let idle = self.settings.idle_timeout;
         let host = call.url.authority();
-        let body = Receiving::new(body.into_reader(), host, idle, self.rate.clone(), &self.ctx);
+        let body =
+            ResponseBodyReader::new(body.into_reader(), host, idle, self.rate.clone(), &self.ctx);
         let url = call.url.to_string();
         Response { status: head.status.as_u16(), headers, url, body: Box::new(body) }
     }
