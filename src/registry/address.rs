@@ -56,7 +56,8 @@ pub fn listed<S: AsRef<str>>(list: &[S], host: &str) -> bool {
     let address = split(host).0.parse::<IpAddr>().ok();
     list.iter().map(AsRef::as_ref).any(|entry| {
         let entry = without_scheme(entry).trim_end_matches('/');
-        let network = || Network::parse(entry).zip(address).is_some_and(|(n, a)| n.contains(a));
+        let network =
+            || AddressBlock::parse(entry).zip(address).is_some_and(|(n, a)| n.contains(a));
         entry == "*" || same(entry, host) || (entry.contains('/') && network())
     })
 }
@@ -68,12 +69,12 @@ pub fn without_scheme(text: &str) -> &str {
 
 /// Addresses that begin with the same bits: `10.0.0.0/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
+pub struct AddressBlock {
     first: u128,
     mask: u128,
 }
 
-impl Network {
+impl AddressBlock {
     /// Reads `address/bits`.
     pub fn parse(text: &str) -> Option<Self> {
         let (address, bits) = text.split_once('/')?;

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use crate::error::{Error, Kind, Result};
-use crate::registry::address::{self, Network};
+use crate::registry::address::{self, AddressBlock};
 use crate::registry::settings::Settings;
 
 /// The URL of the proxy for a host and port, when there is one. `host` has no port; brackets around an
@@ -77,7 +77,7 @@ fn matches(entry: &str, host: &str, port: u16) -> bool {
         return true;
     }
     let address = host.parse::<IpAddr>().ok();
-    if let Some(network) = Network::parse(entry) {
+    if let Some(network) = AddressBlock::parse(entry) {
         return address.is_some_and(|a| network.contains(a));
     }
     let (name, wanted) = address::split(entry);
