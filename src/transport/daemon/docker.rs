@@ -16,7 +16,7 @@ use ureq::{Agent, Body, BodyReader, SendBody};
 
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
-use crate::transport::daemon::socket::{Address, AddressResolver, Connector, Signs};
+use crate::transport::daemon::socket::{Address, AddressResolver, EngineConnector, Signs};
 use crate::transport::daemon::{ArchiveFeed, Engine, Engines, tls, words};
 
 const SOCKET: &str = "unix:///var/run/docker.sock";
@@ -74,11 +74,13 @@ impl Docker {
             Some(tls) => config.tls_config(tls.clone()).build(),
             None => config.build(),
         };
-        let road = Connector { address: self.address.clone(), signs: signs.clone() };
+        let connector = EngineConnector { address: self.address.clone(), signs: signs.clone() };
         let names = AddressResolver(self.address.clone());
         match self.tls {
-            Some(_) => Agent::with_parts(config, road.chain(RustlsConnector::default()), names),
-            None => Agent::with_parts(config, road, names),
+            Some(_) => {
+                Agent::with_parts(config, connector.chain(RustlsConnector::default()), names)
+            }
+            None => Agent::with_parts(config, connector, names),
         }
     }
 

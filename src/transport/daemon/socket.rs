@@ -1,4 +1,4 @@
-//! HTTP's road to an engine: a Unix socket or TCP, which notices that the run was interrupted.
+//! The connection to an engine: a Unix socket or TCP, which notices that the run was interrupted.
 //!
 //! It knows no HTTP and no engine. ureq parses; this connects, reads and writes.
 
@@ -56,12 +56,12 @@ impl Signs {
 
 /// Connects to an engine.
 #[derive(Debug)]
-pub(super) struct Connector {
+pub(super) struct EngineConnector {
     pub address: Address,
     pub signs: Signs,
 }
 
-impl Connector<()> for Connector {
+impl Connector<()> for EngineConnector {
     type Out = EngineConnection;
 
     fn connect(
