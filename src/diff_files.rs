@@ -81,7 +81,7 @@ pub fn tree(layers: &dyn LayerStreams, hash_contents: bool) -> Result<BTreeMap<V
 
 /// The digests of all contents that survive, layer by layer in the order they are stored.
 fn hash(layers: &dyn LayerStreams, tree: &Tree) -> Result<HashMap<Origin, Digest>> {
-    let changed = || Error::corrupt("a layer is not the same when read a second time");
+    let changed = || Error::corrupt("a layer changed between two reads");
     let mut wanted: BTreeMap<usize, BTreeMap<usize, u64>> = BTreeMap::new();
     for (_, number) in tree.names() {
         if let Some(inode) = tree.inode(number).filter(|i| i.has_content()) {

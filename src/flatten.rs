@@ -235,7 +235,7 @@ impl<'a> Bodies<'a> {
 }
 
 fn changed() -> Error {
-    Error::corrupt("a layer is not the same when read a second time")
+    Error::corrupt("a layer changed between two reads")
 }
 
 /// Counts, and stops before `max`.

@@ -114,7 +114,7 @@ fn by_id(source: &dyn Source, wanted: &str, ctx: &Context) -> Result<Option<Root
         match found {
             Some((known, _)) if known != id => {
                 let wanted = crate::text::escape(wanted);
-                let what = format!("{wanted} is the start of more than one ID");
+                let what = format!("{wanted} is the prefix of more than one ID");
                 return Err(Error::malformed(what));
             }
             Some((_, earlier)) if earlier.desc.media_type.role() != Role::Index => {}
@@ -156,7 +156,7 @@ pub fn typed_name(text: &str) -> Result<Reference> {
         docker::names(&[text.to_owned()], crate::layout::Reading::default(), &mut warnings)?;
     names.into_iter().next().ok_or_else(|| {
         let text = crate::text::escape(text);
-        Error::new(crate::error::Kind::Usage, format!("{text} is a digest reference and no name"))
+        Error::new(crate::error::Kind::Usage, format!("{text} is a digest reference, not a name"))
     })
 }
 

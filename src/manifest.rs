@@ -129,7 +129,7 @@ impl Document {
             }
             Some(own) if !own.as_str().is_empty() => {
                 let own = crate::text::escape(own.as_str()).into_owned();
-                Err(Error::malformed(format!("{own:?} is no manifest and no index")))
+                Err(Error::malformed(format!("{own:?} is neither a manifest nor an index")))
             }
             _ if is_parent(claimed) => Ok(claimed.clone()),
             _ => match (body.contains_key("manifests"), body.contains_key("config")) {

@@ -100,7 +100,10 @@ impl FromStr for Platform {
     fn from_str(text: &str) -> Result<Self> {
         let bad = || {
             let text = crate::text::escape(text);
-            Error::new(Kind::Usage, format!("invalid platform {text:?}: want OS/ARCH[/VARIANT]"))
+            Error::new(
+                Kind::Usage,
+                format!("invalid platform {text:?}: expected OS/ARCH[/VARIANT]"),
+            )
         };
         let part = |p: &&str| {
             !p.is_empty() && p.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))

@@ -167,7 +167,7 @@ pub fn looks_like_host(first: &str) -> bool {
 fn bad(text: &str, why: &str) -> Error {
     if let Some((_, rest)) = text.rsplit_once('@').filter(|(_, rest)| !rest.starts_with("sha")) {
         let shown = crate::text::escape(rest);
-        let what = format!("\"***@{shown}\": it must hold no user and no password");
+        let what = format!("\"***@{shown}\": it must not contain a user or a password");
         return invalid(&what);
     }
     invalid(&format!("{:?}: {why}", crate::text::escape(text)))

@@ -143,7 +143,7 @@ fn docker_gives_what_is_named_or_everything() {
     engine
         .run(&sandbox, &["ls", "docker-daemon:cut"])
         .code(5)
-        .says("the engine's answer broke off");
+        .says("the engine's response was cut off");
     sandbox
         .run(&["--docker-host", "unix:///none", "ls", "docker-daemon:a"])
         .code(5)
@@ -295,7 +295,7 @@ fn an_index_of_other_machines_is_asked_for_by_a_platform_of_its_own() {
     );
     for (refusal, there, wanted, warning) in [
         ("no manifest found for platform", "ab", Some(all), ""),
-        ("content digest sha256:a", "b", Some(some), "lacks some platforms"),
+        ("content digest sha256:a", "b", Some(some), "has only some of its platforms"),
         ("content digest sha256:a", "", None, ""),
     ] {
         let sandbox = Sandbox::new();

@@ -325,7 +325,7 @@ fn what_cannot_be_guarded_is_not_started() {
         (&["--htpasswd", "nowhere"], "no such file"),
         (&["--anonymous-pull"], "--anonymous-pull needs"),
         (&["--client-ca", &users], "--client-ca needs"),
-        (&["--tls", "letsencrypt"], "want self-signed"),
+        (&["--tls", "letsencrypt"], "expected self-signed"),
         (&["--tls", "self-signed=a b", "--state-dir", "state"], "no name of a host"),
         (&["--listen", "127.0.0.1:99999"], "cannot listen"),
         (&["--listen", "127.0.0.1:0", "--print-config", "k3s"], "needs a port"),

@@ -267,7 +267,7 @@ fn what_cannot_be_is_one_clear_line() {
         (&["sync", "sideways", "from", "to"], 2, "unknown mode"),
         (&["sync", "dir-to-dir", "from", "from"], 2, "same place"),
         (&["sync", "dir-to-dir", "from"], 2, "SRC DST"),
-        (&["sync", "dir-to-registry", "from", "registry"], 2, "no registry to write to"),
+        (&["sync", "dir-to-registry", "from", "registry"], 2, "not a registry to write to"),
         (&["sync", "registry-to-dir", "quay.io", "to"], 2, "--catalog"),
         (&["sync", "dir-to-dir", "-f", "none.txt", "from", "to"], 4, "none.txt"),
         (&["sync", "dir-to-dir", "-f", "nginx", "from", "to"], 4, "one name on a line"),

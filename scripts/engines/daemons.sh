@@ -135,7 +135,7 @@ a_part_is_left() { # NAME PLATFORM: as after a pull for one platform
     ctr_at ctr content rm "$(cat "$RIG/$1/last")" || return 1
     at_engines verify "containerd:fx/$1:1" >"$RIG/said" 2>&1 || { cat "$RIG/said"; return 1; }
     cat "$RIG/said"
-    grep -q "lacks some platforms.*: $2\$" "$RIG/said"
+    grep -q "has only some of its platforms.*: $2\$" "$RIG/said"
 }
 check "$label containerd gives what is left of an index" a_part_is_left sparse linux/amd64
 check "$label containerd gives what is left of an index of other machines" a_part_is_left part linux/ppc64le
@@ -184,7 +184,7 @@ dockerd_dies() { # while it takes an archive, then, started again, while it give
     start_dockerd dying || return 1
     [ -z "$(docker_at dying images -q)" ] || { docker_at dying images; return 1; }
     docker_at dying load -q -i "$source" || return 1
-    other_side_dies "the engine's answer broke off" its_dockerd --docker-host "$host" ls "docker-daemon:$name:1"
+    other_side_dies "the engine's response was cut off" its_dockerd --docker-host "$host" ls "docker-daemon:$name:1"
 }
 podman_dies() {
     other_side_dies 'podman load: ended by signal 9' its_program load -i "$source" --tag k:1 --into podman: || return 1

@@ -69,7 +69,7 @@ pub(crate) fn run(args: &CopyArgs, run: &Run) -> Result<Outcome> {
     }
     // Of a registry's image `--all` means every platform, as skopeo has it, and they come anyway.
     if args.all && from.image.is_some() && from.scheme != Scheme::Registry {
-        return Err(Error::new(Kind::Usage, "--all and a named image contradict each other"));
+        return Err(Error::new(Kind::Usage, "--all cannot be combined with a named image"));
     }
     let transfer = Transfer {
         halves: args.format.map(Halves::from),

@@ -52,7 +52,7 @@ struct Side {
 
 pub(crate) fn run(args: &DiffArgs, run: &Run) -> Result<Outcome> {
     if !matches!(args.format.as_str(), "text" | "json") {
-        let what = format!("--format {:?}: want text or json", args.format);
+        let what = format!("--format {:?}: expected text or json", args.format);
         return Err(Error::new(Kind::Usage, what));
     }
     let side = |target: &str, files: bool| -> Result<Side> {

@@ -18,7 +18,7 @@ pub(crate) fn of(error: &Error) -> Option<String> {
             "load the image without its name: --ignore-bad-tags".into()
         }
         Cause::SparseMember => {
-            format!("no image archive has any; a root file system: imgpack import {input} NAME")
+            format!("image archives have none; for a root file system: imgpack import {input} NAME")
         }
         Cause::RootFilesystem if input == "standard input" => "imgpack import - NAME".into(),
         Cause::RootFilesystem => format!("imgpack import {input} NAME"),
@@ -29,7 +29,7 @@ pub(crate) fn of(error: &Error) -> Option<String> {
         Cause::Truncated if error.kind() == Kind::Malformed => {
             "the end is missing: copy or export it again".into()
         }
-        Cause::NoTar => "this is no tar archive, plain or compressed".into(),
+        Cause::NoTar => "this is not a tar archive, plain or compressed".into(),
         Cause::BadHeader => "the archive is damaged: copy or export it again".into(),
         Cause::Absent if error.kind() == Kind::Malformed => damage(error.subject()?),
         Cause::DockerDenied => {
@@ -37,10 +37,10 @@ pub(crate) fn of(error: &Error) -> Option<String> {
         }
         Cause::ContainerdDenied => "run it as root".into(),
         Cause::NoDocker => {
-            "start docker, or say where it listens: --docker-host unix:///PATH".into()
+            "start docker, or give its address: --docker-host unix:///PATH".into()
         }
         Cause::NoContainerd => {
-            "start containerd, or say where it listens: --containerd-address PATH".into()
+            "start containerd, or give its address: --containerd-address PATH".into()
         }
         Cause::NotInRegistry => {
             format!("list its tags with: imgpack tags {}", name()?.familiar_repository())
@@ -51,29 +51,29 @@ pub(crate) fn of(error: &Error) -> Option<String> {
         Cause::NoSuchImage => "list what is there with: imgpack images".into(),
         Cause::EmptyStore => "fill it with: imgpack load -i FILE".into(),
         Cause::NoSuchList => {
-            "-f takes a file with one name on a line; a name itself is SRC: imgpack sync MODE NAME DST"
+            "-f takes a file with one name per line; for a single name: imgpack sync MODE NAME DST"
                 .into()
         }
         Cause::NoSuchFile => unfound(input)?,
         Cause::UnclearTarget => {
             let image = input.strip_prefix("docker:")?;
-            format!("a registry is written: docker://{image}")
+            format!("write a registry as docker://{image}")
         }
         Cause::NoCredentials => format!("log in with: imgpack login {}", host_of(input)),
         Cause::TooManyRequests => {
-            format!("accounts are allowed more: imgpack login {}", host_of(input))
+            format!("users with an account may pull more: imgpack login {}", host_of(input))
         }
         Cause::Https => {
-            "leave out --plain-http, or name that registry alone: --insecure-registry HOST".into()
+            "leave out --plain-http, or limit it to one registry: --insecure-registry HOST".into()
         }
-        Cause::PlainHttp => "if that is meant: --plain-http, or --insecure-registry HOST".into(),
+        Cause::PlainHttp => "to allow it: --plain-http, or --insecure-registry HOST".into(),
         Cause::Untrusted => format!(
             "trust its authority with --ca-cert FILE, or as /etc/containers/certs.d/{}/ca.crt",
             host_of(input)
         ),
-        Cause::WantsCertificate => "show it one: --client-cert FILE --client-key FILE".into(),
+        Cause::WantsCertificate => "present one: --client-cert FILE --client-key FILE".into(),
         Cause::DeletesNoTags => {
-            "the image and all its tags: imgpack delete NAME@DIGEST, with what imgpack digest says"
+            "to delete the image with all its tags: imgpack delete NAME@DIGEST (from imgpack digest NAME)"
                 .into()
         }
         Cause::NotAllPlatforms => "for example: --platform linux/amd64".into(),
@@ -88,7 +88,7 @@ fn of_kind(error: &Error) -> Option<String> {
     Some(match (error.kind(), system) {
         (Kind::Corrupt, _) => damage(error.subject()?),
         (Kind::Unreachable, _) => {
-            "what was transferred is kept where that can be: run it again to go on".into()
+            "run it again to continue; what was transferred is kept where possible".into()
         }
         (Kind::Busy, _) => "wait longer with --wait SECONDS".into(),
         (Kind::Io, Some(Errno::NOSPC)) => {
@@ -96,7 +96,7 @@ fn of_kind(error: &Error) -> Option<String> {
                 .into()
         }
         (Kind::Io, Some(Errno::FBIG)) => {
-            "the file system or a limit does not take files this large".into()
+            "the file system or a limit does not allow files this large".into()
         }
         _ => return None,
     })
@@ -105,10 +105,10 @@ fn of_kind(error: &Error) -> Option<String> {
 /// What may have been meant by a path at which there is nothing.
 fn unfound(input: &str) -> Option<String> {
     match input.split_once(':') {
-        Some(("docker", image)) => Some(format!("a registry is written: docker://{image}")),
+        Some(("docker", image)) => Some(format!("write a registry as docker://{image}")),
         None if input.contains(['/', '.']) => None,
         _ => Some(format!(
-            "an image of the store is written: store:{input}, one of a registry: docker://{input}"
+            "write an image of the store as store:{input}, one of a registry as docker://{input}"
         )),
     }
 }
@@ -145,7 +145,7 @@ pub(crate) fn of_usage(error: &clap::Error, typed: &[std::ffi::OsString]) -> Opt
         ErrorKind::InvalidSubcommand => {
             Some(match text(ContextKind::InvalidSubcommand)?.as_str() {
                 "run" | "ps" | "exec" | "build" | "create" | "start" | "stop" | "rm" => {
-                    "imgpack keeps and converts images; it builds and runs none".into()
+                    "imgpack stores and converts images; it does not build or run them".into()
                 }
                 "version" => "imgpack --version".into(),
                 "convert" | "cp" => "imgpack copy SRC DST".into(),

@@ -88,7 +88,7 @@ fn created(flag: Option<&str>) -> Result<String> {
         let text = imgpack::text::escape(text);
         Error::new(
             Kind::Usage,
-            format!("invalid time {text:?}: want RFC 3339 or seconds since 1970"),
+            format!("invalid time {text:?}: expected RFC 3339 or seconds since 1970"),
         )
     };
     let epoch = std::env::var("SOURCE_DATE_EPOCH").ok();

@@ -31,7 +31,7 @@ pub(crate) fn with_layers<T>(
     let image = image.ok_or_else(|| {
         let what = match platform {
             Some(platform) => format!("{} has no image for {platform}", root.title()),
-            None => format!("{} is no image", root.title()),
+            None => format!("{} is not an image", root.title()),
         };
         Error::missing(what)
     })?;

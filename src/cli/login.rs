@@ -72,7 +72,7 @@ pub(crate) fn login(args: &LoginArgs, run: &Run) -> Result<Outcome> {
     let login = Login { username: username(args)?, password: password(args)? };
     let token = verify(&settings, &target.domain, &login, run)?;
     let place = credentials::store(&settings, &target.key, &login, token.as_ref(), run.ctx())?;
-    run.ctx().progress.event(Event::Detail(&format!("the login is kept by {place}")));
+    run.ctx().progress.event(Event::Detail(&format!("the login is saved by {place}")));
     out::line("Login Succeeded")?;
     Ok(Outcome::Done)
 }
@@ -111,7 +111,7 @@ impl Target {
         if address::split(host).0.is_empty() || !host.bytes().all(plain) {
             // A URL with a password in it must not be shown.
             let shown = imgpack::registry::proxy::shown(text);
-            let what = format!("a registry is written HOST[:PORT], not {shown:?}");
+            let what = format!("a registry must be HOST[:PORT], not {shown:?}");
             return Err(Error::new(Kind::Usage, what));
         }
         let domain = if address::is_hub(host) { "docker.io" } else { host }.to_owned();
@@ -168,7 +168,7 @@ fn username(args: &LoginArgs) -> Result<String> {
         None => ask_line("Username: ")?,
     };
     if name.is_empty() || name.contains(':') {
-        let what = "a user name is not empty and holds no colon";
+        let what = "a user name must not be empty or contain a colon";
         return Err(Error::new(Kind::Usage, what));
     }
     Ok(name)

@@ -48,7 +48,7 @@ pub(crate) fn run(args: &PullArgs, run: &Run) -> Result<Outcome> {
         let bare = name.tag().is_none() && name.digest().is_none();
         if args.all_tags {
             if !bare {
-                let what = "--all-tags takes a repository, without a tag";
+                let what = "--all-tags takes a repository without a tag";
                 return Err(Error::new(Kind::Usage, what).input(text.clone()));
             }
             let tags = registries.repository(&name)?.tags()?;

@@ -280,7 +280,7 @@ fn login(text: &Hidden) -> Result<Login> {
         None => (text.0.as_str(), super::login::ask_password()?),
     };
     if user.is_empty() {
-        return Err(usage("credentials are written USER:PASSWORD; there is no user"));
+        return Err(usage("credentials must be USER:PASSWORD; the user is missing"));
     }
     Ok(Login { username: user.to_owned(), password })
 }
@@ -292,7 +292,7 @@ fn mirror(text: &str) -> Result<(String, String)> {
         }
         _ => {
             let text = imgpack::text::escape(text);
-            Err(usage(format!("a mirror is written HOST=MIRROR, not {text:?}")))
+            Err(usage(format!("a mirror must be HOST=MIRROR, not {text:?}")))
         }
     }
 }
@@ -300,7 +300,7 @@ fn mirror(text: &str) -> Result<(String, String)> {
 /// Bytes per second: a number with k, M or G (thousands), or Ki, Mi, Gi (1024s).
 fn rate(text: &str) -> Result<u64> {
     let bad = || {
-        usage(format!("a rate is written 500k, 5M or 1G, not {:?}", imgpack::text::escape(text)))
+        usage(format!("a rate must be like 500k, 5M or 1G, not {:?}", imgpack::text::escape(text)))
     };
     let bare = text.trim().trim_end_matches("/s").trim_end_matches(['B', 'b']);
     let end = bare.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(bare.len());
@@ -329,7 +329,7 @@ fn style(text: &str) -> Result<TransferStyle> {
             Some(size) => TransferStyle::Chunked(size << 20),
             None => {
                 let other = imgpack::text::escape(other);
-                let what = format!("a profile is auto, mono, put or chunk:MIB, not {other:?}");
+                let what = format!("a profile must be auto, mono, put or chunk:MIB, not {other:?}");
                 return Err(usage(what));
             }
         },

@@ -109,7 +109,7 @@ pub(crate) fn delete(args: &DeleteArgs, run: &Run) -> Result<Outcome> {
     for text in &args.names {
         let name = typed(text)?;
         if name.tag().is_none() && name.digest().is_none() {
-            let what = "say which: a tag or a digest";
+            let what = "expected a tag or a digest";
             return Err(Error::new(Kind::Usage, what).input(name.familiar()));
         }
         let repository = run.env().network.sink(run.ctx())?.repository(&name)?.direct();
@@ -134,7 +134,7 @@ pub(crate) fn delete(args: &DeleteArgs, run: &Run) -> Result<Outcome> {
                 remains::sweep(&repository, &tags.unwrap_or_default(), &family, run.ctx())
             });
             if let Err(e) = swept {
-                run.ctx().warn(&format!("tags of what refers to it may be left: {e}"));
+                run.ctx().warn(&format!("tags of its referrers may remain: {e}"));
             }
         }
     }

@@ -26,7 +26,7 @@ pub(crate) fn run(args: &SyncArgs, run: &Run) -> Result<Outcome> {
         "text" => false,
         "json" => true,
         other => {
-            let what = format!("--format {other:?}: want text or json");
+            let what = format!("--format {other:?}: expected text or json");
             return Err(Error::new(Kind::Usage, what));
         }
     };
@@ -117,7 +117,7 @@ fn confirm(prepared: &Prepared<'_>, yes: bool) -> Result<()> {
     if matches!(answer.trim(), "y" | "Y" | "yes") {
         return Ok(());
     }
-    Err(Error::new(Kind::Usage, "nothing was done: removing was not confirmed"))
+    Err(Error::new(Kind::Usage, "nothing was done: the removal was not confirmed"))
 }
 
 /// The plan of a dry run.

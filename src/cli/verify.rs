@@ -45,7 +45,7 @@ pub(crate) fn run(args: &VerifyArgs, run: &Run) -> Result<Outcome> {
         None | Some("table") => false,
         Some("json") => true,
         Some(other) => {
-            let what = format!("--format {other:?}: want table or json");
+            let what = format!("--format {other:?}: expected table or json");
             return Err(Error::new(Kind::Usage, what));
         }
     };

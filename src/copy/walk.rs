@@ -223,7 +223,7 @@ pub(super) fn one(
     {
         let platform = missing.platform.as_ref().map(ToString::to_string).unwrap_or_default();
         let what = format!(
-            "{}: {platform} is listed but not present; choose what is with --platform",
+            "{}: {platform} is listed but not present; choose others with --platform",
             root.title()
         );
         let error = Error::new(Kind::Policy, what).because(Cause::NotAllPlatforms);

@@ -50,7 +50,7 @@ impl Spool {
         let file = self.file()?;
         file.seek(SeekFrom::Start(from))?;
         if io::copy(&mut file.take(len), out)? < len {
-            return Err(Error::corrupt("a layer is not the same when read a second time"));
+            return Err(Error::corrupt("a layer changed between two reads"));
         }
         Ok(())
     }

@@ -132,8 +132,8 @@ fn whiteouts_remove_what_lower_layers_put_there() {
     check(&[&["f a 1"], &["f .wh.nothing", "f no/.wh.x", "f a/.wh.x"]], &["f a 1"]);
     check(&[&["f a 1"], &["f .wh..wh.plnk", "f .wh..wh.aufs"]], &["f a 1"]);
     check(&[&["f a 1"], &["f .wh.a"], &["f a 3"]], &["f a 3"]);
-    refused(&[&["f .wh."]], "whiteout of nothing");
-    refused(&[&["f d/.wh..."]], "whiteout of nothing");
+    refused(&[&["f .wh."]], "a whiteout without a name");
+    refused(&[&["f d/.wh..."]], "a whiteout without a name");
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn types_replace_each_other_and_directories_merge() {
     check(&[&["d d", "f d/a 1"], &["s d x"]], &["s d x"]);
     check(&[&["s d x"], &["d d", "f d/a 1"]], &["d d/", "f d/a 1"]);
     check(&[&["f a 1", "f a 2", "d a", "f a 3"]], &["f a 3"]);
-    refused(&[&["f d 1", "f d/a 2"]], "under its own file");
+    refused(&[&["f d 1", "f d/a 2"]], "below one of its own files");
 }
 
 #[test]

@@ -113,7 +113,7 @@ impl Tree {
         };
         if let Some(hidden) = base.strip_prefix(b".wh.") {
             match hidden {
-                b"" | b"." | b".." => return Err(Error::malformed("a whiteout of nothing")),
+                b"" | b"." | b".." => return Err(Error::malformed("a whiteout without a name")),
                 b".wh..opq" => changes.emptied.push(parts.join(&0)),
                 _ if hidden.starts_with(b".wh.") => {} // aufs's own bookkeeping
                 _ => changes.removed.push([parents, &[hidden]].concat().join(&0)),
@@ -241,7 +241,7 @@ impl Tree {
                 break;
             }
             if node.is_some_and(|n| n.layer == layer) {
-                return Err(Error::malformed("a layer puts a member under its own file"));
+                return Err(Error::malformed("a layer has a member below one of its own files"));
             }
             ends.push(i);
         }

@@ -47,7 +47,9 @@ impl Compression {
             Encoding::Gzip => 12,
             Encoding::Zstd => 19,
             Encoding::Plain if self.level.is_none() => return Ok(0),
-            Encoding::Plain => return Err(Error::new(Kind::Usage, "no compression has no level")),
+            Encoding::Plain => {
+                return Err(Error::new(Kind::Usage, "compression none has no level"));
+            }
             Encoding::Xz | Encoding::Bzip2 => return Err(read_only(self.encoding)),
         };
         let level = self.level.or(self.default_level()).unwrap_or(1);
@@ -138,7 +140,7 @@ mod tests {
         check("zstd:20", Kind::Usage, "zstd level 20 is not between 1 and 19");
         check("zstd:-1", Kind::Usage, "zstd level -1 is not between 1 and 19");
         check("zstd:fast", Kind::Usage, "compression level \"fast\" is not a number");
-        check("none:1", Kind::Usage, "no compression has no level");
+        check("none:1", Kind::Usage, "compression none has no level");
         check("lz4", Kind::Usage, "unknown compression \"lz4\"; use none, gzip or zstd");
         check("xz", Kind::Unsupported, "xz can be read but not written; write gzip or zstd");
     }

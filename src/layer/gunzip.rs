@@ -149,7 +149,7 @@ impl<R: Read> Gunzip<R> {
             return Err(if ended {
                 truncated(Encoding::Gzip)
             } else {
-                Error::malformed("the deflate data inside the gzip stream leads nowhere").into()
+                Error::malformed("the deflate data inside the gzip stream makes no progress").into()
             });
         }
         Ok(given)

@@ -89,7 +89,7 @@ impl<R: Read> Read for Bunzip2<R> {
                     return Err(truncated(Encoding::Bzip2));
                 }
                 _ if taken == 0 && given == 0 => {
-                    return Err(Error::malformed("the bzip2 data leads nowhere").into());
+                    return Err(Error::malformed("the bzip2 data makes no progress").into());
                 }
                 _ => {}
             }

@@ -180,7 +180,7 @@ impl<R: Read> Unzstd<R> {
             return Err(if ended {
                 truncated(Encoding::Zstd)
             } else {
-                Error::malformed("the zstd data leads nowhere").into()
+                Error::malformed("the zstd data makes no progress").into()
             });
         }
         Ok(given)

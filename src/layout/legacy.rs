@@ -57,7 +57,7 @@ pub fn images(members: &dyn Members, reading: Reading, layout: &mut Layout) -> R
     for id in &ids {
         if Digest::from_hex(id).is_err() {
             let id = crate::text::escape(id);
-            return Err(Error::malformed(format!("{id:?} is no image ID")));
+            return Err(Error::malformed(format!("{id:?} is not an image ID")));
         }
         let layer = layer(members, id)?;
         if let Some(parent) = layer.json.get("parent").and_then(Value::as_str) {
@@ -127,7 +127,7 @@ fn image(
             Error::absent(format_args!("parent image {id}"))
         })?;
         if chain.len() >= MAX_CHAIN {
-            return Err(Error::malformed("chain of parents is endless"));
+            return Err(Error::malformed("the chain of parents never ends"));
         }
         next = layer.json.get("parent").and_then(Value::as_str).map(str::to_owned);
         chain.push(layer);

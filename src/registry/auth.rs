@@ -248,7 +248,7 @@ impl Auth {
         match self.ask(party, bearer, scopes, credential.as_ref(), false) {
             Err(e) if e.kind() == Kind::Denied && scopes.len() > 1 => {
                 // Docker Hub refuses the whole request for one name that it does not like.
-                party.client.detail(&format!("{}; asking for less", e.what()));
+                party.client.detail(&format!("{}; requesting less", e.what()));
                 let first = vec![scopes[0].clone()];
                 let reply = self.ask(party, bearer, &first, credential.as_ref(), false)?;
                 Ok((first, reply))
@@ -290,7 +290,7 @@ impl Auth {
         let client = party.client;
         let Some(realm) = Url::parse(&bearer.realm) else {
             let what =
-                format!("its token realm {:?} is no URL", crate::text::escape(&bearer.realm));
+                format!("its token realm {:?} is not a URL", crate::text::escape(&bearer.realm));
             return Err(Error::new(Kind::Denied, what).input(host));
         };
         let here = self.is_here(party);

@@ -86,7 +86,7 @@ impl Keychain {
         for source in sources(&self.settings) {
             let Some(config) = source.read()? else { continue };
             if config.is_open_to_all() {
-                let what = "can be read by every user of this machine; change that with: chmod 600";
+                let what = "is readable by every user of this machine; fix that with: chmod 600";
                 self.once(&format!("{} {what} {0}", config.shown()), |text| ctx.warn(text));
             }
             if let Some(credential) = self.find_in(&config, host, repository, ctx)? {

@@ -216,7 +216,7 @@ impl Download {
                 let fault = self.wire.fault(&format!("GET blob {}", self.digest), response);
                 match status {
                     404 if self.withheld => Err(fault.note(
-                        "its descriptor names other places (urls), which are not asked unless wanted",
+                        "its descriptor has other locations (urls), which are used only on request",
                     )),
                     404 => self.next_place(fault),
                     _ if self.place > 0 => self.next_place(fault),
@@ -232,7 +232,7 @@ impl Download {
         if !self.html && kind.get(..9).is_some_and(|start| start.eq_ignore_ascii_case("text/html"))
         {
             return Err(Error::malformed(format!(
-                "not a registry: a web page came in place of blob {}",
+                "not a registry: received a web page instead of blob {}",
                 self.digest
             )));
         }

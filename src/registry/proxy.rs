@@ -25,7 +25,7 @@ pub fn for_url(settings: &Settings, https: bool, host: &str, port: u16) -> Resul
         return Ok(None);
     }
     url(value).map(Some).ok_or_else(|| {
-        let what = format!("{name} is no URL of an http or https proxy: {:?}", shown(value));
+        let what = format!("{name} is not the URL of an http or https proxy: {:?}", shown(value));
         Error::new(Kind::Usage, what)
     })
 }

@@ -137,7 +137,7 @@ pub(crate) fn maintain(place: &Place, subject: &Digest, entry: &Descriptor) -> R
             return Ok(());
         }
     }
-    let what = format!("tag {tag} is changed by others all the time");
+    let what = format!("tag {tag} keeps being changed by others");
     Err(Error::new(crate::error::Kind::Busy, what).input(place.name()))
 }
 

@@ -195,7 +195,7 @@ impl Rules {
             }
             _ => {
                 let what =
-                    format!("leads to {:?}, which is no repository", crate::text::escape(full));
+                    format!("leads to {:?}, which is not a repository", crate::text::escape(full));
                 Err(Error::malformed(what).input("registries.conf"))
             }
         }

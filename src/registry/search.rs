@@ -29,7 +29,7 @@ pub(crate) fn hub(host: &Host, term: &str, limit: usize) -> Result<Vec<Found>> {
     let named = |e: Error| e.input(host.name());
     answer.expect_no_page("a search").map_err(named)?;
     let value: Value = serde_json::from_slice(&answer.bytes)
-        .map_err(|e| named(Error::malformed(format!("a search result that is no JSON: {e}"))))?;
+        .map_err(|e| named(Error::malformed(format!("a search result that is not JSON: {e}"))))?;
     let results = value.get("results").and_then(Value::as_array);
     Ok(results.into_iter().flatten().take(limit).filter_map(found).collect())
 }

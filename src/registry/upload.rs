@@ -190,7 +190,7 @@ impl Upload<'_, '_> {
             session.bound = self.desc.size;
             match self.status(&mut session)? {
                 Some(at) if at <= self.desc.size => {
-                    let text = format!("going on with {} at byte {at}", self.desc.digest);
+                    let text = format!("resuming {} at byte {at}", self.desc.digest);
                     self.target.ctx.progress.event(Event::Detail(&text));
                     session.acked = at;
                     if let Some(begun) = begun {
@@ -232,9 +232,9 @@ impl Upload<'_, '_> {
         self.anew += 1;
         let limit = ANEW.min(self.target.settings.retries) + u32::from(self.redone);
         if self.anew > limit {
-            return Err(cause.note(format!("began anew {limit} times")));
+            return Err(cause.note(format!("restarted {limit} times")));
         }
-        let text = format!("{cause}; sending {} from its beginning again", self.desc.digest);
+        let text = format!("{cause}; sending {} again from its first byte", self.desc.digest);
         self.target.ctx.progress.event(Event::Detail(&text));
         self.begin()
     }

@@ -145,7 +145,7 @@ impl Access {
         }
         let Some(users) = &roll.users else {
             let fine = !self.rules.certificates || (self.rules.anonymous_pull && request.is_read());
-            let fault = || Fault::new(Code::Denied, "a client certificate is needed here");
+            let fault = || Fault::new(Code::Denied, "a client certificate is required");
             return if fine {
                 Admission::Open(None)
             } else {
@@ -158,7 +158,7 @@ impl Access {
         match offer::read(value.as_bytes()) {
             // Else who had a password once could renew it for ever.
             Some(offer::AuthorizationHeader::Token(_)) if request.route == Route::Token => {
-                Admission::Refuse(self.challenge(request, "a token is given for a password"))
+                Admission::Refuse(self.challenge(request, "a token requires a password"))
             }
             Some(offer::AuthorizationHeader::Token(token)) => match self.bearer(&token, &roll) {
                 // A certificate is no user's: its token is of use beside it only.
@@ -166,7 +166,7 @@ impl Access {
                     Admission::Open(Some(Caller { name: user, generation: roll.generation }))
                 }
                 Some(None) => self.without(request),
-                _ => Admission::Refuse(self.challenge(request, "the token is no longer good")),
+                _ => Admission::Refuse(self.challenge(request, "the token is no longer valid")),
             },
             Some(offer::AuthorizationHeader::Password(offer)) => {
                 match self.known(&offer, roll.generation) {
@@ -195,7 +195,7 @@ impl Access {
         if self.rules.anonymous_pull && open {
             return Admission::Open(None);
         }
-        Admission::Refuse(self.challenge(request, "a name and a password are needed"))
+        Admission::Refuse(self.challenge(request, "a user name and a password are required"))
     }
 
     /// A place among the passwords that wait to be checked, to be kept until [`Access::check`] is done.
@@ -204,7 +204,7 @@ impl Access {
     /// # Errors
     /// The refusal, when too many of the same address wait.
     pub fn wait(&self, peer: Peer) -> Result<PendingCheck, Box<Answer>> {
-        let why = "too many passwords from this address wait to be checked";
+        let why = "too many pending password checks from this address";
         self.limits.wait(peer.address).ok_or_else(|| too_many(why, Duration::from_secs(1)))
     }
 
@@ -231,7 +231,7 @@ impl Access {
             return Ok(caller);
         }
         self.limits.failed(peer.address);
-        Err(self.challenge(request, "the name or the password is wrong"))
+        Err(self.challenge(request, "wrong user name or password"))
     }
 
     /// A token for somebody, or for nobody, as a JSON answer.

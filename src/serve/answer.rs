@@ -82,7 +82,9 @@ impl Answer {
 
     /// 404, for a path that nothing belongs to.
     pub fn nothing_here() -> Self {
-        Fault::new(Code::Unknown, "nothing is here").status(StatusCode::NOT_FOUND).into()
+        Fault::new(Code::Unknown, "nothing found at this address")
+            .status(StatusCode::NOT_FOUND)
+            .into()
     }
 
     /// 405: why, with what would be allowed.

@@ -29,7 +29,7 @@ const NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
 /// The digest of what is answered.
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 /// Why most methods are refused.
-const NOT_HERE: &str = "the method is not allowed here";
+const NOT_HERE: &str = "the method is not allowed";
 /// The methods that change nothing.
 const READS: &[Method] = &[Method::GET, Method::HEAD];
 
@@ -85,7 +85,7 @@ impl<'r> Push<'r> {
         let kept = |name: &RepositoryName| {
             name.as_str().parse().is_ok_and(|read| RepositoryName::of(&read) == *name)
         };
-        let fault = || Fault::new(Code::NameInvalid, "no repository can be called so");
+        let fault = || Fault::new(Code::NameInvalid, "a repository cannot have this name");
         let name = target.filter(kept).ok_or_else(fault)?;
         Ok(Self { registry, writable, request, name, path })
     }

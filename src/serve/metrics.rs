@@ -136,9 +136,9 @@ impl Metrics {
 
     fn write(&self, out: &mut String, repositories: usize, uploads: usize) -> std::fmt::Result {
         let version = env!("CARGO_PKG_VERSION");
-        head(out, "imgpack_build_info", "gauge", "Which imgpack this is.")?;
+        head(out, "imgpack_build_info", "gauge", "Version of imgpack.")?;
         writeln!(out, "imgpack_build_info{{version=\"{version}\"}} 1")?;
-        let help = "Requests by operation and status; what could not be read as one is other.";
+        let help = "Requests by operation and status; malformed requests count as other.";
         head(out, "imgpack_requests_total", "counter", help)?;
         for ((_, operation), counts) in OPERATIONS.iter().zip(&self.answers) {
             for (status, count) in STATUSES.iter().zip(counts) {
@@ -150,7 +150,7 @@ impl Metrics {
             }
         }
         let name = "imgpack_request_seconds";
-        head(out, name, "histogram", "Time until the headers of an answer were ready.")?;
+        head(out, name, "histogram", "Time until the headers of a response were ready.")?;
         let mut sum = 0;
         for (at, count) in self.buckets.iter().enumerate() {
             sum += count.load(Relaxed);
@@ -164,22 +164,22 @@ impl Metrics {
         writeln!(out, "{name}_sum {}", seconds(self.micros.load(Relaxed)))?;
         writeln!(out, "{name}_count {sum}")?;
         for (name, kind, help, value) in [
-            ("received_bytes_total", "counter", "Bytes that came in.", &self.received),
-            ("sent_bytes_total", "counter", "Bytes that went out.", &self.sent),
-            ("connections", "gauge", "Connections that are open.", &self.connections),
-            ("connections_total", "counter", "Connections that were taken.", &self.accepted),
-            ("upload_requests", "gauge", "Requests that are uploading.", &self.uploading),
+            ("received_bytes_total", "counter", "Bytes received.", &self.received),
+            ("sent_bytes_total", "counter", "Bytes sent.", &self.sent),
+            ("connections", "gauge", "Open connections.", &self.connections),
+            ("connections_total", "counter", "Accepted connections.", &self.accepted),
+            ("upload_requests", "gauge", "Requests with an upload in progress.", &self.uploading),
             ("denied_total", "counter", "Wrong passwords.", &self.denied),
-            ("cache_hits_total", "counter", "Documents that were in memory.", &self.hits),
-            ("cache_misses_total", "counter", "Documents that had to be read.", &self.misses),
+            ("cache_hits_total", "counter", "Documents found in memory.", &self.hits),
+            ("cache_misses_total", "counter", "Documents read from disk.", &self.misses),
         ] {
             head(out, &format!("imgpack_{name}"), kind, help)?;
             writeln!(out, "imgpack_{name} {}", value.load(Relaxed))?;
         }
-        let help = "Uploads that were begun, and neither finished nor given up.";
+        let help = "Unfinished uploads.";
         head(out, "imgpack_active_uploads", "gauge", help)?;
         writeln!(out, "imgpack_active_uploads {uploads}")?;
-        head(out, "imgpack_repositories", "gauge", "Repositories that are served.")?;
+        head(out, "imgpack_repositories", "gauge", "Served repositories.")?;
         writeln!(out, "imgpack_repositories {repositories}")
     }
 }

@@ -86,7 +86,7 @@ impl Places {
                 Ok(part) => {
                     any = true;
                     if !same {
-                        ctx.warn(&format!("{} changed, and was read again", part.place()));
+                        ctx.warn(&format!("{} changed and was read again", part.place()));
                     }
                     served.again = again(&part);
                     (served.stamp, served.part) = (now, Some(part));

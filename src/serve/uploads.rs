@@ -91,7 +91,7 @@ impl Uploads {
         }
         let mut sessions = self.sessions();
         if sessions.len() >= MAX_SESSIONS {
-            let what = format!("{MAX_SESSIONS} uploads were begun and not finished");
+            let what = format!("there are already {MAX_SESSIONS} unfinished uploads");
             return Err(Error::new(Kind::Busy, what));
         }
         self.common.dir.create_file(&file)?;

@@ -372,7 +372,7 @@ impl Writable {
     /// `Usage` when it is a manifest, `Io`.
     pub fn remove_blob(&self, name: &RepositoryName, digest: &Digest) -> Result<bool> {
         if self.manifest(name, digest) {
-            let what = format!("{digest} is a manifest, which is deleted as one");
+            let what = format!("{digest} is a manifest; delete it as a manifest");
             return Err(Error::new(error::Kind::Usage, what));
         }
         if self.blob(name, digest).is_none() {

@@ -60,7 +60,7 @@ impl FromStr for Form {
             "kustomize" => Self::Kustomize,
             other => {
                 let other = crate::text::escape(other);
-                let want = "want containerd, podman, docker, k3s, kaniko or kustomize";
+                let want = "expected containerd, podman, docker, k3s, kaniko or kustomize";
                 return Err(Error::new(Kind::Usage, format!("unknown form {other:?}: {want}")));
             }
         })

@@ -24,7 +24,7 @@ const MAX_PARTS: usize = 10_000;
 pub fn open(path: &Path, env: &Env) -> Result<Opened> {
     let shown = path.display().to_string();
     if !path.is_dir() {
-        let missing = || Error::missing("is no directory").input(shown);
+        let missing = || Error::missing("is not a directory").input(shown);
         return Err(if path.exists() { missing() } else { Error::no_such_file(path) });
     }
     let mut folder = Folder { env, parts: Vec::new(), failed: Vec::new() };

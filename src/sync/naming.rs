@@ -65,7 +65,7 @@ impl FromStr for Map {
     fn from_str(text: &str) -> Result<Self> {
         let bad = || {
             let text = crate::text::escape(text);
-            Error::new(Kind::Usage, format!("invalid map {text:?}: want FROM=TO"))
+            Error::new(Kind::Usage, format!("invalid map {text:?}: expected FROM=TO"))
         };
         let (from, to) = text.split_once('=').ok_or_else(bad)?;
         let (from, to) = (from.trim_matches('/'), to.trim_matches('/'));
@@ -94,7 +94,7 @@ impl FromStr for Base {
         let bare = text.strip_prefix("docker://").unwrap_or(text).trim_end_matches('/');
         let bad = |why: &str| {
             let text = crate::text::escape(text);
-            Error::new(Kind::Usage, format!("{text:?} is no registry to write to: {why}"))
+            Error::new(Kind::Usage, format!("{text:?} is not a registry to write to: {why}"))
         };
         let (domain, path) = bare.split_once('/').unwrap_or((bare, ""));
         if !has_host(&format!("{domain}/x")) {

@@ -83,7 +83,7 @@ fn tagged(name: &Reference, tags: &TagFilter, opener: &dyn Opener) -> Result<Vec
     let found = opener.tags(name).map_err(|e| e.input_or(repository.clone()))?;
     let picked = tags.pick(&found);
     if picked.is_empty() {
-        let what = format!("none of its {} tags fits {tags}", found.len());
+        let what = format!("none of its {} tags matches {tags}", found.len());
         return Err(Error::missing(what).input(repository));
     }
     picked.iter().map(|tag| name.with_tag(tag)).collect()

@@ -188,7 +188,7 @@ pub fn domain_of(text: &str) -> Result<String> {
             Ok(name.domain().to_owned())
         }
         _ => {
-            let what = format!("{:?} is no registry host", crate::text::escape(text));
+            let what = format!("{:?} is not a registry host", crate::text::escape(text));
             Err(Error::new(Kind::Usage, what))
         }
     }
@@ -224,8 +224,8 @@ pub fn read(path: &Path) -> Result<String> {
     if bytes.len() as u64 > MAX_FILE {
         return Err(Error::malformed(format!("is larger than {MAX_FILE} bytes")).input(shown));
     }
-    let text = String::from_utf8(bytes)
-        .map_err(|_| Error::malformed("is no text in UTF-8").input(shown))?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| Error::malformed("is not UTF-8 text").input(shown))?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 

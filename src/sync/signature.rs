@@ -42,15 +42,15 @@ impl Key {
                 after.split_once(END).ok_or_else(|| Error::malformed("public key has no end"))?;
             let body: String = body.split_whitespace().collect();
             let der =
-                STANDARD.decode(body).map_err(|_| Error::malformed("public key is no base64"))?;
+                STANDARD.decode(body).map_err(|_| Error::malformed("public key is not base64"))?;
             keys.push(Self::from_der(&der)?);
             rest = after;
         }
         if keys.is_empty() {
             let what = if pem.contains("PRIVATE KEY") {
-                "holds a private key; give its public key"
+                "contains a private key; give the public key"
             } else {
-                "holds no public key"
+                "contains no public key"
             };
             return Err(Error::malformed(what));
         }
@@ -82,13 +82,13 @@ pub fn verify(
 ) -> Result<()> {
     let refuse = |what: String| Err(Error::new(Kind::Policy, what));
     let Ok(bytes) = STANDARD.decode(signature) else {
-        return refuse("its signature is no base64".into());
+        return refuse("its signature is not base64".into());
     };
     let made = |key: &&Key| {
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key.0).verify(payload, &bytes).is_ok()
     };
     if keys.iter().find(made).is_none() {
-        return refuse("its signature is by no key given".into());
+        return refuse("its signature is not by any of the given keys".into());
     }
     // Only now is the payload worth reading.
     let payload = json::object(payload).map_err(|e| e.kind_as(Kind::Policy))?;

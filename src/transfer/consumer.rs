@@ -158,7 +158,7 @@ impl Consumer {
         if let Some(root) = roots.iter().find(unnamed).filter(|_| !takes.unnamed) {
             let title = root.title();
             return refuse(format!(
-                "{title} has no name, and containerd makes no image without one; give it one with `imgpack tag`"
+                "{title} has no name, which containerd requires; name it with `imgpack tag`"
             ));
         }
         policy.complete |= !takes.sparse;
@@ -170,7 +170,7 @@ impl Consumer {
                     if !manifest.desc.is_attestation() {
                         let title = root.title();
                         return refuse(format!(
-                            "{title} is no image, and engines load only images"
+                            "{title} is not an image, and engines load only images"
                         ));
                     }
                     continue;

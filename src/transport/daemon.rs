@@ -130,7 +130,7 @@ fn split(wanted: &str) -> Result<Vec<String>> {
     match names.iter().find(|n| n.is_empty() || n.starts_with('-')) {
         Some(bad) => {
             let bad = crate::text::escape(bad);
-            Err(Error::new(Kind::Usage, format!("{bad:?} is no name of an image")))
+            Err(Error::new(Kind::Usage, format!("{bad:?} is not the name of an image")))
         }
         None => Ok(names),
     }
@@ -231,7 +231,7 @@ impl Sink for EngineSink {
         let root = &sealed.root;
         if self.engine == Engine::Containerd && root.names.is_empty() && !root.companion {
             // It would be imported, named by nobody and removed by the next collection of garbage.
-            let what = format!("{} has no name, and containerd makes no image of it", root.title());
+            let what = format!("{} has no name, so containerd makes no image of it", root.title());
             return Err(Error::unsupported(what).input(self.place()));
         }
         self.archive.publish(sealed)

@@ -220,7 +220,7 @@ pub fn appendable(path: &Path) -> Result<Dir> {
             n == b"blobs" || n.starts_with(b".imgpack-") || n == super::store::PROOFS.as_bytes()
         };
         if !root.names()?.iter().all(ours) {
-            let what = "directory is not empty and no OCI layout";
+            let what = "directory is not empty and not an OCI layout";
             let error = Error::new(crate::error::Kind::Conflict, what);
             return Err(error.input(path.display().to_string()));
         }

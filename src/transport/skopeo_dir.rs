@@ -138,7 +138,7 @@ impl DirSink {
         let foreign = |name: &Vec<u8>| !name.starts_with(b".imgpack-");
         if root.stat("version")?.is_none() && root.names()?.iter().any(foreign) {
             let shown = path.display().to_string();
-            let what = "directory is not empty and no skopeo directory";
+            let what = "directory is not empty and not a skopeo directory";
             return Err(Error::new(Kind::Conflict, what).input(shown));
         }
         let staging = Staging::new(root.clone(), ctx.sync)?;

@@ -241,7 +241,7 @@ fn children(root: &Dir, desc: &Descriptor) -> Result<Vec<Descriptor>> {
         Ok(document) => Ok(document.children().into_iter().cloned().collect()),
         Err(_) if desc.digest.algorithm().digest(&bytes) == desc.digest => Ok(Vec::new()),
         Err(_) => {
-            let what = "a manifest is damaged, and nobody knows which blobs it needs";
+            let what = "a manifest is damaged, so it is unknown which blobs it needs";
             Err(Error::corrupt(what).input(root.join(&path).display().to_string()))
         }
     }

@@ -146,7 +146,7 @@ impl Place {
             if let Scheme::Store | Scheme::Registry | Scheme::Engine(_) = scheme {
                 if rest.starts_with('[') {
                     // Where podman keeps its images is for podman's own configuration to say.
-                    let what = "a storage of its own is not opened; say podman:NAME";
+                    let what = "separate storage is not supported; use podman:NAME";
                     return Err(Error::unsupported(what).input(text));
                 }
                 let image = Some(rest).filter(|r| !r.is_empty()).map(str::to_owned);
@@ -300,11 +300,12 @@ impl Place {
             Scheme::DockerArchive => self.archive_sink(env, halves.unwrap_or(Halves::Union)),
             Scheme::OciArchive => self.archive_sink(env, halves.unwrap_or(Halves::Oci)),
             Scheme::Path if self.path.is_dir() => {
-                let what = "is a directory; say oci:DIR or dir:DIR";
+                let what = "is a directory; use oci:DIR or dir:DIR";
                 Err(Error::new(Kind::Usage, what).input(self.path.display().to_string()))
             }
             Scheme::Path if !names_archive(&self.path) => {
-                let what = "not clear what to write; say oci:DIR, dir:DIR, store: or a name ending in .tar";
+                let what =
+                    "unclear what to write; use oci:DIR, dir:DIR, store: or a name ending in .tar";
                 let error = Error::new(Kind::Usage, what).because(Cause::UnclearTarget);
                 Err(error.input(self.path.display().to_string()))
             }

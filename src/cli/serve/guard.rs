@@ -88,7 +88,7 @@ impl GuardFlags {
             None if text == "self-signed" => "",
             Some(("self-signed", names)) => names,
             _ => {
-                let what = "--tls: want self-signed or self-signed=NAME,NAME";
+                let what = "--tls: expected self-signed or self-signed=NAME,NAME";
                 return Err(Error::new(Kind::Usage, what).input(text.clone()));
             }
         };
@@ -131,8 +131,7 @@ impl<'f> Guard<'f> {
     /// `Usage`, `Io`, `Missing`, `Malformed`.
     pub(crate) fn new(flags: &'f GuardFlags, run: &Run) -> Result<Self> {
         if flags.anonymous_pull && flags.htpasswd.is_none() && flags.client_ca.is_none() {
-            let what =
-                "--anonymous-pull needs --htpasswd or --client-ca: nobody is asked otherwise";
+            let what = "--anonymous-pull needs --htpasswd or --client-ca; without them, no password is asked for";
             return Err(Error::new(Kind::Usage, what));
         }
         let access = Arc::new(Access::new(flags.rules(), flags.users()?)?);
@@ -148,7 +147,7 @@ impl<'f> Guard<'f> {
     /// Reads files again; what cannot be read stays as it was, and is told.
     pub(crate) fn reload(&self, registry: &Registry, run: &Run) {
         let tell = |what: &str, e: &Error| {
-            run.ctx().warn(&format!("{what} stays as it was: {e}"));
+            run.ctx().warn(&format!("{what} is unchanged: {e}"));
         };
         if self.flags.htpasswd.is_some() {
             match self.flags.users() {

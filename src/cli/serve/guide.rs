@@ -188,14 +188,14 @@ pub(super) fn warnings(
     let Some(address) = open.first() else { return Vec::new() };
     let mut found = Vec::new();
     if writable && !guards_writes {
-        found.push(format!("whoever reaches {address} may write: see --htpasswd"));
+        found.push(format!("anyone who can reach {address} can write: see --htpasswd"));
     } else if !guards_writes && !flags.encrypts() {
         found.push(format!(
-            "whoever reaches {address} may read, and nothing is encrypted: see --tls and --htpasswd"
+            "anyone who can reach {address} can read, and nothing is encrypted: see --tls and --htpasswd"
         ));
     }
     if guards_writes && !flags.encrypts() {
-        found.push(format!("passwords travel to {address} unencrypted: see --tls"));
+        found.push(format!("passwords are sent to {address} unencrypted: see --tls"));
     }
     found
 }
@@ -219,11 +219,11 @@ mod tests {
         for (address, flags, writable, want) in [
             ("127.0.0.1:5000", &[][..], true, &[][..]),
             ("[::1]:5000", &[], true, &[]),
-            ("0.0.0.0:5000", &[], false, &["may read, and nothing is encrypted"]),
+            ("0.0.0.0:5000", &[], false, &["can read, and nothing is encrypted"]),
             ("0.0.0.0:5000", &tls, false, &[]),
-            ("0.0.0.0:5000", &tls, true, &["may write"]),
-            ("192.0.2.1:5000", &[], true, &["may write"]),
-            ("0.0.0.0:5000", &users, true, &["passwords travel"]),
+            ("0.0.0.0:5000", &tls, true, &["can write"]),
+            ("192.0.2.1:5000", &[], true, &["can write"]),
+            ("0.0.0.0:5000", &users, true, &["passwords are sent"]),
             ("0.0.0.0:5000", &[tls[0], tls[1], users[0], users[1]], true, &[]),
         ] {
             let typed = Typed::parse_from([&["x"], flags].concat()).flags;

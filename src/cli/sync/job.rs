@@ -77,7 +77,7 @@ pub(super) fn job(
     };
     let Some(selection) = selection(args, &words, variables)? else { return Ok(None) };
     if from == End::Registry && selection.is_empty() && pins.is_none() {
-        return Err(usage("say which images: SRC, -f FILE, --from-k8s or --from-compose"));
+        return Err(usage("name the images: SRC, -f FILE, --from-k8s or --from-compose"));
     }
     Ok(Some(SyncJob {
         naming: naming(args, &words)?,
@@ -101,7 +101,10 @@ fn words(args: &SyncArgs) -> Result<Words<'_>> {
             let Some((_, from, to)) = mode else {
                 let names: Vec<&str> = MODES.iter().map(|(name, _, _)| *name).collect();
                 let word = imgpack::text::escape(words[0]);
-                return Err(usage(&format!("unknown mode {word:?}: want {}", names.join(", "))));
+                return Err(usage(&format!(
+                    "unknown mode {word:?}: expected {}",
+                    names.join(", ")
+                )));
             };
             (false, *from, *to, &words[1..])
         }
@@ -110,7 +113,7 @@ fn words(args: &SyncArgs) -> Result<Words<'_>> {
         [source, target] => (Some(*source), *target),
         // Lists name the images of registries in full.
         [target] if from == SourceKind::Docker => (None, *target),
-        _ => return Err(usage("say where from and where to: SRC DST")),
+        _ => return Err(usage("expected a source and a destination: SRC DST")),
     };
     Ok(Words { from, to, skopeo, source, target })
 }
@@ -163,7 +166,7 @@ fn selection(
         }
         (SourceKind::Docker, Some(source)) => {
             if lists > 0 || which.retry.is_some() || which.lock.is_some() {
-                return Err(usage("leave SRC out where a list names the images"));
+                return Err(usage("omit SRC when a list names the images"));
             }
             selection.add(registry(source, which.catalog, filter)?);
         }

@@ -41,7 +41,7 @@ pub(crate) fn judge(registry: &TokenRequester<'_>, realm: &Url) -> Result<Trust>
         Err(Error::new(Kind::Denied, format!("token realm {}: {what}", realm.shown())).input(&host))
     };
     if registry.url.https && !realm.https && !registry.may_http {
-        return refuse("plain http, while the registry speaks https");
+        return refuse("plain http, while the registry uses https");
     }
     let realm_here = is_here(&realm.host);
     if realm_here && !registry.here {
@@ -56,7 +56,7 @@ pub(crate) fn judge(registry: &TokenRequester<'_>, realm: &Url) -> Result<Trust>
         return Ok(Trust::Full);
     }
     Ok(Trust::Anonymous(format!(
-        "credentials for {host} are kept back: its token realm {} is on another domain",
+        "credentials for {host} were withheld: its token realm {} is on another domain",
         realm.shown()
     )))
 }

@@ -73,7 +73,7 @@ impl AuthFile {
         let auths = match all.remove("auths") {
             Some(Value::Object(auths)) => auths,
             None | Some(Value::Null) => Map::new(),
-            Some(_) => return Err(malformed(shown, "its auths are no object")),
+            Some(_) => return Err(malformed(shown, "its auths are not an object")),
         };
         let helpers = match all.get("credHelpers") {
             Some(Value::Object(map)) => {
@@ -214,8 +214,8 @@ impl AuthEntry {
 /// docker put NUL bytes behind it.
 fn decode(auth: &str) -> Result<(String, String)> {
     let bad = |what| Error::malformed(format!("auth {what}"));
-    let bytes = LENIENT.decode(auth.trim()).map_err(|_| bad("is no base64"))?;
-    let text = String::from_utf8(bytes).map_err(|_| bad("is no text"))?;
+    let bytes = LENIENT.decode(auth.trim()).map_err(|_| bad("is not base64"))?;
+    let text = String::from_utf8(bytes).map_err(|_| bad("is not text"))?;
     let (user, password) = text.split_once(':').ok_or_else(|| bad("has no colon"))?;
     Ok((user.to_owned(), password.trim_end_matches('\0').to_owned()))
 }
@@ -263,7 +263,8 @@ pub(super) fn change(path: &Path, ctx: &Context, edit: impl FnOnce(&mut Auths<'_
     if auths.is_null() {
         *auths = json!({});
     }
-    let map = auths.as_object_mut().ok_or_else(|| malformed(&shown, "its auths are no object"))?;
+    let map =
+        auths.as_object_mut().ok_or_else(|| malformed(&shown, "its auths are not an object"))?;
     edit(&mut Auths(map));
     replace(&path, &render(&all)?, ctx.sync)?;
     if ctx.sync { dir.sync() } else { Ok(()) }
@@ -331,10 +332,10 @@ fn object(shown: &str, bytes: &[u8]) -> Result<Map<String, Value>> {
     }
     match serde_json::from_slice(bytes) {
         Ok(Value::Object(map)) => Ok(map),
-        Ok(_) => Err(malformed(shown, "is no JSON object")),
+        Ok(_) => Err(malformed(shown, "is not a JSON object")),
         Err(e) => {
             let at = format!("line {}, column {}", e.line(), e.column());
-            Err(malformed(shown, "is no valid JSON").at(at))
+            Err(malformed(shown, "is not valid JSON").at(at))
         }
     }
 }

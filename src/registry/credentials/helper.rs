@@ -170,7 +170,7 @@ fn wait(child: &mut Child, deadline: Instant) -> std::io::Result<Option<bool>> {
 fn locate(settings: &Settings, name: &str) -> Result<PathBuf> {
     let sound = !name.is_empty() && !name.contains(['/', '\0']);
     if !sound {
-        return Err(denied(name, "has a name that cannot be one"));
+        return Err(denied(name, "has an invalid name"));
     }
     let file = format!("docker-credential-{name}");
     let runs = |path: &Path| {

@@ -108,7 +108,7 @@ impl<R: Read> ResponseBodyReader<R> {
         self.moved += count as u64;
         if self.waited >= self.idle {
             if count > 0 && self.moved < SLOWEST * self.waited.as_secs() {
-                return Err(self.cut("all but stood still"));
+                return Err(self.cut("made almost no progress"));
             }
             (self.waited, self.moved) = (Duration::ZERO, 0);
         }

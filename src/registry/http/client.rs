@@ -219,7 +219,10 @@ impl Client {
         let shown = proxy.as_deref().map(proxy::shown);
         let via = match &proxy {
             Some(url) => Some(ureq::Proxy::new(url).map_err(|_| {
-                Error::new(Kind::Usage, format!("{:?} is no URL of a proxy", proxy::shown(url)))
+                Error::new(
+                    Kind::Usage,
+                    format!("{:?} is not the URL of a proxy", proxy::shown(url)),
+                )
             })?),
             None => None,
         };
@@ -356,7 +359,7 @@ impl Client {
                 format!("its proxy refuses: {}", text::escape(&why))
             }
             ureq::Error::Protocol(why) => {
-                format!("what it says is no HTTP: {}", text::escape(&why.to_string()))
+                format!("its response is not HTTP: {}", text::escape(&why.to_string()))
             }
             ureq::Error::LargeResponseHeader(..) => {
                 (passes, kind) = (false, Kind::Malformed);

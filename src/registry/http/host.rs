@@ -446,7 +446,7 @@ impl Host {
             (Some(user), None) => {
                 format!("authentication failed for {host} as {}", crate::text::escape(&user))
             }
-            (None, None) => "the registry wants credentials, and none are known".into(),
+            (None, None) => "the registry requires credentials, and none were found".into(),
         };
         let what = format!("{what}: {}", error.what());
         Error::new(Kind::Denied, what).because(cause).input(host)

@@ -31,7 +31,7 @@ pub(super) fn load(settings: &Settings) -> Result<Daemon> {
         }
         let all: Value = serde_json::from_str(&text).map_err(|e| {
             let at = format!("line {}, column {}", e.line(), e.column());
-            Error::malformed("is no valid JSON").input(path.display().to_string()).at(at)
+            Error::malformed("is not valid JSON").input(path.display().to_string()).at(at)
         })?;
         let strings = |key: &str| {
             let items = all[key].as_array().map_or(&[][..], Vec::as_slice);

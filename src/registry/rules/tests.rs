@@ -298,5 +298,5 @@ fn files_that_cannot_be_understood_are_refused_by_name() {
         assert!(error.to_string().contains("etc/containers/registries.conf"), "{error}");
     }
     let error = load(&[("etc/docker/daemon.json", "{")], |_| ()).unwrap_err();
-    assert!(error.to_string().contains("daemon.json: is no valid JSON"), "{error}");
+    assert!(error.to_string().contains("daemon.json: is not valid JSON"), "{error}");
 }

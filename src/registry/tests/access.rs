@@ -93,7 +93,7 @@ fn a_wrong_password_is_tried_once_and_named() {
         let host = server.host();
         let why = "GET manifest v1: 401 Unauthorized: UNAUTHORIZED: who?";
         let want = match header {
-            "none" => format!("the registry wants credentials, and none are known: {why}"),
+            "none" => format!("the registry requires credentials, and none were found: {why}"),
             _ => format!("authentication failed for {host} as alice: {why}"),
         };
         assert_eq!(err.what(), want);

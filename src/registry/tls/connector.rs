@@ -45,7 +45,7 @@ impl<In: Transport> Connector<In> for TlsConnector {
         let host = details.uri.host().unwrap_or_default();
         let (name, _) = address::split(host);
         let name = ServerName::try_from(name.to_owned())
-            .map_err(|_| Error::Tls("the host's name is none that a certificate can hold"))?;
+            .map_err(|_| Error::Tls("the host name cannot be in a certificate"))?;
         let connection = ClientConnection::new(Arc::clone(config), name)
             .map_err(|e| Error::Io(std::io::Error::other(e)))?;
         let mut adapter = TransportAdapter::new(transport.boxed(), details.current_time.clone());

@@ -173,7 +173,7 @@ pub(super) fn explain(err: &Error) -> HandshakeError {
             format!("it is for {}", crate::text::escape(&names.join(", ")))
         }
         C::Other(_) if err.to_string().contains("CaUsedAsEndEntity") => {
-            "it is an authority's own, which nobody here was told to trust".into()
+            "it is the certificate of an authority that is not trusted here".into()
         }
         other => crate::text::escape(&other.to_string()).into_owned(),
     })

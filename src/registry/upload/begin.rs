@@ -42,16 +42,14 @@ impl RemoteSession {
         if let Some(location) = response.header("location") {
             self.location = target.wire.locate(response, location).ok_or_else(|| {
                 let shown = crate::text::escape(location);
-                Error::malformed(format!(
-                    "the upload is said to go on at {shown:?}, which is no URL"
-                ))
+                Error::malformed(format!("the location of the upload, {shown:?}, is not a URL"))
             })?;
             let secure = |url: &str| Url::parse(url).is_some_and(|url| url.https);
             let plain = Url::parse(&self.location).filter(|url| !url.https);
             if let Some(url) = plain.filter(|_| secure(&response.url))
                 && !address::listed(&target.settings.insecure_hosts, &url.authority())
             {
-                let what = format!("the upload is to go on in plain http at {}", url.shown());
+                let what = format!("the upload would continue over plain http at {}", url.shown());
                 return Err(Error::new(Kind::Denied, what));
             }
         }
@@ -94,7 +92,7 @@ pub(super) fn post(target: &Target<'_>, digest: &Digest) -> Result<RemoteSession
         200..=299 => session(target, response),
         405 | 501 => {
             let fault = target.wire.fault(&format!("POST upload of {digest}"), response);
-            Err(fault.kind_as(Kind::Unsupported).note("the registry takes no uploads"))
+            Err(fault.kind_as(Kind::Unsupported).note("the registry does not accept uploads"))
         }
         _ => Err(target.wire.fault(&format!("POST upload of {digest}"), response)),
     }
@@ -138,7 +136,7 @@ pub fn mount(target: &Target<'_>, digest: &Digest, from: &str) -> Result<MountOu
 
 fn session(target: &Target<'_>, response: Response) -> Result<RemoteSession> {
     if response.header("location").is_none() {
-        return Err(Error::malformed("the registry opened an upload without saying where"));
+        return Err(Error::malformed("the registry opened an upload without a location"));
     }
     let mut session = RemoteSession::new(String::new());
     session.follow(target, &response)?;

@@ -35,7 +35,7 @@ impl Users {
             _ => Error::io(path, "opening", &e),
         })?;
         if meta.len() > MAX_FILE {
-            return Err(Error::new(Kind::Usage, "no htpasswd file: it is too large").input(shown()));
+            return Err(Error::new(Kind::Usage, "too large for an htpasswd file").input(shown()));
         }
         let text = std::fs::read(path).map_err(|e| Error::io(path, "reading", &e))?;
         let text = String::from_utf8(text)
@@ -63,7 +63,7 @@ impl Users {
                 return Err(bad("a name is missing"));
             }
             if !["$2a$", "$2b$", "$2y$"].iter().any(|prefix| hash.starts_with(prefix)) {
-                return Err(bad("only bcrypt hashes are taken; make one with htpasswd -B"));
+                return Err(bad("only bcrypt hashes are accepted; make one with htpasswd -B"));
             }
             let parts: HashParts = hash.parse().map_err(|_| bad("the bcrypt hash is not valid"))?;
             if !(4..=MAX_COST).contains(&parts.get_cost()) {
@@ -73,11 +73,11 @@ impl Users {
                 (stand_in, highest) = (hash.to_owned(), parts.get_cost());
             }
             if hashes.insert(name.to_owned(), hash.to_owned()).is_some() {
-                return Err(bad("the name stands there twice"));
+                return Err(bad("the name occurs twice"));
             }
         }
         if hashes.is_empty() {
-            return Err(Error::new(Kind::Usage, "it names nobody"));
+            return Err(Error::new(Kind::Usage, "it lists no users"));
         }
         Ok(Self { hashes, stand_in })
     }

@@ -11,7 +11,7 @@ use crate::serve::answer::{Answer, Code, Fault};
 use crate::serve::route::ManifestReference;
 
 /// Why nothing is.
-const NEVER: &str = "nothing can be deleted from this registry";
+const NEVER: &str = "this registry does not allow deletion";
 
 impl Push<'_> {
     /// `DELETE manifests/<tag or digest>`.
@@ -28,7 +28,7 @@ impl Push<'_> {
             Ok(false) => {
                 let found = self.registry.catalogue().find(self.path, self.request.ns().as_deref());
                 if found.is_some_and(|found| found.manifest(wanted).is_some()) {
-                    let fault = Fault::new(Code::Denied, "it lies in a place that is only read");
+                    let fault = Fault::new(Code::Denied, "it is in a read-only place");
                     return fault.into();
                 }
                 Fault::new(Code::ManifestUnknown, "no such manifest")

@@ -71,7 +71,7 @@ impl Push<'_> {
             let stuck = before.replace(absent) == Some(absent);
             if stuck || !self.adopt(self.path, &absent)? {
                 let fault =
-                    Fault::new(Code::ManifestBlobUnknown, "the manifest names what is not here");
+                    Fault::new(Code::ManifestBlobUnknown, "the manifest refers to missing content");
                 return Err(fault.about(json!({"digest": absent.to_string()})));
             }
         }
@@ -80,9 +80,8 @@ impl Push<'_> {
 
 /// The body, when it is no larger than a manifest may be.
 fn read(request: &Request, body: &mut (dyn Read + Send)) -> Result<Vec<u8>, Fault> {
-    let too_large = || {
-        Fault::new(Code::SizeInvalid, format!("a manifest has at the most {MAX_MANIFEST} bytes"))
-    };
+    let too_large =
+        || Fault::new(Code::SizeInvalid, format!("a manifest has at most {MAX_MANIFEST} bytes"));
     let said = request.header(header::CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok());
     if said.is_some_and(|said| said > MAX_MANIFEST) {
         return Err(too_large());
@@ -90,7 +89,7 @@ fn read(request: &Request, body: &mut (dyn Read + Send)) -> Result<Vec<u8>, Faul
     let mut bytes = Vec::new();
     body.take(MAX_MANIFEST + 1)
         .read_to_end(&mut bytes)
-        .map_err(|_| Fault::new(Code::ManifestInvalid, "the body broke off"))?;
+        .map_err(|_| Fault::new(Code::ManifestInvalid, "the body was cut off"))?;
     if bytes.len() as u64 > MAX_MANIFEST { Err(too_large()) } else { Ok(bytes) }
 }
 
@@ -101,7 +100,7 @@ fn named(wanted: &ManifestReference, bytes: &[u8]) -> Result<Digest, Fault> {
     if found == *digest {
         return Ok(found);
     }
-    let fault = Fault::new(Code::DigestInvalid, "the manifest has another digest");
+    let fault = Fault::new(Code::DigestInvalid, "the manifest has a different digest");
     Err(fault.about(json!({"found": found.to_string()})))
 }
 

@@ -84,7 +84,7 @@ impl Push<'_> {
             },
             Method::PUT => {
                 let Some(digest) = self.request.query("digest") else {
-                    return Fault::new(Code::DigestInvalid, "the digest is not said").into();
+                    return Fault::new(Code::DigestInvalid, "the digest is missing").into();
                 };
                 let digest = match parse(&digest) {
                     Ok(digest) => digest,
@@ -165,7 +165,7 @@ impl Push<'_> {
         match stop {
             Stop::Unknown => unknown(session.id()),
             Stop::Busy => {
-                let fault = invalid("another request is at work on this upload");
+                let fault = invalid("another request is working on this upload");
                 self.placed(fault.status(StatusCode::CONFLICT).into(), session)
             }
             Stop::Order(offset) => {
@@ -174,14 +174,15 @@ impl Push<'_> {
                 self.placed(fault.into(), session)
             }
             Stop::Size => {
-                let fault = Fault::new(Code::SizeInvalid, "not as many bytes came as were said");
+                let fault =
+                    Fault::new(Code::SizeInvalid, "the body has another length than announced");
                 self.placed(fault.status(StatusCode::BAD_REQUEST).into(), session)
             }
             Stop::Mismatch(found) => {
-                let fault = Fault::new(Code::DigestInvalid, "the bytes have another digest");
+                let fault = Fault::new(Code::DigestInvalid, "the bytes have a different digest");
                 fault.about(json!({"found": found.to_string()})).into()
             }
-            Stop::Cut => self.placed(invalid("the body broke off").into(), session),
+            Stop::Cut => self.placed(invalid("the body was cut off").into(), session),
             Stop::Failed(error) => error.into(),
         }
     }

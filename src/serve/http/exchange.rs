@@ -141,7 +141,7 @@ fn refused(connection: &Connection, parts: &Parts) -> Option<Answer> {
     // hyper looks at the last word only.
     let mut codings = parts.headers.get_all(header::TRANSFER_ENCODING).iter();
     if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
-        return bad("a body comes in chunks, and in no other coding");
+        return bad("chunked is the only transfer coding accepted");
     }
     // Whom a request is for must be clear to everything it comes through.
     let hosts = parts.headers.get_all(header::HOST).iter().count();
@@ -153,7 +153,7 @@ fn refused(connection: &Connection, parts: &Parts) -> Option<Answer> {
         parts.headers.get(header::HOST).is_some_and(is_other)
     });
     if hosts > 1 || absent || other {
-        return bad("a request names one host");
+        return bad("a request must name exactly one host");
     }
     let limit = connection.server.settings.headers;
     let size: usize = parts.headers.iter().map(|(k, v)| k.as_str().len() + v.len() + 4).sum();

@@ -74,7 +74,7 @@ pub(super) fn answer(registry: &Registry, asked: &Asked, entry: &Entry) -> Answe
 
 /// The lines to copy.
 fn pull(h: &mut Html, asked: &Asked, reference: &str) {
-    h.element("section", &[("aria-label", "How to pull it")], |h| {
+    h.element("section", &[("aria-label", "Pull this image")], |h| {
         h.element("dl", &[("class", "pull")], |h| {
             for tool in &TOOLS {
                 let id = format!("line-{}", tool.name);
@@ -82,7 +82,7 @@ fn pull(h: &mut Html, asked: &Asked, reference: &str) {
                     h.leaf("dt", &[], tool.name);
                     h.element("dd", &[], |h| {
                         h.leaf("code", &[("id", &id)], asked.site.line(tool, reference));
-                        let said = format!("Copy the line for {}", tool.name);
+                        let said = format!("Copy the command for {}", tool.name);
                         let attributes = [
                             ("type", "button"),
                             ("class", "copy js"),
@@ -96,9 +96,9 @@ fn pull(h: &mut Html, asked: &Asked, reference: &str) {
         });
         if asked.site.must_be_told() {
             h.element("p", &[("class", "quiet")], |h| {
-                h.text("This address speaks plain HTTP: docker wants it under ");
+                h.text("This address uses plain HTTP: docker needs it under ");
                 h.leaf("code", &[], "insecure-registries");
-                h.text(", and nodes of Kubernetes in their own settings.");
+                h.text(", and Kubernetes nodes in their own settings.");
             });
         }
     });
@@ -130,7 +130,7 @@ impl Near<'_> {
             };
             let platform = platform
                 .or_else(|| Some(read.as_ref().ok()?.as_ref()?.platform()?.to_string()))
-                .unwrap_or_else(|| "no platform said".to_owned());
+                .unwrap_or_else(|| "no platform".to_owned());
             let weight =
                 Weight::of(self.registry.catalogue(), &self.entry.name, &listed.digest).bytes();
             let mut attributes = vec![("class", "image")];
@@ -146,7 +146,7 @@ impl Near<'_> {
                             format!(" · {layers} · {}", units::size(weight))
                         }
                         Ok(None) if weight > 0 => format!(" · {}", units::size(weight)),
-                        Ok(None) => " · did not come along".to_owned(),
+                        Ok(None) => " · not present".to_owned(),
                         Err(_) => " · cannot be read".to_owned(),
                     };
                     h.leaf("span", &[("class", "quiet")], said);
@@ -224,7 +224,7 @@ impl Near<'_> {
         for (desc, subject) in subjects {
             for listed in self.found.referrers(&desc.digest) {
                 if seen.insert(listed.digest) {
-                    let kind = listed.artifact_type().unwrap_or("no type said").to_owned();
+                    let kind = listed.artifact_type().unwrap_or("no type").to_owned();
                     all.push((listed.digest, kind, subject.clone(), listed.size));
                 }
             }

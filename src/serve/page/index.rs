@@ -81,7 +81,7 @@ fn summary(h: &mut Html, asked: &Asked, counted: &Counted, all: &[&Image]) {
     h.element("p", &[("class", "quiet")], |h| match (all.is_empty(), asked.query.is_empty()) {
         (true, true) => h.text("Nothing is served yet."),
         (true, false) => {
-            h.text("No name and no digest holds all of these words. ");
+            h.text("No name or digest contains all of these words. ");
             h.leaf("a", &[("href", "/")], "Show all images");
         }
         (false, _) => {
@@ -99,7 +99,7 @@ fn summary(h: &mut Html, asked: &Asked, counted: &Counted, all: &[&Image]) {
 /// Which tool's line the buttons copy.
 fn tools(h: &mut Html, asked: &Asked) {
     h.element("fieldset", &[("class", "tools js")], |h| {
-        h.leaf("legend", &[], "Copy the line for");
+        h.leaf("legend", &[], "Copy the command for");
         for (at, tool) in TOOLS.iter().enumerate() {
             let template = asked.site.template(tool);
             let mut attributes = vec![
@@ -165,7 +165,7 @@ fn line(h: &mut Html, registry: &Registry, asked: &Asked, row: &Row<'_>) {
         number(h, Some(row.referrers).filter(|n| *n > 0).map(|n| n.to_string()));
         h.element("td", &[("class", "js")], |h| {
             let (image, pod) = (asked.site.image(&reference), pull::pod(&reference));
-            let said = format!("Copy the line for {reference}");
+            let said = format!("Copy the command for {reference}");
             let attributes = [
                 ("type", "button"),
                 ("class", "copy"),

@@ -87,6 +87,6 @@ fn totals(h: &mut Html, images: usize, totals: &Totals) {
     h.text(format!("{}, ", count(images, "image", "images")));
     h.leaf("b", &[], units::size(bytes));
     if alone > bytes {
-        h.text(format!(" with what they share counted once, {} without", units::size(alone)));
+        h.text(format!(" with shared blobs counted once, {} without", units::size(alone)));
     }
 }

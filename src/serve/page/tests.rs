@@ -230,7 +230,7 @@ fn the_packing_list_counts_what_is_shared_once() {
     }
     let registry = place.served();
     let list = page(&registry, "/packing-list");
-    let sum = "2 images, <b>4MB</b> with what they share counted once, 8MB without";
+    let sum = "2 images, <b>4MB</b> with shared blobs counted once, 8MB without";
     contains(&list, &[sum, "stick.example:5000", "class=\"tick\""]);
     let one = page(&registry, "/packing-list?q=one");
     contains(&one, &["images with one", "1 image, <b>4MB</b></p>"]);

@@ -42,7 +42,7 @@ impl Writable {
             if looked.elapsed() >= LOOK {
                 match self.refresh() {
                     Ok(true) => {
-                        ctx.warn("the store was changed by another process, and read again")
+                        ctx.warn("the store was changed by another process and was read again")
                     }
                     Ok(false) => {}
                     Err(e) => ctx.warn(&format!("the store was not read again: {e}")),

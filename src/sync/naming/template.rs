@@ -42,7 +42,7 @@ impl FromStr for Template {
                 "digest" => Part::Digest,
                 other => {
                     let other = crate::text::escape(other);
-                    let want = "want registry, repository, name, tag or digest";
+                    let want = "expected registry, repository, name, tag or digest";
                     return Err(bad(format!("unknown field {other:?}, {want}")));
                 }
             });

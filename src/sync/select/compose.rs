@@ -112,7 +112,7 @@ impl Reader {
             Value::Sequence(items) => {
                 items.iter().try_for_each(|item| self.include(item, place))?;
             }
-            _ => return Err(Error::malformed("include is no list")),
+            _ => return Err(Error::malformed("include is not a list")),
         }
         let Value::Mapping(services) = &doc["services"] else {
             let nothing = doc["include"].is_null();
@@ -141,7 +141,7 @@ impl Reader {
                 }
                 None => {
                     let written = crate::text::escape(written).into_owned();
-                    self.warn(place, &format!("{written} is no local file and is not included"));
+                    self.warn(place, &format!("{written} is not a local file and is not included"));
                 }
             }
         }
@@ -154,7 +154,7 @@ impl Reader {
                 (true, _) => "is built here and names no image".to_owned(),
                 (false, Some(url)) => {
                     let url = crate::text::escape(url);
-                    format!("extends {url}, which is no local file and is not looked up")
+                    format!("extends {url}, which is not a local file and is not read")
                 }
                 (false, None) => "names no image".to_owned(),
             };
@@ -172,7 +172,7 @@ impl Reader {
                 }
                 Err(_) => {
                     let image = crate::text::escape(&image).into_owned();
-                    self.warn(place, &format!("service {name}: {image:?} is no reference"));
+                    self.warn(place, &format!("service {name}: {image:?} is not a reference"));
                 }
             },
             Err(e) => self.warn(place, &format!("service {name}: {}", e.what())),

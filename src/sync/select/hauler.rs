@@ -28,9 +28,9 @@ pub fn parse(text: &str, bare: &Bare) -> Result<Selection> {
             Some("Images") => images(&doc, bare, &mut selection).map_err(|e| e.at(at))?,
             Some(other) => {
                 let other = crate::text::escape(other).into_owned();
-                selection.warn(format!("kind {other} names no images and is passed over"));
+                selection.warn(format!("kind {other} names no images and is skipped"));
             }
-            None => selection.warn(format!("the {at} has no kind and is passed over")),
+            None => selection.warn(format!("the {at} has no kind and is skipped")),
         }
     }
     Ok(selection)
@@ -45,7 +45,7 @@ fn images(doc: &Value, bare: &Bare, selection: &mut Selection) -> Result<()> {
     let for_all = platforms(&annotations["hauler.dev/platform"])?;
     for image in doc["spec"]["images"].as_sequence().into_iter().flatten() {
         let Some(name) = image["name"].as_str() else {
-            selection.warn("an image without a name is passed over");
+            selection.warn("an image without a name is skipped");
             continue;
         };
         let full = registry.map_or_else(|| name.to_owned(), |host| at_registry(host, name));
@@ -56,7 +56,8 @@ fn images(doc: &Value, bare: &Bare, selection: &mut Selection) -> Result<()> {
         let wanted = select::item(&full, bare)?;
         if !platforms.is_empty() && !matches!(wanted, Wanted::Image(_)) {
             let name = crate::text::escape(name);
-            selection.warn(format!("the platform of {name} is not used, since it is many tags"));
+            selection
+                .warn(format!("the platform of {name} is not used, since it covers many tags"));
         }
         selection.add_for(wanted, platforms, by_default);
         for what in ["key", "rewrite"] {
@@ -80,8 +81,8 @@ fn platforms(value: &Value) -> Result<Vec<Platform>> {
 fn advice(what: &str, name: &str) -> String {
     let name = crate::text::escape(name);
     match what {
-        "key" => format!("the key of {name} is not used; say it with --verify-key"),
-        _ => format!("the rewrite of {name} is not used; say it with --map"),
+        "key" => format!("the key of {name} is not used; give it with --verify-key"),
+        _ => format!("the rewrite of {name} is not used; give it with --map"),
     }
 }
 
@@ -128,10 +129,7 @@ spec: {charts: [{name: rancher}]}
         assert!(parse(&text.replace("linux/amd64", "x/y/z/w"), &Bare::Latest).is_err());
         assert_eq!(
             found.warnings,
-            [
-                "an image without a name is passed over",
-                "kind Charts names no images and is passed over",
-            ]
+            ["an image without a name is skipped", "kind Charts names no images and is skipped",]
         );
     }
 }

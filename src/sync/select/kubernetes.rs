@@ -116,7 +116,8 @@ impl Finder<'_> {
             Ok(name) => self.selection.add(Wanted::Image(name.or_latest())),
             Err(_) => {
                 let (name, line) = (crate::text::escape(name), self.line);
-                let what = format!("image {name:?} in the document of line {line} is no reference");
+                let what =
+                    format!("image {name:?} in the document of line {line} is not a reference");
                 self.selection.warn(what);
             }
         }

@@ -83,7 +83,7 @@ fn add(domain: &str, registry: Registry, selection: &mut Selection) {
 /// A repository of a registry; one whose name is none is told and passed over.
 fn named(domain: &str, name: &str, selection: &mut Selection) -> Option<Reference> {
     let found = select::repository(&format!("{domain}/{name}"));
-    found.map_err(|e| selection.warn(format!("{} is passed over", e.what()))).ok()
+    found.map_err(|e| selection.warn(format!("{} is skipped", e.what()))).ok()
 }
 
 fn images(domain: &str, images: BTreeMap<String, Option<Vec<String>>>, selection: &mut Selection) {

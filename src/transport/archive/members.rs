@@ -169,7 +169,7 @@ impl Archive {
                 }
                 EntryKind::Fifo => Slot::Special("a fifo"),
                 EntryKind::Char | EntryKind::Block => Slot::Special("a device"),
-                EntryKind::Other(_) => Slot::Special("no regular file"),
+                EntryKind::Other(_) => Slot::Special("not a regular file"),
             };
             if let Some(old) = self.slots.get(name.as_str()) {
                 repeated.push((name.clone(), old.clone(), slot.clone()));

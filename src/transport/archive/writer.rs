@@ -248,7 +248,7 @@ impl Sink for ArchiveSink {
         if self.halves == Halves::Docker && sealed.images.is_empty() {
             let title = sealed.root.title();
             return Err(Error::unsupported(format!(
-                "{title} is no image; a Docker archive holds only images"
+                "{title} is not an image; a Docker archive contains only images"
             )));
         }
         self.state().published.push(sealed);

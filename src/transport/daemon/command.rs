@@ -194,7 +194,7 @@ impl RunningChild {
         self.ctx.check()?;
         let said = self.ear.as_ref().map(StderrTail::text).unwrap_or_default();
         let Some(status) = status else {
-            let what = format!("{} reads no more, and does not end", self.title);
+            let what = format!("{} stopped reading but did not exit", self.title);
             return Err(Error::new(Kind::Unreachable, what));
         };
         if status.success() {

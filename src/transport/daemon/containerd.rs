@@ -84,9 +84,7 @@ pub(super) fn export(
     }
     let from = open(&chosen.collect::<Vec<_>>())?;
     let taken = held.platforms.join(", ");
-    ctx.warn(&format!(
-        "containerd lacks some platforms of it; those that are there are taken: {taken}"
-    ));
+    ctx.warn(&format!("containerd has only some of its platforms; copying these: {taken}"));
     Ok(from)
 }
 

@@ -53,11 +53,11 @@ impl Docker {
             return Ok(own("http://docker", Address::Unix(PathBuf::from(path)), None));
         }
         if shown.starts_with("ssh://") {
-            let what = "engines are not spoken to by ssh; forward the socket with `ssh -L`";
+            let what = "ssh to an engine is not supported; forward its socket with `ssh -L`";
             return Err(Error::unsupported(what).input(shown));
         }
         let Some(host) = shown.strip_prefix("tcp://").or(shown.strip_prefix("http://")) else {
-            let what = "an engine is called unix:///PATH or tcp://HOST:PORT";
+            let what = "the address of an engine is unix:///PATH or tcp://HOST:PORT";
             return Err(Error::new(Kind::Usage, what).input(shown));
         };
         if !engines.docker_tls {
@@ -109,7 +109,7 @@ impl Docker {
         let mut bytes = Vec::new();
         ResponseReader::of(self.get(path)?).take(ANSWER).read_to_end(&mut bytes)?;
         serde_json::from_slice(&bytes).map_err(|_| {
-            Error::malformed(format!("{} is no engine: its answer is not JSON", self.shown))
+            Error::malformed(format!("{} is not an engine: its response is not JSON", self.shown))
         })
     }
 
@@ -226,7 +226,7 @@ fn said(from: impl Read) -> Result<Vec<String>> {
     for message in serde_json::Deserializer::from_reader(from).into_iter::<Value>() {
         let message = message.map_err(|e| match e.io_error_kind() {
             Some(_) => Error::from(io::Error::from(e)),
-            None => Error::malformed("the engine's answer is not JSON"),
+            None => Error::malformed("the engine's response is not JSON"),
         })?;
         let detail = message["errorDetail"]["message"].as_str();
         if let Some(error) = detail.or(message["error"].as_str()) {
@@ -253,7 +253,7 @@ impl Read for ResponseReader {
             if e.get_ref().is_some_and(|e| e.is::<Error>()) {
                 return e;
             }
-            let what = "the engine's answer broke off";
+            let what = "the engine's response was cut off";
             Error::from_io(&e).kind_as(Kind::Unreachable).context(what).into()
         })
     }

@@ -107,7 +107,7 @@ fn braced(text: &str, variables: &Variables, depth: usize) -> Result<String> {
             (None, _) if operator.is_empty() => value(name, variables).map(str::to_owned),
             _ => {
                 let text = crate::text::escape(text).into_owned();
-                Err(Error::malformed(format!("\"${{{text}}}\" is no variable")))
+                Err(Error::malformed(format!("\"${{{text}}}\" is not a variable")))
             }
         };
     }
