@@ -3,7 +3,7 @@
 //! The library reads no environment and no clock: whatever it needs of them arrives here.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::error::{Error, Kind, Result};
 use crate::io::digests::Digests;
@@ -25,6 +25,8 @@ pub struct Context {
     pub sync: bool,
     /// Seconds to wait for another process's lock.
     pub wait: u64,
+    /// Entries of indexes and manifests that were followed so far.
+    pub followed: Arc<AtomicUsize>,
     /// Digests that were found out in earlier runs, for who keeps them.
     pub digests: Arc<Digests>,
 }
@@ -39,6 +41,10 @@ pub struct Limits {
     /// Most members of one archive.
     pub members: usize,
 }
+
+/// Entries of indexes and manifests that one run follows for each image that a place may hold. An image
+/// of ten platforms with twenty layers each has some 220, and a run may go through them twice.
+const ENTRIES: usize = 500;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -55,6 +61,7 @@ impl Default for Context {
             limits: Limits::default(),
             sync: true,
             wait: 60,
+            followed: Arc::default(),
             digests: Arc::default(),
         }
     }
@@ -70,6 +77,27 @@ impl Context {
             return Err(Error::new(Kind::Interrupted, "interrupted"));
         }
         Ok(())
+    }
+
+    /// Counts entries that are followed. A few kilobytes of indexes that list one another can stand for
+    /// millions of them.
+    ///
+    /// # Errors
+    /// `Malformed` beyond what one run follows.
+    pub fn count(&self, entries: usize) -> Result<()> {
+        let most = self.limits.images.saturating_mul(ENTRIES);
+        let before = self.followed.fetch_add(entries, Ordering::Relaxed);
+        if before.saturating_add(entries) > most {
+            let what = format!("more entries of indexes and manifests than the limit of {most}");
+            return Err(Error::malformed(what));
+        }
+        Ok(())
+    }
+
+    /// The same for another reading of places, which is counted by itself.
+    #[must_use]
+    pub fn afresh(&self) -> Self {
+        Self { followed: Arc::default(), ..self.clone() }
     }
 
     /// Tells the user something that is no error.

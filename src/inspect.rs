@@ -148,6 +148,7 @@ impl Look<'_> {
         if depth > MAX_NESTING {
             return Err(Error::malformed(format!("indexes nested deeper than {MAX_NESTING}")));
         }
+        self.ctx.check()?;
         if !self.seen.insert((root.desc.digest, desc.digest)) {
             return Ok(());
         }
@@ -162,6 +163,7 @@ impl Look<'_> {
             Err(_) if what == "blob" => return Ok(()),
             Err(e) => return Err(e.within(desc.digest.to_string())),
         };
+        self.ctx.count(doc.children().len())?;
         let companion = companion || doc.subject.is_some() || desc.is_attestation();
         match doc.kind {
             manifest::Kind::Index(ref entries) => {

@@ -132,7 +132,7 @@ pub fn interpret(members: &dyn Members, reading: Reading, ctx: &Context) -> Resu
     match manifest_json {
         Some(items) if docker_half || index_json.is_none() => {
             let images = docker::images(members, items, reading, &mut layout, ctx)?;
-            unite(members, oci, images, reading, &mut layout)?;
+            unite(members, oci, images, reading, &mut layout, ctx)?;
         }
         None if index_json.is_none() => {
             let images = legacy::images(members, reading, &mut layout)?;
@@ -292,18 +292,31 @@ struct Reach {
     configs: HashSet<Digest>,
     images: bool,
     shuffled: bool,
+    /// Documents that were read.
+    seen: HashSet<Digest>,
 }
 
-fn reach(members: &dyn Members, desc: &Descriptor, depth: usize, into: &mut Reach) -> Result<()> {
+fn reach(
+    members: &dyn Members,
+    desc: &Descriptor,
+    depth: usize,
+    into: &mut Reach,
+    ctx: &Context,
+) -> Result<()> {
     if depth > MAX_NESTING {
         return Err(Error::malformed(format!("indexes nested deeper than {MAX_NESTING}")));
     }
+    ctx.check()?;
+    if !into.seen.insert(desc.digest) {
+        return Ok(());
+    }
     let Some(doc) = parse(members, desc)? else { return Ok(()) };
+    ctx.count(doc.children().len())?;
     match &doc.kind {
         manifest::Kind::Index(children) => {
             for child in children {
                 if !child.is_attestation() {
-                    reach(members, child, depth + 1, into)?;
+                    reach(members, child, depth + 1, into, ctx)?;
                 }
             }
         }
@@ -337,6 +350,7 @@ fn unite(
     docker: Vec<docker::Image>,
     reading: Reading,
     layout: &mut Layout,
+    ctx: &Context,
 ) -> Result<()> {
     let disagree = |what: String| {
         let what = format!("ambiguous: manifest.json and index.json disagree: {what}");
@@ -346,7 +360,7 @@ fn unite(
     for root in &oci {
         let mut found = Reach::default();
         if !root.companion {
-            reach(members, &root.desc, 0, &mut found)?;
+            reach(members, &root.desc, 0, &mut found, ctx)?;
         }
         reaches.push(found);
     }

@@ -59,6 +59,7 @@ impl Run {
             limits,
             sync: !global.no_sync,
             wait: global.wait,
+            followed: Arc::default(),
             digests: Arc::default(),
         };
         let reading = Reading {

@@ -4,7 +4,7 @@
 //! It reads nothing but what the walk has read. What a companion is about is said by its annotation,
 //! its cosign tag, or its own `subject`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::context::Context;
 use crate::copy::walk::{Child, Node, Tree};
@@ -17,9 +17,11 @@ use crate::transport::GENERATIONS;
 /// The trees without companions whose subject is in none of the others, nor among `standing`.
 pub(super) fn without(trees: Vec<Tree>, standing: &[Digest], ctx: &Context) -> Vec<Tree> {
     let mut kept: HashSet<Digest> = standing.iter().copied().collect();
+    let mut known = HashMap::new();
     for tree in trees.iter().filter(|t| !t.root.companion) {
-        whole(&tree.node, &mut kept);
+        whole(&tree.node, &mut known);
     }
+    kept.extend(known.into_iter().filter_map(|(digest, same)| same.then_some(digest)));
     // A signature of an SBOM stays when the SBOM does.
     for _ in 0..GENERATIONS {
         for tree in trees.iter().filter(|t| t.root.companion) {
@@ -39,19 +41,20 @@ pub(super) fn without(trees: Vec<Tree>, standing: &[Digest], ctx: &Context) -> V
     trees.into_iter().filter(stays).collect()
 }
 
-/// Notes the parents that keep their bytes; says whether this one does.
-fn whole(node: &Node, kept: &mut HashSet<Digest>) -> bool {
+/// Notes which parents keep their bytes; says whether this one does.
+fn whole(node: &Node, known: &mut HashMap<Digest, bool>) -> bool {
+    if let Some(same) = known.get(&node.desc().digest) {
+        return *same;
+    }
     let same = match node {
         Node::Manifest(_) | Node::Opaque(_) => true,
         Node::Index { children, .. } => children.iter().fold(true, |same, child| match child {
-            Child::Kept(node) => whole(node, kept) && same,
+            Child::Kept(node) => whole(node, known) && same,
             Child::Pruned => false,
             Child::Absent(_) => same,
         }),
     };
-    if same {
-        kept.insert(node.desc().digest);
-    }
+    known.insert(node.desc().digest, same);
     same
 }
 

@@ -2,7 +2,7 @@
 //!
 //! No parent is stored before its children, no name given before its root.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::context::Context;
 use crate::copy::Recoded;
@@ -15,8 +15,15 @@ use crate::transport::{Blob, Image, Sealed, Sink};
 
 /// Stores the parents of one tree and says what it became.
 pub(super) fn seal(to: &dyn Sink, tree: &Tree, recoded: &Recoded, ctx: &Context) -> Result<Sealed> {
-    let mut sealer =
-        Sealer { to, ctx, recoded, images: Vec::new(), blobs: Vec::new(), seen: HashSet::new() };
+    let mut sealer = Sealer {
+        to,
+        ctx,
+        recoded,
+        images: Vec::new(),
+        blobs: Vec::new(),
+        seen: HashSet::new(),
+        done: HashMap::new(),
+    };
     let target = sealer.node(&tree.node)?;
     let mut root = tree.root.clone();
     // The entry of the place keeps its annotations; platform and type follow what it points at.
@@ -55,17 +62,22 @@ struct Sealer<'a> {
     images: Vec<Image>,
     blobs: Vec<Descriptor>,
     seen: HashSet<Digest>,
+    /// What parents became, by what they were.
+    done: HashMap<Digest, Descriptor>,
 }
 
 impl Sealer<'_> {
     fn node(&mut self, node: &Node) -> Result<Descriptor> {
-        match node {
+        if let Some(done) = self.done.get(&node.desc().digest) {
+            return Ok(done.clone());
+        }
+        let done = match node {
             Node::Opaque(desc) => {
                 self.list(desc);
-                Ok(desc.clone())
+                desc.clone()
             }
-            Node::Manifest(m) => self.manifest(m),
-            Node::Index { desc, bytes, children } => {
+            Node::Manifest(m) => self.manifest(m)?,
+            Node::Index { desc, bytes, children, .. } => {
                 let mut replaced = Vec::new();
                 let mut changed = false;
                 for child in children {
@@ -82,9 +94,11 @@ impl Sealer<'_> {
                         }
                     });
                 }
-                self.parent(desc, bytes, changed.then_some(replaced))
+                self.parent(desc, bytes, changed.then_some(replaced))?
             }
-        }
+        };
+        self.done.insert(node.desc().digest, done.clone());
+        Ok(done)
     }
 
     fn manifest(&mut self, m: &Manifest) -> Result<Descriptor> {

@@ -3,8 +3,8 @@
 //! It reads small documents only, verified, each once. It prunes platforms, finds what is absent and
 //! checks what can be checked without reading a layer: counts, kinds, nesting.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex};
 
 use rayon::prelude::*;
 
@@ -16,6 +16,7 @@ use crate::descriptor::Descriptor;
 use crate::digest::{DiffId, Digest};
 use crate::error::{Cause, Error, Kind, Result};
 use crate::layout::MAX_NESTING;
+use crate::locks::lock;
 use crate::manifest::{self, Document, MAX_DOCUMENT};
 use crate::media_type::Role;
 use crate::platform::Platform;
@@ -53,6 +54,8 @@ pub enum Node {
         bytes: Vec<u8>,
         /// What became of each entry, in order.
         children: Vec<Child>,
+        /// How many steps the longest way down has.
+        height: usize,
     },
     /// A manifest.
     Manifest(Manifest),
@@ -99,56 +102,107 @@ impl Node {
         }
     }
 
-    /// Every manifest beneath, in order.
-    pub fn manifests(&self) -> Vec<&Manifest> {
+    /// Every node of the graph once, in order, parents first. One document may be listed many times; a
+    /// walk along all paths to it need not end.
+    pub fn nodes(self: &Arc<Self>) -> Vec<&Arc<Self>> {
+        let (mut all, mut seen, mut open) = (Vec::new(), HashSet::new(), vec![self]);
+        while let Some(node) = open.pop() {
+            if !seen.insert(node.desc().digest) {
+                continue;
+            }
+            all.push(node);
+            if let Self::Index { children, .. } = node.as_ref() {
+                open.extend(children.iter().rev().filter_map(|child| match child {
+                    Child::Kept(node) => Some(node),
+                    Child::Pruned | Child::Absent(_) => None,
+                }));
+            }
+        }
+        all
+    }
+
+    /// Every manifest of the graph once, in order.
+    pub fn manifests(self: &Arc<Self>) -> Vec<&Manifest> {
+        self.nodes().into_iter().filter_map(|node| node.manifest()).collect()
+    }
+
+    fn manifest(&self) -> Option<&Manifest> {
         match self {
-            Self::Manifest(manifest) => vec![manifest],
-            Self::Opaque(_) => Vec::new(),
-            Self::Index { children, .. } => children
-                .iter()
-                .flat_map(|child| match child {
-                    Child::Kept(node) => node.manifests(),
-                    Child::Pruned | Child::Absent(_) => Vec::new(),
-                })
-                .collect(),
+            Self::Manifest(manifest) => Some(manifest),
+            Self::Index { .. } | Self::Opaque(_) => None,
         }
     }
 
     /// The image for a platform.
-    pub fn image_for(&self, platform: &Platform) -> Option<&Manifest> {
+    pub fn image_for(self: &Arc<Self>, platform: &Platform) -> Option<&Manifest> {
         let fits = |m: &&Manifest| m.platform.as_ref().is_some_and(|p| p.satisfies(platform));
         self.images().into_iter().find(fits)
     }
 
     /// The image that an engine on this machine would run; the first when none fits.
-    pub fn own_image(&self) -> Option<&Manifest> {
+    pub fn own_image(self: &Arc<Self>) -> Option<&Manifest> {
         let first = || self.images().into_iter().find(|m| !m.desc.is_attestation());
         self.image_for(&Platform::host()).or_else(first)
     }
 
-    fn images(&self) -> Vec<&Manifest> {
+    fn images(self: &Arc<Self>) -> Vec<&Manifest> {
         self.manifests().into_iter().filter(|m| m.config_bytes.is_some()).collect()
     }
 
-    /// Every leaf beneath with the diff id it must unpack to, configs first within each manifest.
-    pub fn leaves(&self) -> Vec<(&Descriptor, Option<DiffId>)> {
-        match self {
-            Self::Opaque(desc) => vec![(desc, None)],
-            Self::Manifest(m) => {
-                let diff_ids = m.diff_ids.iter().copied().map(Some);
-                let layers = m.layers.iter().zip(diff_ids.chain(std::iter::repeat(None)));
-                m.config.iter().map(|c| (c, None)).chain(layers).collect()
+    /// Every leaf that a node lists with the diff id it must unpack to, configs first within each
+    /// manifest.
+    pub fn leaves(self: &Arc<Self>) -> Vec<(&Descriptor, Option<DiffId>)> {
+        let mut all = Vec::new();
+        for node in self.nodes() {
+            match node.as_ref() {
+                Self::Opaque(desc) => all.push((desc, None)),
+                Self::Manifest(m) => {
+                    let diff_ids = m.diff_ids.iter().copied().map(Some);
+                    let layers = m.layers.iter().zip(diff_ids.chain(std::iter::repeat(None)));
+                    all.extend(m.config.iter().map(|c| (c, None)).chain(layers));
+                }
+                Self::Index { .. } => {}
             }
-            Self::Index { children, .. } => children
-                .iter()
-                .flat_map(|child| match child {
-                    Child::Kept(node) => node.leaves(),
-                    Child::Pruned | Child::Absent(_) => Vec::new(),
-                })
-                .collect(),
+        }
+        all
+    }
+
+    fn height(&self) -> usize {
+        match self {
+            Self::Index { height, .. } => *height,
+            Self::Manifest(_) | Self::Opaque(_) => 0,
         }
     }
+
+    /// How many descriptors the documents of the graph have.
+    fn entries(self: &Arc<Self>) -> usize {
+        let of = |node: &Arc<Self>| match node.as_ref() {
+            Self::Index { children, .. } => children.len(),
+            Self::Manifest(m) => 1 + m.layers.len(),
+            Self::Opaque(_) => 1,
+        };
+        self.nodes().into_iter().map(of).sum()
+    }
 }
+
+/// Entries of indexes that are not there.
+fn missing(node: &Arc<Node>) -> Vec<Missing> {
+    let mut missing = Vec::new();
+    for node in node.nodes() {
+        if let Node::Index { children, .. } = node.as_ref() {
+            missing.extend(children.iter().filter_map(|child| match child {
+                Child::Absent(desc) => {
+                    Some(Missing { digest: desc.digest, platform: desc.platform() })
+                }
+                Child::Kept(_) | Child::Pruned => None,
+            }));
+        }
+    }
+    missing
+}
+
+/// What was read, by digest; nothing of what the policy does not want.
+type Known = Mutex<HashMap<Digest, Option<Arc<Node>>>>;
 
 /// Walks all roots in parallel.
 pub(super) fn all(
@@ -158,8 +212,12 @@ pub(super) fn all(
     policy: &Policy,
     ctx: &Context,
 ) -> Vec<Result<Tree, Failed>> {
+    // A document beneath many roots is read once; which platforms are kept may differ from root to root.
+    let known = Known::default();
     let walk = |root: &Root| {
-        let tree = one(from, root, accepts, policy, ctx);
+        let own = Known::default();
+        let known = if policy.platforms_of(root).is_empty() { &known } else { &own };
+        let tree = beneath(from, root, accepts, policy, known, ctx);
         tree.map_err(|error| Failed::new(root, error.input_or(from.place())))
     };
     if from.remote() {
@@ -196,16 +254,19 @@ pub(super) fn one(
     policy: &Policy,
     ctx: &Context,
 ) -> Result<Tree> {
+    beneath(from, root, accepts, policy, &Known::default(), ctx)
+}
+
+fn beneath(
+    from: &dyn Source,
+    root: &Root,
+    accepts: Accepts,
+    policy: &Policy,
+    known: &Known,
+    ctx: &Context,
+) -> Result<Tree> {
     let platforms = policy.platforms_of(root);
-    let mut walker = Walker {
-        from,
-        policy,
-        platforms,
-        ctx,
-        known: HashMap::new(),
-        missing: Vec::new(),
-        passed: BTreeSet::new(),
-    };
+    let mut walker = Walker { from, policy, platforms, ctx, known, passed: BTreeSet::new() };
     let node = walker.node(&root.desc, 0, root.companion)?;
     let Some(node) = node else {
         let wanted: Vec<String> = platforms.iter().map(ToString::to_string).collect();
@@ -213,13 +274,16 @@ pub(super) fn one(
         let (title, wanted, have) = (root.title(), wanted.join(", "), have.join(", "));
         return Err(Error::missing(format!("{title} has no image for {wanted}, only for {have}")));
     };
-    if node.manifests().is_empty() && !walker.missing.is_empty() {
+    // Many roots may share what lies beneath them: each goes through it again.
+    ctx.count(node.entries())?;
+    let missing = missing(&node);
+    if node.manifests().is_empty() && !missing.is_empty() {
         let title = root.title();
-        let what = format!("{title}: none of its {} platforms is present", walker.missing.len());
+        let what = format!("{title}: none of its {} platforms is present", missing.len());
         return Err(Error::malformed(what).at(root.desc.digest.to_string()));
     }
     if policy.complete
-        && let Some(missing) = walker.missing.first()
+        && let Some(missing) = missing.first()
     {
         let platform = missing.platform.as_ref().map(ToString::to_string).unwrap_or_default();
         let what = format!(
@@ -230,39 +294,25 @@ pub(super) fn one(
         return Err(error.at(missing.digest.to_string()));
     }
     let node = single(node, accepts, platforms);
-    Ok(Tree { root: root.clone(), node, missing: walker.missing })
+    Ok(Tree { root: root.clone(), node, missing })
 }
 
 /// A selection of one image needs no index around it, and some sinks take none: the manifest itself
 /// becomes the root, its digest unchanged.
 fn single(node: Arc<Node>, accepts: Accepts, platforms: &[Platform]) -> Arc<Node> {
     let Node::Index { .. } = *node else { return node };
-    let images: Vec<Arc<Node>> = image_nodes(&node);
+    let image = |n: &&Arc<Node>| n.manifest().is_some_and(|m| !m.desc.is_attestation());
+    let images: Vec<&Arc<Node>> = node.nodes().into_iter().filter(image).collect();
     let one_wanted = platforms.len() == 1 && images.len() == 1;
     if accepts.indexes && !one_wanted {
         return node;
     }
     let host = Platform::host();
-    let fits = |n: &&Arc<Node>| match n.as_ref() {
-        Node::Manifest(m) => m.platform.as_ref().is_some_and(|p| p.satisfies(&host)),
-        _ => false,
+    let fits = |n: &&&Arc<Node>| {
+        n.manifest().is_some_and(|m| m.platform.as_ref().is_some_and(|p| p.satisfies(&host)))
     };
-    images.iter().find(fits).or_else(|| images.first()).cloned().unwrap_or(node)
-}
-
-fn image_nodes(node: &Arc<Node>) -> Vec<Arc<Node>> {
-    match node.as_ref() {
-        Node::Manifest(m) if m.desc.is_attestation() => Vec::new(),
-        Node::Manifest(_) => vec![node.clone()],
-        Node::Opaque(_) => Vec::new(),
-        Node::Index { children, .. } => children
-            .iter()
-            .flat_map(|child| match child {
-                Child::Kept(node) => image_nodes(node),
-                Child::Pruned | Child::Absent(_) => Vec::new(),
-            })
-            .collect(),
-    }
+    let chosen = images.iter().find(fits).or_else(|| images.first()).map(|n| Arc::clone(n));
+    chosen.unwrap_or(node)
 }
 
 struct Walker<'a> {
@@ -271,8 +321,7 @@ struct Walker<'a> {
     /// What is kept of an index; all, when there are none.
     platforms: &'a [Platform],
     ctx: &'a Context,
-    known: HashMap<Digest, Option<Arc<Node>>>,
-    missing: Vec<Missing>,
+    known: &'a Known,
     /// Platforms that are there and were not wanted.
     passed: BTreeSet<Platform>,
 }
@@ -287,15 +336,23 @@ impl Walker<'_> {
     /// The node behind a descriptor; nothing when the policy does not want it.
     fn node(&mut self, desc: &Descriptor, depth: usize, any: bool) -> Result<Option<Arc<Node>>> {
         if depth > MAX_NESTING {
-            return Err(Error::malformed(format!("indexes nested deeper than {MAX_NESTING}")));
+            return Err(too_deep());
         }
         self.ctx.check()?;
-        if let Some(known) = self.known.get(&desc.digest) {
-            return Ok(known.clone());
+        let known = lock(self.known).get(&desc.digest).cloned();
+        let node = match known {
+            Some(known) => known,
+            None => {
+                let node = self.read(desc, depth, any)?.map(Arc::new);
+                lock(self.known).insert(desc.digest, node.clone());
+                node
+            }
+        };
+        match &node {
+            // It may have been read nearer to a root.
+            Some(node) if depth + node.height() > MAX_NESTING => Err(too_deep()),
+            _ => Ok(node),
         }
-        let node = self.read(desc, depth, any)?.map(Arc::new);
-        self.known.insert(desc.digest, node.clone());
-        Ok(node)
     }
 
     fn read(&mut self, desc: &Descriptor, depth: usize, any: bool) -> Result<Option<Node>> {
@@ -346,7 +403,7 @@ impl Walker<'_> {
     ) -> Result<Option<Node>> {
         let all = any || self.platforms.is_empty();
         let mut children: Vec<Option<Child>> = Vec::new();
-        let mut kept = Vec::new();
+        let mut kept = HashSet::new();
         for entry in &entries {
             // Attestations follow their image, so they are decided in a second pass.
             if entry.is_attestation() && !all {
@@ -355,7 +412,7 @@ impl Walker<'_> {
             }
             let child = self.entry(entry, depth, all)?;
             if matches!(child, Child::Kept(_)) {
-                kept.push(entry.digest.to_string());
+                kept.insert(entry.digest.to_string());
             }
             children.push(Some(child));
         }
@@ -365,18 +422,19 @@ impl Walker<'_> {
                 Some(child) => child,
                 None => {
                     let of = entry.annotation("vnd.docker.reference.digest").unwrap_or_default();
-                    if kept.iter().any(|k| k == of) {
-                        self.entry(entry, depth, true)?
-                    } else {
-                        Child::Pruned
-                    }
+                    if kept.contains(of) { self.entry(entry, depth, true)? } else { Child::Pruned }
                 }
             });
         }
         if !all && kept.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Node::Index { desc: desc.clone(), bytes, children: decided }))
+        let heights = decided.iter().map(|child| match child {
+            Child::Kept(node) => 1 + node.height(),
+            Child::Pruned | Child::Absent(_) => 0,
+        });
+        let height = heights.max().unwrap_or_default();
+        Ok(Some(Node::Index { desc: desc.clone(), bytes, children: decided, height }))
     }
 
     fn entry(&mut self, entry: &Descriptor, depth: usize, all: bool) -> Result<Child> {
@@ -386,16 +444,12 @@ impl Walker<'_> {
             return Ok(Child::Pruned);
         }
         if !self.from.has(entry)? {
-            self.missing.push(Missing { digest: entry.digest, platform });
             return Ok(Child::Absent(entry.clone()));
         }
         let node = match self.node(entry, depth + 1, all) {
             Ok(node) => node,
             // The manifest is here and what it needs is not: pulled for another platform.
-            Err(e) if e.cause() == Cause::Absent => {
-                self.missing.push(Missing { digest: entry.digest, platform });
-                return Ok(Child::Absent(entry.clone()));
-            }
+            Err(e) if e.cause() == Cause::Absent => return Ok(Child::Absent(entry.clone())),
             Err(e) => return Err(e),
         };
         let Some(node) = node else { return Ok(Child::Pruned) };
@@ -452,6 +506,10 @@ impl Walker<'_> {
         }
         Ok(manifest)
     }
+}
+
+fn too_deep() -> Error {
+    Error::malformed(format!("indexes nested deeper than {MAX_NESTING}"))
 }
 
 fn gone(what: &str, desc: &Descriptor) -> Error {

@@ -155,7 +155,8 @@ fn digests(list: Option<&Vec<Descriptor>>) -> Box<[Digest]> {
 /// Reads everything a place holds. Images without any name go into `unnamed`.
 ///
 /// # Errors
-/// `Interrupted`. What cannot be read is noted, and hides nothing else.
+/// `Interrupted`, `Malformed` beyond what one reading follows. What else cannot be read is noted, and
+/// hides nothing else.
 pub fn gather(
     source: &dyn Source,
     unnamed: Option<&RepositoryName>,
@@ -289,14 +290,14 @@ fn documents(
 ) -> Result<HashMap<Digest, Parsed>> {
     let mut found: HashMap<Digest, Parsed> = HashMap::new();
     // Who gives a wrong size or type hides nothing from who gives the right ones.
-    let mut asked: HashSet<(Digest, u64, MediaType)> = HashSet::new();
+    let mut asked: HashMap<Digest, HashSet<(u64, MediaType)>> = HashMap::new();
     let mut open: Vec<Descriptor> = roots.iter().map(|root| root.desc.clone()).collect();
     while !open.is_empty() {
         ctx.check()?;
         open.retain(|desc| {
             desc.media_type.role().may_be_parent()
                 && !found.contains_key(&desc.digest)
-                && asked.insert((desc.digest, desc.size, desc.media_type.clone()))
+                && first_asked(asked.entry(desc.digest).or_default(), desc)
         });
         let read: Vec<(Descriptor, Result<Option<Parsed>>)> = open
             .into_par_iter()
@@ -309,6 +310,7 @@ fn documents(
         for (desc, parsed) in read {
             match parsed {
                 Ok(Some(parsed)) => {
+                    ctx.count(parsed.documents.len() + parsed.blobs.len())?;
                     open.extend(parsed.documents.iter().cloned());
                     found.insert(desc.digest, parsed);
                 }
@@ -321,6 +323,12 @@ fn documents(
         }
     }
     Ok(found)
+}
+
+/// Whether a document was not asked for as this yet, nor in too many other ways.
+fn first_asked(ways: &mut HashSet<(u64, MediaType)>, desc: &Descriptor) -> bool {
+    const WAYS: usize = 4;
+    ways.len() < WAYS && ways.insert((desc.size, desc.media_type.clone()))
 }
 
 fn read(source: &dyn Source, desc: &Descriptor, ctx: &Context) -> Result<Option<Parsed>> {

@@ -105,28 +105,29 @@ impl Places {
     }
 
     fn read(&self, place: &Place) -> Result<Arc<Part>> {
-        let (source, incomplete) = self.source(place)?;
+        let env = Env { ctx: self.env.ctx.afresh(), ..self.env.clone() };
+        let (source, incomplete) = opened(place, &env)?;
         let unnamed = stem(&place.path);
-        let mut held = holdings::gather(&*source, unnamed.as_ref(), &self.env.ctx)?;
+        let mut held = holdings::gather(&*source, unnamed.as_ref(), &env.ctx)?;
         held.incomplete |= incomplete;
         for note in &held.notes {
             self.env.ctx.warn(&format!("{}: {note}", source.place()));
         }
         Ok(Arc::new(Part::new(source, held).remembered(self.env.ctx.digests.clone())))
     }
+}
 
-    /// A place, and whether some of it could not be read now.
-    fn source(&self, place: &Place) -> Result<(Box<dyn Source>, bool)> {
-        if place.scheme == Scheme::Path && place.path.is_dir() {
-            let opened = folder::open(&place.path, &self.env)?;
-            for (_, error) in &opened.failed {
-                self.env.ctx.warn(&format!("not served: {error}"));
-            }
-            let unread = opened.failed.iter().any(|(_, error)| error.kind() == Kind::Io);
-            return Ok((opened.source, unread));
+/// A place, and whether some of it could not be read now.
+fn opened(place: &Place, env: &Env) -> Result<(Box<dyn Source>, bool)> {
+    if place.scheme == Scheme::Path && place.path.is_dir() {
+        let opened = folder::open(&place.path, env)?;
+        for (_, error) in &opened.failed {
+            env.ctx.warn(&format!("not served: {error}"));
         }
-        Ok((place.source(&self.env, &|| self.env.scratch())?, false))
+        let unread = opened.failed.iter().any(|(_, error)| error.kind() == Kind::Io);
+        return Ok((opened.source, unread));
     }
+    Ok((place.source(env, &|| env.scratch())?, false))
 }
 
 fn again(part: &Part) -> Option<Instant> {

@@ -4,7 +4,7 @@
 //! renamed, the index is changed under a lock, and a shared lock keeps `prune` away meanwhile.
 //! OCI image-spec `image-layout.md`; names as formats of containerd, docker and skopeo have them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -199,6 +199,8 @@ pub struct LayoutSink {
     published: Mutex<Vec<Sealed>>,
     proved: Mutex<Vec<(Digest, DiffId)>>,
     label: Option<String>,
+    /// Manifests and indexes that are here with everything beneath them.
+    whole: Mutex<HashSet<Digest>>,
     /// What was there when the sink was opened, read when first asked for.
     before: OnceLock<(Index, HashMap<Digest, DiffId>)>,
     ctx: Context,
@@ -260,6 +262,7 @@ impl LayoutSink {
             published: Mutex::default(),
             proved: Mutex::default(),
             label,
+            whole: Mutex::default(),
             before: OnceLock::new(),
             ctx: ctx.clone(),
             _lock: Some(lock),
@@ -281,8 +284,12 @@ impl LayoutSink {
 
     /// Whether a blob and everything beneath it is here, by size.
     fn whole(&self, desc: &Descriptor, depth: usize) -> Result<bool> {
+        self.ctx.check()?;
         if depth > MAX_NESTING || self.blobs.size(&desc.digest)? != Some(desc.size) {
             return Ok(false);
+        }
+        if lock(&self.whole).contains(&desc.digest) {
+            return Ok(true);
         }
         if !matches!(desc.media_type.role(), Role::Index | Role::Manifest) {
             return Ok(true);
@@ -294,6 +301,7 @@ impl LayoutSink {
                 return Ok(false);
             }
         }
+        lock(&self.whole).insert(desc.digest);
         Ok(true)
     }
 

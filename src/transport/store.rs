@@ -213,14 +213,12 @@ fn roots(index: &Index) -> Vec<Root> {
 /// `Corrupt` when a manifest that is there is damaged, so that nobody knows what it led to; `Io`.
 pub fn live(root: &Dir, index: &Index) -> Result<HashSet<Digest>> {
     let mut live: HashSet<Digest> = HashSet::new();
-    let mut walked: HashSet<(Digest, MediaType)> = HashSet::new();
+    let mut walked: HashSet<Digest> = HashSet::new();
     let mut open: Vec<Descriptor> = index.entries().cloned().collect();
     while let Some(desc) = open.pop() {
         live.insert(desc.digest);
         // What one document calls a layer, or absent, another may name as what it is.
-        if desc.media_type.role().may_be_parent()
-            && walked.insert((desc.digest, desc.media_type.clone()))
-        {
+        if desc.media_type.role().may_be_parent() && walked.insert(desc.digest) {
             open.extend(children(root, &desc)?);
         }
     }

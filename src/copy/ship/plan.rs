@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::copy::policy::Policy;
-use crate::copy::walk::{Node, Tree};
+use crate::copy::walk::Tree;
 use crate::descriptor::Descriptor;
 use crate::digest::{DiffId, Digest};
 use crate::error::{Error, Result};
@@ -37,7 +37,13 @@ pub(super) fn plan(from: &dyn Source, trees: &[&Tree], policy: &Policy) -> Resul
     let mut leaves: Vec<Leaf> = Vec::new();
     let mut at: HashMap<Digest, usize> = HashMap::new();
     for tree in trees {
-        let images: HashSet<Digest> = layers_of(&tree.node).into_iter().map(|d| d.digest).collect();
+        let manifests = tree.node.manifests();
+        let images: HashSet<Digest> = manifests
+            .iter()
+            .filter(|m| !m.diff_ids.is_empty())
+            .flat_map(|m| &m.layers)
+            .map(|layer| layer.digest)
+            .collect();
         for (desc, claimed) in tree.node.leaves() {
             let layer = images.contains(&desc.digest);
             if let Some(&i) = at.get(&desc.digest) {
@@ -55,7 +61,7 @@ pub(super) fn plan(from: &dyn Source, trees: &[&Tree], policy: &Policy) -> Resul
             let (at, synthesised) = (leaves.len(), true);
             leaves.push(Leaf { at, desc, layer, check, claimed, synthesised, bytes: None });
         }
-        for manifest in tree.node.manifests() {
+        for manifest in manifests {
             let (Some(config), Some(bytes)) = (&manifest.config, &manifest.config_bytes) else {
                 continue;
             };
@@ -75,14 +81,6 @@ pub(super) fn plan(from: &dyn Source, trees: &[&Tree], policy: &Policy) -> Resul
         }
     }
     Ok(leaves)
-}
-
-fn layers_of(node: &Node) -> Vec<&Descriptor> {
-    node.manifests()
-        .into_iter()
-        .filter(|m| !m.diff_ids.is_empty())
-        .flat_map(|m| &m.layers)
-        .collect()
 }
 
 pub(super) fn total(leaves: &[Leaf]) -> u64 {

@@ -3,7 +3,7 @@
 //! It knows no request: the protocol is in `registry`. A blob that several repositories need is
 //! uploaded once and mounted in the others. No tag moves before everything beneath it is there.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -275,7 +275,10 @@ impl Sink for RegistrySink {
     fn standing_configs(&self, root: &Root) -> Result<Vec<Digest>> {
         let Some(there) = self.standing(root)? else { return Ok(Vec::new()) };
         let Some(name) = root.names.first() else { return Ok(Vec::new()) };
-        configs(&self.repository(name)?, &there, 0)
+        let mut all = Vec::new();
+        let mut seen = HashSet::new();
+        configs(&self.repository(name)?, &there, 0, &mut seen, &mut all)?;
+        Ok(all)
     }
 
     fn expect(&self, root: &Root, needs: Vec<Need>) {
@@ -406,15 +409,20 @@ fn refuses(error: &Error) -> bool {
     matches!(error.kind(), Kind::Denied | Kind::Unreachable | Kind::Missing | Kind::Unsupported)
 }
 
-/// Config digests of the images beneath a manifest or index of a repository, in order.
-fn configs(repository: &Repository, desc: &Descriptor, depth: usize) -> Result<Vec<Digest>> {
-    if depth > crate::layout::MAX_NESTING {
-        return Ok(Vec::new());
+/// Config digests of the images beneath a manifest or index of a repository, each image once, in order.
+fn configs(
+    repository: &Repository,
+    desc: &Descriptor,
+    depth: usize,
+    seen: &mut HashSet<Digest>,
+    all: &mut Vec<Digest>,
+) -> Result<()> {
+    if depth > crate::layout::MAX_NESTING || !seen.insert(desc.digest) {
+        return Ok(());
     }
     let found = repository.manifest(Wanted::Digest(&desc.digest))?;
-    let Some((desc, bytes)) = found else { return Ok(Vec::new()) };
+    let Some((desc, bytes)) = found else { return Ok(()) };
     let doc = Document::parse(&bytes, &desc.media_type)?;
-    let mut all = Vec::new();
     match &doc.kind {
         manifest::Kind::Manifest { config, .. } if doc.is_image() => {
             all.extend(config.iter().map(|c| c.digest));
@@ -422,9 +430,9 @@ fn configs(repository: &Repository, desc: &Descriptor, depth: usize) -> Result<V
         manifest::Kind::Manifest { .. } => {}
         manifest::Kind::Index(entries) => {
             for entry in entries {
-                all.extend(configs(repository, entry, depth + 1)?);
+                configs(repository, entry, depth + 1, seen, all)?;
             }
         }
     }
-    Ok(all)
+    Ok(())
 }
