@@ -4,14 +4,12 @@
 //! the leaves once each; *ship* delivers them in parallel, verified and, where asked, recoded; *seal*
 //! writes the parents bottom-up, with their original bytes unless a child changed, and publishes.
 
-use std::collections::HashMap;
-
 use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::io::lanes;
-use crate::transport::{Blob, Need, Refused, Root, Sink, Source};
+use crate::transport::{Blob, Need, NetworkSink, Refused, Root, Sink, Source};
 
 mod orphans;
 mod policy;
@@ -21,9 +19,9 @@ mod seal;
 mod ship;
 mod walk;
 
-use ship::Arrivals;
+use ship::{Arrivals, Shipped};
 
-pub use policy::Policy;
+pub use policy::{Mode, Policy};
 pub use preview::preview;
 pub use report::{Changed, Damage, Failed, Published, Report};
 pub use walk::{Child, Manifest, Missing, Node, Tree, glance, walk};
@@ -46,7 +44,7 @@ pub fn copy(
     // Where nothing at all arrived the first failure says more than a report.
     match report.failed.first() {
         Some(failed) if !policy.tolerates() => Err(failed.error()),
-        Some(failed) if !policy.survey && report.published.is_empty() => Err(failed.error()),
+        Some(failed) if !policy.surveys() && report.published.is_empty() => Err(failed.error()),
         _ => Ok(report),
     }
 }
@@ -64,13 +62,15 @@ pub fn attempt(
 ) -> Result<Report> {
     let mut report = Report::default();
     let arrivals = transfer(from, to.as_ref(), roots, policy, ctx, &mut report)?;
-    if report.published.is_empty() && !report.failed.is_empty() && !policy.survey {
+    if report.published.is_empty() && !report.failed.is_empty() && !policy.surveys() {
         return Ok(report);
     }
     let open = |desc: &Descriptor| {
         from.has(desc).is_ok_and(|has| has).then(|| Blob::new(from, desc.clone(), ctx))
     };
-    to.settle(&open)?;
+    if let Some(network) = to.network() {
+        network.settle(&open)?;
+    }
     for Refused { root, error } in to.finish()? {
         let failed = report.take_back(root);
         report.failed.push(Failed::new(&failed, error));
@@ -105,25 +105,28 @@ fn transfer(
     if policy.prunes() {
         present = orphans::without(present, &policy.standing, ctx);
     }
-    if to.accepts().remote && (policy.compress.is_some() || policy.pack.is_some()) {
-        present = changed_since(to, present, ctx, report)?;
-    }
-    for tree in &present {
-        to.expect(&tree.root, needs(from, tree));
+    if let Some(network) = to.network() {
+        if policy.compress.is_some() || policy.pack.is_some() {
+            present = changed_since(to, network, present, ctx, report)?;
+        }
+        for tree in &present {
+            network.expect(&tree.root, needs(from, tree));
+        }
     }
     let present: Vec<&Tree> = present.iter().collect();
     let (shipped, arrivals) = ship::ship(from, to, &present, policy, ctx)?;
     for damage in shipped.damage(&present) {
         report.damage.push(damage);
     }
-    let recoded = shipped.recoded();
     for tree in &present {
         let mut errors = shipped.errors_of(tree);
         if errors.is_empty() {
-            let sealed = seal::seal(to, tree, &recoded, ctx);
+            let sealed = seal::seal(to, tree, &shipped, ctx);
             match sealed.and_then(|sealed| report.seal(tree, sealed, to, ctx)) {
                 Ok(()) => continue,
-                Err(e) if to.accepts().remote && policy.tolerates() && !stops(&e) => errors.push(e),
+                Err(e) if to.network().is_some() && policy.tolerates() && !stops(&e) => {
+                    errors.push(e)
+                }
                 Err(e) => return Err(e),
             }
         } else if !policy.tolerates() {
@@ -148,7 +151,7 @@ fn wanting(
     ctx: &Context,
     report: &mut Report,
 ) -> Result<Vec<Root>> {
-    if !policy.keeps() || !(from.remote() || to.accepts().remote) {
+    if !policy.keeps() || !(from.remote() || to.network().is_some()) {
         return Ok(roots.to_vec());
     }
     let standing = lanes::each(roots, ctx.jobs, |root| to.standing(root));
@@ -172,11 +175,12 @@ fn wanting(
 /// same configs are the same images, however their layers are packed.
 fn changed_since(
     to: &dyn Sink,
+    network: &dyn NetworkSink,
     trees: Vec<Tree>,
     ctx: &Context,
     report: &mut Report,
 ) -> Result<Vec<Tree>> {
-    let standing = lanes::each(&trees, ctx.jobs, |tree| to.standing_configs(&tree.root));
+    let standing = lanes::each(&trees, ctx.jobs, |tree| network.configs(&tree.root));
     let mut changed = Vec::new();
     for (tree, standing) in trees.into_iter().zip(standing) {
         let manifests = tree.node.manifests();
@@ -202,6 +206,3 @@ fn needs(from: &dyn Source, tree: &Tree) -> Vec<Need> {
 fn stops(error: &Error) -> bool {
     matches!(error.kind(), Kind::Interrupted | Kind::Closed)
 }
-
-/// Blobs that became others: what each was to what it is now.
-type Recoded = HashMap<Digest, Descriptor>;

@@ -173,14 +173,12 @@ pub struct Accepts {
     pub writers: usize,
     /// What becomes of bytes that come over a network.
     pub arrival: Arrival,
-    /// Whether asking what stands there costs a request.
-    pub remote: bool,
 }
 
 impl Accepts {
     /// What a place on disk takes: everything, through so many writers.
     pub fn staged(writers: usize) -> Self {
-        Self { indexes: true, writers, arrival: Arrival::Staged, remote: false }
+        Self { indexes: true, writers, arrival: Arrival::Staged }
     }
 }
 
@@ -202,6 +200,13 @@ pub struct Need {
     pub desc: Descriptor,
     /// Repositories that hold it, as [`Source::holders`] has them.
     pub holders: Vec<String>,
+}
+
+/// A blob that a sink has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reused {
+    /// What a layer was found to unpack to when it came in.
+    pub diff_id: Option<DiffId>,
 }
 
 /// An image that could not be named after all.
@@ -235,6 +240,8 @@ pub struct Image {
     pub layers: Vec<Descriptor>,
     /// Diff ids of the layers; empty for what is no image.
     pub diff_ids: Vec<DiffId>,
+    /// Which of the layers were found to unpack to them.
+    pub proven: Vec<bool>,
     /// Where it runs, from the index or the config.
     pub platform: Option<crate::platform::Platform>,
 }
@@ -262,30 +269,16 @@ pub trait Sink: Send + Sync {
         Ok(None)
     }
 
-    /// Config digests of the images beneath what stands there under the names of a root.
-    ///
-    /// # Errors
-    /// As [`Sink::standing`].
-    fn standing_configs(&self, _: &Root) -> Result<Vec<Digest>> {
-        Ok(Vec::new())
-    }
-
-    /// Hear what a root will need, before any blob is put.
-    fn expect(&self, _: &Root, _: Vec<Need>) {}
-
-    /// What a layer with this diff id became when it was recoded earlier.
-    fn recoded(&self, _was: &Descriptor, _: DiffId, _: Compression) -> Option<Descriptor> {
+    /// What it does besides when it is reached over a network, where asking costs a request.
+    fn network(&self) -> Option<&dyn NetworkSink> {
         None
     }
 
-    /// Hear what a layer with this diff id became, for a sink that remembers it.
-    fn note_recoded(&self, _was: &Descriptor, _: DiffId, _: Compression, _now: &Descriptor) {}
-
-    /// Make the blob present without receiving its bytes, if you can. True when it now is.
+    /// Make the blob present without receiving its bytes, if you can. Nothing when it is not.
     ///
     /// # Errors
     /// `Io`.
-    fn reuse(&self, desc: &Descriptor) -> Result<bool>;
+    fn reuse(&self, desc: &Descriptor) -> Result<Option<Reused>>;
 
     /// Store the bytes. Nothing is kept unless the reader reached its end.
     ///
@@ -308,28 +301,11 @@ pub trait Sink: Send + Sync {
         None
     }
 
-    /// The diff id of a layer that was checked on its way in earlier.
-    fn diff_id(&self, _: &Descriptor) -> Option<DiffId> {
-        None
-    }
-
-    /// Note a diff id that was checked, for a sink that remembers them.
-    fn proved(&self, _layer: &Descriptor, _diff_id: DiffId) {}
-
     /// Name a root whose whole graph is now present.
     ///
     /// # Errors
     /// `Unsupported` when the place cannot hold it, `Conflict`.
     fn publish(&self, sealed: Sealed) -> Result<()>;
-
-    /// Store what parents need, while blobs can still be opened: `open` gives one of the source, if it
-    /// has it.
-    ///
-    /// # Errors
-    /// As [`Sink::finish`].
-    fn settle(&self, _open: &Reopen<'_>) -> Result<()> {
-        Ok(())
-    }
 
     /// Complete the place; says which images could not be named after all. Dropped without this,
     /// nothing half-made is left behind.
@@ -337,6 +313,31 @@ pub trait Sink: Send + Sync {
     /// # Errors
     /// `Io`, `Busy`, `Conflict`.
     fn finish(self: Box<Self>) -> Result<Vec<Refused>>;
+}
+
+/// What a sink that is reached over a network does besides.
+pub trait NetworkSink: Sync {
+    /// Config digests of the images beneath what stands there under the names of a root.
+    ///
+    /// # Errors
+    /// As [`Sink::standing`].
+    fn configs(&self, root: &Root) -> Result<Vec<Digest>>;
+
+    /// Hear what a root will need, before any blob is put.
+    fn expect(&self, root: &Root, needs: Vec<Need>);
+
+    /// What a layer with this diff id became when it was recoded earlier.
+    fn recoded(&self, was: &Descriptor, diff_id: DiffId, to: Compression) -> Option<Descriptor>;
+
+    /// Hear what a layer with this diff id became.
+    fn note_recoded(&self, was: &Descriptor, diff_id: DiffId, to: Compression, now: &Descriptor);
+
+    /// Store what parents need, while blobs can still be opened: `open` gives one of the source, if it
+    /// has it.
+    ///
+    /// # Errors
+    /// As [`Sink::finish`].
+    fn settle(&self, open: &Reopen<'_>) -> Result<()>;
 }
 
 /// The only thing a sink is given: can be opened again, always verified, always counted.

@@ -361,3 +361,13 @@ fn long_files_are_argued_for() {
         assert!(lines <= 600 || argued, "src/{below} has {lines} lines without its tests");
     }
 }
+
+/// What every place must do stays little; what only networks do is in a trait beside it.
+#[test]
+fn a_sink_has_few_methods() {
+    let text = sources().into_iter().find(|s| s.module == "transport").unwrap().text;
+    let body = text.split("pub trait Sink").nth(1).unwrap();
+    let body = body.split("\n}\n").next().unwrap();
+    let methods = body.lines().filter(|line| line.starts_with("    fn ")).count();
+    assert!((5..=11).contains(&methods), "{methods} methods");
+}

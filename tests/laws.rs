@@ -16,7 +16,7 @@ use imgpack::descriptor::Descriptor;
 use imgpack::io::dir::Dir;
 use imgpack::io::scratch::Scratch;
 use imgpack::layer::Compression;
-use imgpack::transport::{Accepts, Blob, Refused, Sealed, Sink};
+use imgpack::transport::{Accepts, Blob, Refused, Reused, Sealed, Sink};
 use imgpack::{Kind, Result};
 
 /// Runs a law over every pair; a Docker archive carries no indexes, so its digests are its own.
@@ -93,8 +93,8 @@ impl Sink for Recorder {
         Ok(Arc::new(Scratch::create(Dir::open(&self.dir)?)?))
     }
 
-    fn reuse(&self, desc: &Descriptor) -> Result<bool> {
-        Ok(self.put.lock().unwrap().contains(&desc.digest.to_string()))
+    fn reuse(&self, desc: &Descriptor) -> Result<Option<Reused>> {
+        Ok(self.put.lock().unwrap().contains(&desc.digest.to_string()).then(Reused::default))
     }
 
     fn put(&self, blob: &Blob<'_>) -> Result<()> {

@@ -1,9 +1,8 @@
 //! `verify`: every size, digest and diff id of a place, in parallel.
 
 use clap::Args;
-use imgpack::copy::{Policy, Report};
+use imgpack::copy::{Mode, Policy, Report};
 use imgpack::transfer;
-use imgpack::transport::Source;
 use imgpack::transport::discard::Discard;
 use imgpack::transport::table::Place;
 use imgpack::{Error, Kind, Result};
@@ -91,64 +90,12 @@ fn one(place: &str, args: &VerifyArgs, run: &Run) -> Result<(Report, Vec<String>
         run.ctx().warn(warning);
     }
     let roots = transfer::choose(source.as_ref(), place.choice(), run.ctx())?;
-    let policy = Policy { survey: true, unpack: !args.no_unpack_check, ..Policy::default() };
+    let policy = Policy { mode: Mode::Survey, unpack: !args.no_unpack_check, ..Policy::default() };
     let sink = Box::new(Discard::new(run.env().temporary.clone(), run.ctx()));
-    // What the store remembers is not believed here.
-    let source = Doubting(source.as_ref());
-    let report = imgpack::copy::copy(&source, sink, &roots, &policy, run.ctx());
+    let report = imgpack::copy::copy(source.as_ref(), sink, &roots, &policy, run.ctx());
     run.finish();
     let report = report?;
     Ok((report, source.warnings().to_vec()))
-}
-
-/// A source whose memory of earlier checks is passed over.
-struct Doubting<'a>(&'a dyn Source);
-
-impl Source for Doubting<'_> {
-    fn place(&self) -> String {
-        self.0.place()
-    }
-
-    fn roots(&self) -> &[imgpack::transport::Root] {
-        self.0.roots()
-    }
-
-    fn open(
-        &self,
-        desc: &imgpack::descriptor::Descriptor,
-        checked: &imgpack::transport::Checked,
-    ) -> Result<Box<dyn std::io::Read + Send + '_>> {
-        self.0.open(desc, checked)
-    }
-
-    fn open_at(
-        &self,
-        desc: &imgpack::descriptor::Descriptor,
-        offset: u64,
-        checked: &imgpack::transport::Checked,
-    ) -> Result<Box<dyn std::io::Read + Send + '_>> {
-        self.0.open_at(desc, offset, checked)
-    }
-
-    fn remote(&self) -> bool {
-        self.0.remote()
-    }
-
-    fn extent(&self, desc: &imgpack::descriptor::Descriptor) -> Option<imgpack::io::parts::Extent> {
-        self.0.extent(desc)
-    }
-
-    fn has(&self, desc: &imgpack::descriptor::Descriptor) -> Result<bool> {
-        self.0.has(desc)
-    }
-
-    fn whereabouts(&self, desc: &imgpack::descriptor::Descriptor) -> String {
-        self.0.whereabouts(desc)
-    }
-
-    fn warnings(&self) -> &[String] {
-        self.0.warnings()
-    }
 }
 
 fn say(place: &str, report: &Report, quiet: bool) -> Result<()> {

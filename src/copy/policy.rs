@@ -7,7 +7,20 @@ use crate::layer::Compression;
 use crate::platform::Platform;
 use crate::transport::Root;
 
-/// The user's wishes. The default changes nothing and checks everything.
+/// What a run is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// To publish images.
+    #[default]
+    Copy,
+    /// To find all damage: it looks at everything, goes on after each fault and believes no memory of
+    /// earlier checks.
+    Survey,
+    /// To look at documents alone, not at whether layers are there.
+    Glance,
+}
+
+/// What the user wishes of a run. The default changes nothing and checks everything.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// Keep only images for these platforms.
@@ -24,12 +37,10 @@ pub struct Policy {
     pub unpack: bool,
     /// Publish the sound images although others fail.
     pub keep_going: bool,
-    /// Look at everything, find all damage, publish what is sound: `verify`.
-    pub survey: bool,
     /// Refuse an index of which some platforms are absent.
     pub complete: bool,
-    /// Look at documents alone, not at whether layers are there.
-    pub glance: bool,
+    /// What the run is for.
+    pub mode: Mode,
 }
 
 impl Default for Policy {
@@ -42,9 +53,8 @@ impl Default for Policy {
             pack: None,
             unpack: true,
             keep_going: false,
-            survey: false,
             complete: false,
-            glance: false,
+            mode: Mode::default(),
         }
     }
 }
@@ -60,13 +70,18 @@ impl Policy {
         !self.platforms.is_empty() || !self.own_platforms.is_empty()
     }
 
+    /// Whether the run is to find all damage.
+    pub(super) fn surveys(&self) -> bool {
+        self.mode == Mode::Survey
+    }
+
     /// Whether sound images go on when others fail.
     pub(super) fn tolerates(&self) -> bool {
-        self.survey || self.keep_going
+        self.surveys() || self.keep_going
     }
 
     /// Whether it leaves every root as it is.
     pub(super) fn keeps(&self) -> bool {
-        !self.prunes() && self.compress.is_none() && !self.survey
+        !self.prunes() && self.compress.is_none() && !self.surveys()
     }
 }

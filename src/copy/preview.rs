@@ -3,8 +3,8 @@
 //! It decides nothing: it is the walk and the seal of a copy, onto a sink that keeps nothing.
 
 use crate::context::Context;
-use crate::copy::policy::Policy;
-use crate::copy::{Recoded, seal, walk};
+use crate::copy::policy::{Mode, Policy};
+use crate::copy::{Shipped, seal, walk};
 use crate::error::Result;
 use crate::platform::Platform;
 use crate::transport::{Root, Sealed, Sink, Source};
@@ -21,7 +21,7 @@ pub fn preview(
     platforms: &[Platform],
     ctx: &Context,
 ) -> Result<Sealed> {
-    let policy = Policy { platforms: platforms.to_vec(), glance: true, ..Policy::default() };
+    let policy = Policy { platforms: platforms.to_vec(), mode: Mode::Glance, ..Policy::default() };
     let tree = walk::one(from, root, to.accepts(), &policy, ctx);
-    seal::seal(to, &tree.map_err(|e| e.input_or(from.place()))?, &Recoded::default(), ctx)
+    seal::seal(to, &tree.map_err(|e| e.input_or(from.place()))?, &Shipped::default(), ctx)
 }

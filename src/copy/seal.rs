@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::context::Context;
-use crate::copy::Recoded;
+use crate::copy::Shipped;
 use crate::copy::walk::{Child, Manifest, Node, Tree};
 use crate::descriptor::{ANNOTATION_SUBJECT, Descriptor};
 use crate::digest::Digest;
@@ -14,11 +14,11 @@ use crate::manifest::{self, Document};
 use crate::transport::{Blob, Image, Sealed, Sink};
 
 /// Stores the parents of one tree and says what it became.
-pub(super) fn seal(to: &dyn Sink, tree: &Tree, recoded: &Recoded, ctx: &Context) -> Result<Sealed> {
+pub(super) fn seal(to: &dyn Sink, tree: &Tree, shipped: &Shipped, ctx: &Context) -> Result<Sealed> {
     let mut sealer = Sealer {
         to,
         ctx,
-        recoded,
+        shipped,
         images: Vec::new(),
         blobs: Vec::new(),
         seen: HashSet::new(),
@@ -58,7 +58,7 @@ fn say_subject(desc: &mut Descriptor, node: &Node) {
 struct Sealer<'a> {
     to: &'a dyn Sink,
     ctx: &'a Context,
-    recoded: &'a Recoded,
+    shipped: &'a Shipped,
     images: Vec<Image>,
     blobs: Vec<Descriptor>,
     seen: HashSet<Digest>,
@@ -102,7 +102,7 @@ impl Sealer<'_> {
     }
 
     fn manifest(&mut self, m: &Manifest) -> Result<Descriptor> {
-        let now = |desc: &Descriptor| self.recoded.get(&desc.digest).unwrap_or(desc).clone();
+        let now = |desc: &Descriptor| self.shipped.now(desc).clone();
         let config = m.config.as_ref().map(now);
         let layers: Vec<Descriptor> = m.layers.iter().map(now).collect();
         let changed = layers.iter().zip(&m.layers).any(|(a, b)| a.digest != b.digest);
@@ -117,10 +117,16 @@ impl Sealer<'_> {
                 config,
                 layers,
                 diff_ids: m.diff_ids.clone(),
+                proven: self.proven(m),
                 platform: m.platform.clone(),
             });
         }
         Ok(desc)
+    }
+
+    fn proven(&self, m: &Manifest) -> Vec<bool> {
+        let layers = m.layers.iter().zip(&m.diff_ids);
+        layers.map(|(layer, diff_id)| self.shipped.proves(layer, *diff_id)).collect()
     }
 
     fn list(&mut self, desc: &Descriptor) {
@@ -146,7 +152,7 @@ impl Sealer<'_> {
             }
         };
         self.list(&desc);
-        if !self.to.reuse(&desc)? {
+        if self.to.reuse(&desc)?.is_none() {
             self.to.put(&Blob::memory(bytes, desc.clone(), self.ctx))?;
         }
         Ok(desc)

@@ -68,7 +68,7 @@ pub(super) fn ship(
         next: AtomicUsize::new(0),
         turn: Turnstile::default(),
         // What a network carries away while the next is made is made one after the other.
-        slots: Slots::new(if accepts.remote { pairs } else { cores }),
+        slots: Slots::new(if to.network().is_some() { pairs } else { cores }),
         ordered: writers == 1,
         done: Mutex::default(),
         stop: Mutex::default(),
@@ -79,7 +79,7 @@ pub(super) fn ship(
         _ if from.remote() => ctx.jobs,
         true if policy.compress.is_none() => 1,
         true => ctx.jobs.min(pairs),
-        false if policy.compress.is_some() && !accepts.remote => ctx.jobs.min(cores),
+        false if policy.compress.is_some() && to.network().is_none() => ctx.jobs.min(cores),
         false => ctx.jobs.min(writers),
     };
     let workers = workers.clamp(1, leaves.len().max(1));
@@ -145,7 +145,7 @@ impl Run<'_> {
                     let input_fault = matches!(
                         error.kind(),
                         Kind::Corrupt | Kind::Malformed | Kind::Missing | Kind::Unsupported
-                    ) || (error.kind() == Kind::Io && self.policy.survey)
+                    ) || (error.kind() == Kind::Io && self.policy.surveys())
                         || matches!(error.kind(), Kind::Denied | Kind::Unreachable)
                         || error.cause() == Cause::Unreadable;
                     let error = match error.kind() {
@@ -174,7 +174,7 @@ impl Run<'_> {
     fn explained(&self, error: Error, leaf: &Leaf) -> Error {
         let digest = leaf.desc.digest;
         let error = error.context(digest);
-        if self.policy.survey {
+        if self.policy.surveys() {
             return error;
         }
         let needs = |tree: &&&Tree| tree.node.leaves().iter().any(|(d, _)| d.digest == digest);
@@ -191,11 +191,6 @@ impl Run<'_> {
             let encoding = if leaf.layer { self.sniff(&leaf.desc)? } else { Encoding::Plain };
             self.pass(&Parcel { leaf, encoding, local: None })?
         };
-        if let (Some(diff_id), None) = (done.0.diff_id, &done.0.error)
-            && leaf.claimed.iter().all(|c| *c == diff_id)
-        {
-            self.to.proved(&done.0.now, diff_id);
-        }
         let (now, size) = (done.0.now.digest.short(), done.0.now.size);
         let event =
             if done.1 { Event::Stored(&now, size) } else { Event::Reused(&now, leaf.desc.size) };
@@ -244,21 +239,22 @@ impl Run<'_> {
         local: Option<&Local>,
     ) -> Result<(Outcome, bool)> {
         let outcome = |diff_id| Outcome::new(self.from, &leaf.desc, &leaf.desc, diff_id);
-        let proven = local.and_then(|l| l.diff_id).or_else(|| self.from.diff_id(&leaf.desc));
+        let remembered = || self.from.diff_id(&leaf.desc).filter(|_| !self.policy.surveys());
+        let proven = local.and_then(|l| l.diff_id).or_else(remembered);
         let plain =
             encoding == Some(Encoding::Plain) && leaf.desc.digest.algorithm() == Algorithm::Sha256;
         let free = if plain { Some(DiffId(leaf.desc.digest)) } else { proven };
         // A registry keeps layers packed, and whoever unpacks them checks.
-        let checks = leaf.check && !self.to.accepts().remote;
+        let checks = leaf.check && self.to.network().is_none();
         let needs_check = checks && !leaf.claimed.is_empty() && free.is_none();
         self.turn.wait(leaf.at, self.ordered);
-        if self.to.reuse(&leaf.desc)? {
+        if let Some(reused) = self.to.reuse(&leaf.desc)? {
             // The sink has the bytes; whether the config tells the truth about them is still open.
             let diff_id = match (free, encoding) {
                 (Some(diff_id), _) => Some(diff_id),
                 (None, Some(encoding)) if needs_check => Some(self.unpack(leaf, encoding)?),
                 // Not worth a download: the sink may know it from when they came in.
-                (None, _) => self.to.diff_id(&leaf.desc),
+                (None, _) => reused.diff_id,
             };
             return Ok((outcome(diff_id), false));
         }

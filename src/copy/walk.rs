@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use crate::config::Config;
 use crate::context::Context;
-use crate::copy::policy::Policy;
+use crate::copy::policy::{Mode, Policy};
 use crate::copy::report::Failed;
 use crate::descriptor::Descriptor;
 use crate::digest::{DiffId, Digest};
@@ -242,7 +242,7 @@ pub fn walk(from: &dyn Source, root: &Root, ctx: &Context) -> Result<Tree> {
 /// As [`walk`].
 pub fn glance(from: &dyn Source, root: &Root, ctx: &Context) -> Result<Tree> {
     let accepts = Accepts::staged(1);
-    let policy = Policy { glance: true, ..Policy::default() };
+    let policy = Policy { mode: Mode::Glance, ..Policy::default() };
     one(from, root, accepts, &policy, ctx).map_err(|e| e.input_or(from.place()))
 }
 
@@ -499,7 +499,8 @@ impl Walker<'_> {
         }
         for layer in &manifest.layers {
             // A layer that may be fetched elsewhere may be absent.
-            let needed = layer.media_type.role() != Role::ForeignLayer && !self.policy.glance;
+            let needed =
+                layer.media_type.role() != Role::ForeignLayer && self.policy.mode != Mode::Glance;
             if needed && !self.from.has(layer)? {
                 return Err(gone("layer", layer));
             }

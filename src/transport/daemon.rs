@@ -18,7 +18,7 @@ use crate::locks::lock;
 use crate::progress::Event;
 use crate::reference::Reference;
 use crate::transport::archive::{ArchiveSink, ArchiveSource, Halves, Target};
-use crate::transport::{Accepts, Blob, Maker, Refused, Sealed, Sink};
+use crate::transport::{Accepts, Blob, Maker, Refused, Reused, Sealed, Sink};
 
 mod command;
 mod containerd;
@@ -215,7 +215,7 @@ impl Sink for EngineSink {
         self.archive.scratch()
     }
 
-    fn reuse(&self, desc: &Descriptor) -> Result<bool> {
+    fn reuse(&self, desc: &Descriptor) -> Result<Option<Reused>> {
         self.archive.reuse(desc)
     }
 

@@ -9,7 +9,7 @@ use crate::descriptor::Descriptor;
 use crate::error::Result;
 use crate::io::pump;
 use crate::io::scratch::Scratch;
-use crate::transport::{Accepts, Arrival, Blob, Refused, Sealed, Sink};
+use crate::transport::{Accepts, Arrival, Blob, Refused, Reused, Sealed, Sink};
 
 /// A sink that reads every blob to its end.
 pub struct Discard {
@@ -39,8 +39,8 @@ impl Sink for Discard {
         Scratch::within(&self.temporary)
     }
 
-    fn reuse(&self, _: &Descriptor) -> Result<bool> {
-        Ok(false)
+    fn reuse(&self, _: &Descriptor) -> Result<Option<Reused>> {
+        Ok(None)
     }
 
     fn put(&self, blob: &Blob<'_>) -> Result<()> {

@@ -22,7 +22,7 @@ use crate::layout::{Layout, MAX_NESTING, Members, Reading, interpret};
 use crate::locks::lock;
 use crate::manifest::{Document, MAX_DOCUMENT};
 use crate::media_type::Role;
-use crate::transport::{Accepts, Blob, Checked, Refused, Root, Sealed, Sink, Source};
+use crate::transport::{Accepts, Blob, Checked, Refused, Reused, Root, Sealed, Sink, Source};
 
 pub mod index;
 
@@ -197,7 +197,6 @@ pub struct LayoutSink {
     staging: Staging,
     rules: Rules,
     published: Mutex<Vec<Sealed>>,
-    proved: Mutex<Vec<(Digest, DiffId)>>,
     label: Option<String>,
     /// Manifests and indexes that are here with everything beneath them.
     whole: Mutex<HashSet<Digest>>,
@@ -260,7 +259,6 @@ impl LayoutSink {
             staging,
             rules,
             published: Mutex::default(),
-            proved: Mutex::default(),
             label,
             whole: Mutex::default(),
             before: OnceLock::new(),
@@ -329,6 +327,19 @@ impl LayoutSink {
     }
 }
 
+/// Layers that were found to unpack to their diff ids, where that does not follow from their digest.
+fn proved(published: &[Sealed]) -> HashMap<Digest, DiffId> {
+    let mut proved = HashMap::new();
+    for image in published.iter().flat_map(|sealed| &sealed.images) {
+        let layers = image.layers.iter().zip(&image.diff_ids).zip(&image.proven);
+        let of = |((layer, diff_id), proven): ((&Descriptor, &DiffId), &bool)| {
+            (*proven && layer.digest != diff_id.0).then_some((layer.digest, *diff_id))
+        };
+        proved.extend(layers.filter_map(of));
+    }
+    proved
+}
+
 impl Sink for LayoutSink {
     fn place(&self) -> String {
         self.root.path().display().to_string()
@@ -350,13 +361,17 @@ impl Sink for LayoutSink {
         Ok(self.whole(there, 0)?.then(|| there.clone()))
     }
 
-    fn diff_id(&self, layer: &Descriptor) -> Option<DiffId> {
-        self.before().ok()?.1.get(&layer.digest).copied()
-    }
-
-    fn reuse(&self, desc: &Descriptor) -> Result<bool> {
+    fn reuse(&self, desc: &Descriptor) -> Result<Option<Reused>> {
+        if self.staging.has(&desc.digest) {
+            return Ok(Some(Reused::default()));
+        }
         // A file of the wrong size is no blob: it is written anew and replaced.
-        Ok(self.staging.has(&desc.digest) || self.blobs.size(&desc.digest)? == Some(desc.size))
+        if self.blobs.size(&desc.digest)? != Some(desc.size) {
+            return Ok(None);
+        }
+        let known = || self.before().ok()?.1.get(&desc.digest).copied();
+        let diff_id = if self.rules.remember { known() } else { None };
+        Ok(Some(Reused { diff_id }))
     }
 
     fn put(&self, blob: &Blob<'_>) -> Result<()> {
@@ -365,12 +380,6 @@ impl Sink for LayoutSink {
 
     fn free(&self) -> Option<u64> {
         self.root.free().ok()
-    }
-
-    fn proved(&self, layer: &Descriptor, diff_id: DiffId) {
-        if self.rules.remember && layer.digest != diff_id.0 {
-            lock(&self.proved).push((layer.digest, diff_id));
-        }
     }
 
     fn publish(&self, sealed: Sealed) -> Result<()> {
@@ -385,8 +394,7 @@ impl Sink for LayoutSink {
         }
         self.staging.commit()?;
         if self.rules.remember {
-            let proved = std::mem::take(&mut *lock(&self.proved));
-            crate::transport::store::remember(&self.root, &proved)?;
+            crate::transport::store::remember(&self.root, &proved(&published))?;
         }
         let changes = self.changes(&published);
         index::change(&self.root, self.ctx.sync, self.ctx.wait, self.rules.journaled, |_| {

@@ -396,8 +396,10 @@ impl Source for RegistrySource {
     }
 
     fn holders(&self, desc: &Descriptor) -> Vec<String> {
+        // A layer of ten thousand images need not be offered from all of them.
+        const OFFERS: usize = 16;
         let at = self.holders_of(&desc.digest);
-        at.into_iter().map(|i| self.repositories[i].name()).collect()
+        at.into_iter().take(OFFERS).map(|i| self.repositories[i].name()).collect()
     }
 
     fn extent(&self, _: &Descriptor) -> Option<Extent> {

@@ -19,7 +19,9 @@ use crate::io::scratch::Scratch;
 use crate::locks::lock;
 use crate::manifest::{Document, MAX_DOCUMENT};
 use crate::transport::layout::check_size;
-use crate::transport::{Accepts, Blob, Checked, Origin, Refused, Root, Sealed, Sink, Source};
+use crate::transport::{
+    Accepts, Blob, Checked, Origin, Refused, Reused, Root, Sealed, Sink, Source,
+};
 
 const VERSION: &str = "Directory Transport Version: ";
 
@@ -160,11 +162,11 @@ impl Sink for DirSink {
         Ok(self.staging.scratch())
     }
 
-    fn reuse(&self, desc: &Descriptor) -> Result<bool> {
+    fn reuse(&self, desc: &Descriptor) -> Result<Option<Reused>> {
         let there = || -> Result<bool> {
             Ok(self.root.file(&file_name(&desc.digest))?.is_some_and(|(_, size)| size == desc.size))
         };
-        Ok(self.staging.has(&desc.digest) || there()?)
+        Ok((self.staging.has(&desc.digest) || there()?).then(Reused::default))
     }
 
     fn put(&self, blob: &Blob<'_>) -> Result<()> {

@@ -246,17 +246,15 @@ fn children(root: &Dir, desc: &Descriptor) -> Result<Vec<Descriptor>> {
 }
 
 /// Notes layers whose diff id was checked, one line each; a lost line costs only a check.
-pub(crate) fn remember(root: &Dir, proved: &[(Digest, DiffId)]) -> Result<()> {
+pub(crate) fn remember(root: &Dir, proved: &HashMap<Digest, DiffId>) -> Result<()> {
     if proved.is_empty() {
         return Ok(());
     }
     let known = proofs(root)?;
-    let mut text = String::new();
-    for (layer, diff_id) in proved {
-        if known.get(layer) != Some(diff_id) {
-            text.push_str(&format!("{layer} {diff_id}\n"));
-        }
-    }
+    let mut new: Vec<_> =
+        proved.iter().filter(|(layer, id)| known.get(layer) != Some(id)).collect();
+    new.sort_unstable();
+    let text: String = new.iter().map(|(layer, diff_id)| format!("{layer} {diff_id}\n")).collect();
     let path = root.join(PROOFS);
     root.append_file(PROOFS)?
         .write_all(text.as_bytes())

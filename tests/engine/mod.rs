@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use imgpack::copy::{Policy, Report, copy, walk};
+use imgpack::copy::{Mode, Policy, Report, copy, walk};
 use imgpack::descriptor::Descriptor;
 use imgpack::io::dir::Dir;
 use imgpack::io::scratch::Scratch;
@@ -190,7 +190,7 @@ pub fn content(source: &dyn Source, root: &Root, ctx: &Context) -> BTreeMap<Stri
 /// Checks everything a place holds; the number of images that are sound.
 pub fn verify(spot: &Spot, ctx: &Context) -> usize {
     let source = spot.source(ctx).expect("a place");
-    let policy = Policy { survey: true, ..Policy::default() };
+    let policy = Policy { mode: Mode::Survey, ..Policy::default() };
     let sink = Box::new(Discard::new(spot.dir.clone(), ctx));
     let report = copy(source.as_ref(), sink, source.roots(), &policy, ctx).expect("a report");
     assert!(report.failed.is_empty() && report.damage.is_empty(), "{:?}", report.failed);

@@ -53,7 +53,7 @@ impl Run<'_> {
         if !whole || leaf.bytes.is_some() {
             return self.carry(leaf, None, None);
         }
-        if !recoding && !self.ordered && self.to.reuse(&leaf.desc)? {
+        if !recoding && !self.ordered && self.to.reuse(&leaf.desc)?.is_some() {
             return Ok((Outcome::new(self.from, &leaf.desc, &leaf.desc, None), false));
         }
         let mut local = self.fetch(leaf)?;
@@ -82,7 +82,7 @@ impl Run<'_> {
         };
         let unpacked = Arc::new(Unpacked::default());
         let mut blob = Blob::new(self.from, leaf.desc.clone(), self.ctx);
-        if leaf.check && !leaf.claimed.is_empty() && !self.to.accepts().remote {
+        if leaf.check && !leaf.claimed.is_empty() && self.to.network().is_none() {
             blob = blob.unpacking(None, unpacked.clone()).claiming(leaf.claimed.clone());
         }
         let size = leaf.desc.size;

@@ -4,7 +4,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::copy::Recoded;
 use crate::copy::report::{Changed, Damage};
 use crate::copy::walk::Tree;
 use crate::descriptor::Descriptor;
@@ -75,10 +74,17 @@ impl Shipped {
         changed
     }
 
-    /// What each recoded leaf is at the sink.
-    pub(in crate::copy) fn recoded(&self) -> Recoded {
-        let recoded = self.outcome.iter().filter(|(digest, o)| o.now.digest != **digest);
-        recoded.map(|(digest, o)| (*digest, o.now.clone())).collect()
+    /// What a leaf is at the sink.
+    pub(in crate::copy) fn now<'d>(&'d self, was: &'d Descriptor) -> &'d Descriptor {
+        let now = self.outcome.get(&was.digest).map(|outcome| &outcome.now);
+        now.filter(|now| now.digest != was.digest).unwrap_or(was)
+    }
+
+    /// Whether a leaf was found to unpack to a diff id.
+    pub(in crate::copy) fn proves(&self, was: &Descriptor, diff_id: DiffId) -> bool {
+        self.outcome
+            .get(&was.digest)
+            .is_some_and(|o| o.error.is_none() && o.diff_id == Some(diff_id))
     }
 }
 

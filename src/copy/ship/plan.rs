@@ -100,7 +100,7 @@ pub(super) fn check_room(from: &dyn Source, to: &dyn Sink, leaves: &[Leaf]) -> R
     let times = if to.accepts().arrival == Arrival::Fetched { 2 } else { 1 };
     for leaf in leaves {
         if let Some(scratch) = &scratch {
-            if !to.reuse(&leaf.desc)? {
+            if to.reuse(&leaf.desc)?.is_none() {
                 let there = Partials::there(scratch.parent(), &leaf.desc.digest);
                 need = need
                     .saturating_add((leaf.desc.size.saturating_mul(times)).saturating_sub(there));
@@ -108,7 +108,7 @@ pub(super) fn check_room(from: &dyn Source, to: &dyn Sink, leaves: &[Leaf]) -> R
             continue;
         }
         // What was unpacked beside the target is moved, not written again.
-        if from.spare(&leaf.desc).is_none() && !to.reuse(&leaf.desc)? {
+        if from.spare(&leaf.desc).is_none() && to.reuse(&leaf.desc)?.is_none() {
             // A descriptor may lie; what lies there does not.
             let there = from.extent(&leaf.desc).map_or(0, |e| e.size);
             need = need.saturating_add(there.min(leaf.desc.size));

@@ -29,8 +29,9 @@ impl Run<'_> {
         };
         if let [claimed, ..] = leaf.claimed[..]
             && leaf.claimed.iter().all(|c| *c == claimed)
-            && let Some(now) = self.to.recoded(&leaf.desc, claimed, target)
-            && self.to.reuse(&now)?
+            && let Some(network) = self.to.network()
+            && let Some(now) = network.recoded(&leaf.desc, claimed, target)
+            && self.to.reuse(&now)?.is_some()
         {
             return Ok((outcome(&now, claimed), false));
         }
@@ -58,9 +59,11 @@ impl Run<'_> {
                 return Err(e);
             }
         };
-        self.to.note_recoded(&leaf.desc, diff_id, target, &now);
+        if let Some(network) = self.to.network() {
+            network.note_recoded(&leaf.desc, diff_id, target, &now);
+        }
         self.turn.wait(leaf.at, self.ordered);
-        let stored = !self.to.reuse(&now)?;
+        let stored = self.to.reuse(&now)?.is_none();
         if stored {
             let blob = Blob::prepared(scratch.clone(), name.clone(), now.clone(), self.ctx);
             self.to.put(&blob)?;

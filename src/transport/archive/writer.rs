@@ -18,7 +18,7 @@ use crate::io::scratch::{Lazy, Scratch};
 use crate::layer::{Compression, Encoder};
 use crate::layout::tables;
 use crate::locks::lock;
-use crate::transport::{Accepts, Arrival, Blob, Maker, Refused, Sealed, Sink};
+use crate::transport::{Accepts, Arrival, Blob, Maker, Refused, Reused, Sealed, Sink};
 
 const BLOCK: usize = 512;
 
@@ -215,8 +215,8 @@ impl Sink for ArchiveSink {
         self.state().out.plain().and_then(|target| target.free())
     }
 
-    fn reuse(&self, desc: &Descriptor) -> Result<bool> {
-        Ok(self.state().written.contains(&desc.digest))
+    fn reuse(&self, desc: &Descriptor) -> Result<Option<Reused>> {
+        Ok(self.state().written.contains(&desc.digest).then(Reused::default))
     }
 
     fn put(&self, blob: &Blob<'_>) -> Result<()> {

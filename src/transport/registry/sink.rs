@@ -3,9 +3,9 @@
 //! It knows no request: the protocol is in `registry`. A blob that several repositories need is
 //! uploaded once and mounted in the others. No tag moves before everything beneath it is there.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::context::Context;
 use crate::descriptor::Descriptor;
@@ -17,49 +17,34 @@ use crate::layer::Compression;
 use crate::locks::lock;
 use crate::manifest::{self, Document};
 use crate::reference::Reference;
-use crate::registry::upload::{MountOutcome, RemoteSession};
+use crate::registry::upload::MountOutcome;
 use crate::registry::{Registries, Repository, Wanted};
 use crate::transport::registry::recoded::Recoded;
-use crate::transport::{Accepts, Arrival, Blob, Need, Refused, Reopen, Root, Sealed, Sink};
+use crate::transport::{
+    Accepts, Arrival, Blob, Need, NetworkSink, Refused, Reopen, Reused, Root, Sealed, Sink,
+};
 
 mod naming;
+mod table;
+
+use table::{At, Presence, Table};
 
 /// Any number of repositories, opened for writing.
 pub struct RegistrySink {
     registries: Arc<Registries>,
     scratch: Lazy,
-    repositories: Mutex<HashMap<String, Repository>>,
-    needs: Mutex<HashMap<Digest, Wish>>,
-    /// Blobs that are known to be in a repository.
-    present: Mutex<BTreeSet<(Digest, String)>>,
-    /// Blobs that a repository said it lacks.
-    lacking: Mutex<BTreeSet<(Digest, String)>>,
-    /// Blobs that are known not to be in a repository, and not to be had there without their bytes.
-    absent: Mutex<BTreeSet<(Digest, String)>>,
-    /// Upload sessions that registries opened instead of mounting.
-    begun: Mutex<BTreeMap<(Digest, String), RemoteSession>>,
+    table: Mutex<Table>,
     /// What names led to before anything was sent.
     heads: Mutex<HashMap<Reference, Option<Descriptor>>>,
-    /// Blobs that one of several repositories did not take.
-    trouble: Mutex<HashMap<(Digest, String), Error>>,
     documents: Mutex<HashMap<Digest, Written>>,
     published: Mutex<Vec<Sealed>>,
     refused: Mutex<Vec<Refused>>,
-    /// Blobs whose bytes were sent to a repository in this run.
-    uploaded: Mutex<BTreeSet<(Digest, String)>>,
     recoded: Recoded,
     ctx: Context,
 }
 
 /// A manifest or index, with its bytes.
 type Written = Arc<(Descriptor, Vec<u8>)>;
-
-/// Who needs a blob, and who else has it.
-#[derive(Clone, Default)]
-struct Wish {
-    wanted_by: BTreeSet<String>,
-    holders: Vec<String>,
-}
 
 impl RegistrySink {
     /// A sink whose rare scratch files go to `temporary`, and that keeps in `memory` what layers
@@ -73,68 +58,53 @@ impl RegistrySink {
         Self {
             registries,
             scratch: Lazy::within(temporary),
-            repositories: Mutex::default(),
-            needs: Mutex::default(),
-            present: Mutex::default(),
-            lacking: Mutex::default(),
-            absent: Mutex::default(),
-            begun: Mutex::default(),
+            table: Mutex::default(),
             heads: Mutex::default(),
-            trouble: Mutex::default(),
             documents: Mutex::default(),
             published: Mutex::default(),
             refused: Mutex::default(),
-            uploaded: Mutex::default(),
             recoded: Recoded::open(memory),
             ctx: ctx.clone(),
         }
     }
 
-    fn repository(&self, name: &Reference) -> Result<Repository> {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        lock(&self.table)
+    }
+
+    fn at(&self, name: &Reference) -> Result<At> {
         let key = name.repository();
-        if let Some(known) = lock(&self.repositories).get(&key) {
-            return Ok(known.clone());
+        if let Some(at) = self.table().find(&key) {
+            return Ok(at);
         }
         let opened = self.registries.repository(name)?.direct();
-        Ok(lock(&self.repositories).entry(key).or_insert(opened).clone())
+        Ok(self.table().add(key, opened))
     }
 
-    fn known(&self, name: &str) -> Result<Repository> {
-        if let Some(known) = lock(&self.repositories).get(name) {
-            return Ok(known.clone());
-        }
-        self.repository(&name.parse()?)
+    fn repository(&self, name: &Reference) -> Result<Repository> {
+        let at = self.at(name)?;
+        Ok(self.opened(at))
     }
 
-    fn is_present(&self, digest: &Digest, name: &str) -> bool {
-        lock(&self.present).contains(&(*digest, name.to_owned()))
-    }
-
-    fn mark(&self, digest: &Digest, name: &str) {
-        lock(&self.present).insert((*digest, name.to_owned()));
-    }
-
-    fn wish(&self, digest: &Digest) -> Wish {
-        lock(&self.needs).get(digest).cloned().unwrap_or_default()
+    fn opened(&self, at: At) -> Repository {
+        self.table().repository(at).clone()
     }
 
     /// Mounts a blob from another repository of the same registry.
-    fn mount(&self, digest: &Digest, to: &Repository, from: &[String]) -> Result<bool> {
-        let prefix = format!("{}/", to.domain());
-        for path in from.iter().filter_map(|f| f.strip_prefix(&prefix)) {
-            if path == to.path() {
-                continue;
-            }
+    fn mount(&self, digest: &Digest, at: At, from: &[String]) -> Result<bool> {
+        let to = self.opened(at);
+        for path in from {
             match to.mount(digest, path)? {
                 MountOutcome::Mounted => {
-                    self.mark(digest, &to.name());
-                    self.forgo(digest, to);
+                    self.table().mark(digest, at, Presence::Present);
+                    let unused = self.table().take_begun(digest, at);
+                    unused.iter().for_each(|session| to.forgo(session));
                     return Ok(true);
                 }
                 MountOutcome::Session(session) => {
                     // The blob is uploaded in it, unless another repository has it after all.
-                    self.forgo(digest, to);
-                    lock(&self.begun).insert((*digest, to.name()), session);
+                    let unused = self.table().begin(digest, at, session);
+                    unused.iter().for_each(|session| to.forgo(session));
                 }
                 MountOutcome::Refused => {}
             }
@@ -142,82 +112,57 @@ impl RegistrySink {
         Ok(false)
     }
 
-    /// Ends the session that was opened for a blob, if there is one.
-    fn forgo(&self, digest: &Digest, to: &Repository) {
-        let session = lock(&self.begun).remove(&(*digest, to.name()));
-        if let Some(session) = session {
-            to.forgo(&session);
-        }
-    }
-
     /// Whether a repository has the blob, asked once.
-    fn there(&self, desc: &Descriptor, to: &Repository) -> Result<bool> {
-        let key = (desc.digest, to.name());
-        if self.is_present(&desc.digest, &key.1) {
-            return Ok(true);
+    fn there(&self, desc: &Descriptor, at: At) -> Result<bool> {
+        match self.table().presence(&desc.digest, at) {
+            Presence::Unknown => {}
+            known => return Ok(known >= Presence::Present),
         }
-        if lock(&self.lacking).contains(&key) {
-            return Ok(false);
-        }
-        let found = to.blob_size(&desc.digest)? == Some(desc.size);
-        if found {
-            self.mark(&desc.digest, &to.name());
-        } else {
-            lock(&self.lacking).insert(key);
-        }
+        let found = self.opened(at).blob_size(&desc.digest)? == Some(desc.size);
+        let presence = if found { Presence::Present } else { Presence::Lacking };
+        self.table().mark(&desc.digest, at, presence);
         Ok(found)
     }
 
-    /// The repositories that a blob may be mounted from: those of this run that have it, and where it
-    /// comes from. Others of this run would each be asked by each of them, for nothing.
-    fn next_door(&self, digest: &Digest, wish: &Wish) -> Vec<String> {
-        let ours = wish.wanted_by.iter().filter(|name| self.is_present(digest, name));
-        ours.chain(&wish.holders).cloned().collect()
-    }
-
     /// Makes the blob present in one repository without its bytes, if that can be done.
-    fn without_bytes(&self, desc: &Descriptor, name: &str, have: &[String]) -> Result<bool> {
-        if self.is_present(&desc.digest, name) {
-            return Ok(true);
+    fn without_bytes(&self, desc: &Descriptor, at: At) -> Result<bool> {
+        let digest = &desc.digest;
+        let (presence, near, offers) = {
+            let table = self.table();
+            (table.presence(digest, at), table.is_near(digest), table.offers(digest, at, true))
+        };
+        if presence >= Presence::Absent {
+            return Ok(presence >= Presence::Present);
         }
-        let key = (desc.digest, name.to_owned());
-        if lock(&self.absent).contains(&key) {
-            return Ok(false);
-        }
-        let to = self.known(name)?;
         // What is known to be next door is mounted unasked; else it is asked for first.
-        let next_door = have.iter().any(|h| self.is_present(&desc.digest, h));
-        if next_door && self.mount(&desc.digest, &to, have)? {
+        if near && self.mount(digest, at, &offers)? {
             return Ok(true);
         }
-        let there =
-            self.there(desc, &to)? || (!next_door && self.mount(&desc.digest, &to, have)?);
+        let there = self.there(desc, at)? || (!near && self.mount(digest, at, &offers)?);
         if !there {
-            lock(&self.absent).insert(key);
+            self.table().mark(digest, at, Presence::Absent);
         }
         Ok(there)
     }
 
-    fn put_in(&self, blob: &Blob<'_>, name: &str, have: &[String]) -> Result<()> {
+    fn put_in(&self, blob: &Blob<'_>, at: At) -> Result<()> {
         let desc = blob.descriptor();
-        if self.is_present(&desc.digest, name) {
+        let (present, offers) = {
+            let table = self.table();
+            // From where the source has it was tried when it was asked for.
+            (table.is_present(&desc.digest, at), table.offers(&desc.digest, at, false))
+        };
+        if present || self.mount(&desc.digest, at, &offers)? {
             return Ok(());
         }
-        let to = self.known(name)?;
-        // From others that was tried when it was asked for.
-        let next_door: Vec<String> =
-            have.iter().filter(|h| self.is_present(&desc.digest, h)).cloned().collect();
-        if self.mount(&desc.digest, &to, &next_door)? {
-            return Ok(());
-        }
-        let begun = lock(&self.begun).remove(&(desc.digest, to.name()));
+        let begun = self.table().take_begun(&desc.digest, at);
+        let to = self.opened(at);
         to.upload(desc, begun, &|| Ok(Box::new(blob.open()?))).map_err(|e| {
             // A blob that is missing says so through its reader; what else is missing is the repository.
             let ours = e.kind() == Kind::Missing && e.place().is_none();
             if ours { e.because(Cause::OfTarget) } else { e }
         })?;
-        self.mark(&desc.digest, name);
-        lock(&self.uploaded).insert((desc.digest, name.to_owned()));
+        self.table().mark(&desc.digest, at, Presence::Sent);
         Ok(())
     }
 }
@@ -225,25 +170,23 @@ impl RegistrySink {
 impl Drop for RegistrySink {
     /// Ends the sessions that nothing was sent to.
     fn drop(&mut self) {
-        for ((_, name), session) in std::mem::take(&mut *lock(&self.begun)) {
-            if let Ok(to) = self.known(&name) {
-                to.forgo(&session);
-            }
+        for (to, session) in self.table().unused() {
+            to.forgo(&session);
         }
     }
 }
 
 impl Sink for RegistrySink {
     fn place(&self) -> String {
-        let names = lock(&self.repositories);
-        let mut hosts: Vec<&str> = names.values().map(Repository::domain).collect();
+        let table = self.table();
+        let mut hosts: Vec<&str> = table.repositories().iter().map(Repository::domain).collect();
         hosts.sort_unstable();
         hosts.dedup();
         if hosts.is_empty() { "docker://".into() } else { hosts.join(", ") }
     }
 
     fn accepts(&self) -> Accepts {
-        Accepts { arrival: Arrival::Fetched, remote: true, ..Accepts::staged(self.ctx.jobs) }
+        Accepts { arrival: Arrival::Fetched, ..Accepts::staged(self.ctx.jobs) }
     }
 
     fn scratch(&self) -> Result<Arc<Scratch>> {
@@ -272,76 +215,36 @@ impl Sink for RegistrySink {
         Ok(found)
     }
 
-    fn standing_configs(&self, root: &Root) -> Result<Vec<Digest>> {
-        let Some(there) = self.standing(root)? else { return Ok(Vec::new()) };
-        let Some(name) = root.names.first() else { return Ok(Vec::new()) };
-        let mut all = Vec::new();
-        let mut seen = HashSet::new();
-        configs(&self.repository(name)?, &there, 0, &mut seen, &mut all)?;
-        Ok(all)
+    fn network(&self) -> Option<&dyn NetworkSink> {
+        Some(self)
     }
 
-    fn expect(&self, root: &Root, needs: Vec<Need>) {
-        let mut wishes = lock(&self.needs);
-        for need in needs {
-            let wish = wishes.entry(need.desc.digest).or_default();
-            wish.wanted_by.extend(root.names.iter().map(Reference::repository));
-            wish.holders.extend(need.holders);
-        }
-    }
-
-    fn recoded(
-        &self,
-        was: &Descriptor,
-        diff_id: DiffId,
-        target: Compression,
-    ) -> Option<Descriptor> {
-        let (digest, size) = self.recoded.find(diff_id, target)?;
-        let media_type = was.media_type.with_encoding(target.encoding)?;
-        let wish = self.wish(&was.digest);
-        lock(&self.needs).entry(digest).or_default().wanted_by.extend(wish.wanted_by);
-        Some(Descriptor::new(media_type, digest, size))
-    }
-
-    fn note_recoded(
-        &self,
-        was: &Descriptor,
-        diff_id: DiffId,
-        target: Compression,
-        now: &Descriptor,
-    ) {
-        self.recoded.note(diff_id, target, now.digest, now.size);
-        let wish = self.wish(&was.digest);
-        lock(&self.needs).entry(now.digest).or_default().wanted_by.extend(wish.wanted_by);
-    }
-
-    fn reuse(&self, desc: &Descriptor) -> Result<bool> {
+    fn reuse(&self, desc: &Descriptor) -> Result<Option<Reused>> {
         if desc.media_type.role().is_document() {
             // Manifests are put when everything beneath them is there.
-            return Ok(false);
+            return Ok(None);
         }
-        let wish = self.wish(&desc.digest);
-        let refused = |e: &Error| refuses(e) && wish.wanted_by.len() > 1;
+        let (wanted_by, held) = self.table().wanted_by(&desc.digest);
+        let refused = |e: &Error| refuses(e) && wanted_by.len() > 1;
         // One that has it already gives it to the others.
-        for name in wish.wanted_by.iter().filter(|_| wish.holders.is_empty()) {
-            match self.known(name).and_then(|to| self.there(desc, &to)) {
+        for at in wanted_by.iter().filter(|_| !held) {
+            match self.there(desc, *at) {
                 Ok(true) => break,
                 Ok(false) => {}
                 Err(e) if refused(&e) => {}
                 Err(e) => return Err(e),
             }
         }
-        let mut everywhere = !wish.wanted_by.is_empty();
-        for name in &wish.wanted_by {
-            let have = self.next_door(&desc.digest, &wish);
-            match self.without_bytes(desc, name, &have) {
+        let mut everywhere = !wanted_by.is_empty();
+        for at in &wanted_by {
+            match self.without_bytes(desc, *at) {
                 Ok(there) => everywhere &= there,
                 // One repository that refuses us does not keep the blob from the others.
                 Err(e) if refused(&e) => everywhere = false,
                 Err(e) => return Err(e),
             }
         }
-        Ok(everywhere)
+        Ok(everywhere.then(Reused::default))
     }
 
     fn put(&self, blob: &Blob<'_>) -> Result<()> {
@@ -351,23 +254,22 @@ impl Sink for RegistrySink {
             lock(&self.documents).insert(desc.digest, Arc::new((desc.clone(), bytes)));
             return Ok(());
         }
-        let wish = self.wish(&desc.digest);
-        let have: Vec<String> = wish.wanted_by.iter().cloned().collect();
+        let (wanted_by, _) = self.table().wanted_by(&desc.digest);
         let mut failed = Vec::new();
-        for name in &wish.wanted_by {
-            match self.put_in(blob, name, &have) {
+        for at in &wanted_by {
+            match self.put_in(blob, *at) {
                 Ok(()) => {}
-                Err(e) if refuses(&e) => failed.push((name.clone(), e)),
+                Err(e) if refuses(&e) => failed.push((*at, e)),
                 Err(e) => return Err(e),
             }
         }
-        if failed.len() == wish.wanted_by.len()
+        if failed.len() == wanted_by.len()
             && let Some((_, error)) = failed.pop()
         {
             return Err(error);
         }
-        for (name, error) in failed {
-            lock(&self.trouble).insert((desc.digest, name), error);
+        for (at, error) in failed {
+            self.table().refuse(&desc.digest, at, error);
         }
         Ok(())
     }
@@ -380,6 +282,50 @@ impl Sink for RegistrySink {
         }
         lock(&self.published).push(sealed);
         Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<Vec<Refused>> {
+        // Nothing is left to do where it was settled.
+        self.settle(&|_| None)?;
+        Ok(std::mem::take(&mut *lock(&self.refused)))
+    }
+}
+
+impl NetworkSink for RegistrySink {
+    fn configs(&self, root: &Root) -> Result<Vec<Digest>> {
+        let Some(there) = self.standing(root)? else { return Ok(Vec::new()) };
+        let Some(name) = root.names.first() else { return Ok(Vec::new()) };
+        let mut all = Vec::new();
+        let mut seen = HashSet::new();
+        configs(&self.repository(name)?, &there, 0, &mut seen, &mut all)?;
+        Ok(all)
+    }
+
+    fn expect(&self, root: &Root, needs: Vec<Need>) {
+        // A name that leads to no registry is told of when it is to be written.
+        let mut by: Vec<At> = root.names.iter().filter_map(|name| self.at(name).ok()).collect();
+        by.sort_unstable();
+        by.dedup();
+        let mut table = self.table();
+        for need in needs {
+            table.want(need.desc.digest, &by, need.holders);
+        }
+    }
+
+    fn recoded(&self, was: &Descriptor, diff_id: DiffId, to: Compression) -> Option<Descriptor> {
+        let (digest, size) = self.recoded.find(diff_id, to)?;
+        let media_type = was.media_type.with_encoding(to.encoding)?;
+        let mut table = self.table();
+        let (by, _) = table.wanted_by(&was.digest);
+        table.want(digest, &by, Vec::new());
+        Some(Descriptor::new(media_type, digest, size))
+    }
+
+    fn note_recoded(&self, was: &Descriptor, diff_id: DiffId, to: Compression, now: &Descriptor) {
+        self.recoded.note(diff_id, to, now.digest, now.size);
+        let mut table = self.table();
+        let (by, _) = table.wanted_by(&was.digest);
+        table.want(now.digest, &by, Vec::new());
     }
 
     fn settle(&self, open: &Reopen<'_>) -> Result<()> {
@@ -395,12 +341,6 @@ impl Sink for RegistrySink {
             }
         }
         Ok(())
-    }
-
-    fn finish(self: Box<Self>) -> Result<Vec<Refused>> {
-        // Nothing is left to do where it was settled.
-        self.settle(&|_| None)?;
-        Ok(std::mem::take(&mut *lock(&self.refused)))
     }
 }
 

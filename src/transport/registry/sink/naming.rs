@@ -2,6 +2,7 @@
 //!
 //! It uploads no blob that the registry did not ask for.
 
+use super::table::{At, Presence};
 use super::{RegistrySink, lock};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
@@ -9,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::manifest::Document;
 use crate::progress::Event;
 use crate::reference::Reference;
-use crate::registry::{Repository, Wanted};
+use crate::registry::Wanted;
 use crate::transport::{Refused, Reopen, Root, Sealed};
 
 impl RegistrySink {
@@ -19,24 +20,24 @@ impl RegistrySink {
         &self,
         manifest: &(Descriptor, Vec<u8>),
         named: &[Digest],
-        to: &Repository,
+        at: At,
         open: &Reopen<'_>,
     ) -> Result<bool> {
+        let to = self.opened(at);
         let document = Document::parse(&manifest.1, &manifest.0.media_type)?;
         let mut any = false;
         for desc in
             document.children().into_iter().filter(|desc| !desc.media_type.role().is_document())
         {
             let wanted = named.is_empty() || named.contains(&desc.digest);
-            let key = (desc.digest, to.name());
-            if !wanted || lock(&self.uploaded).contains(&key) {
+            if !wanted || self.table().presence(&desc.digest, at) == Presence::Sent {
                 continue;
             }
             let Some(blob) = open(desc) else { continue };
             let text = format!("{} lacks {} after all; sending it", to.name(), desc.digest);
             self.ctx.progress.event(Event::Detail(&text));
             to.upload(desc, None, &|| Ok(Box::new(blob.open()?)))?;
-            lock(&self.uploaded).insert(key);
+            self.table().mark(&desc.digest, at, Presence::Sent);
             any = true;
         }
         Ok(any)
@@ -61,17 +62,17 @@ impl RegistrySink {
     fn name_as(&self, sealed: &Sealed, name: &Reference, open: &Reopen<'_>) -> Result<()> {
         let document = |digest: &Digest| lock(&self.documents).get(digest).cloned();
         let target = sealed.root.desc.digest;
-        let to = self.repository(name)?;
+        let at = self.at(name)?;
+        let to = self.opened(at);
         let put = |wanted: Wanted<'_>, written: &(Descriptor, Vec<u8>)| {
             let (desc, bytes) = written;
-            let lacking = |named: &[Digest]| self.resend(written, named, &to, open);
+            let lacking = |named: &[Digest]| self.resend(written, named, at, open);
             to.put_manifest(wanted, desc.media_type.as_str(), bytes, &desc.digest, &lacking)
                 .map_err(|e| e.input(name.familiar()))
         };
         for blob in &sealed.blobs {
-            let key = (blob.digest, name.repository());
-            if let Some(error) = lock(&self.trouble).get(&key) {
-                return Err(error.clone().input(name.familiar()));
+            if let Some(error) = self.table().trouble(&blob.digest, at) {
+                return Err(error.input(name.familiar()));
             }
             if blob.digest == target {
                 continue;
