@@ -1,4 +1,4 @@
-//! Pointer to content: type, digest, size, and everything else kept.
+//! A pointer to content: type, digest, size, and all other fields.
 //!
 //! It reads no bytes. OCI image-spec `descriptor.md`; unknown fields survive in their order.
 

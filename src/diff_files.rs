@@ -1,4 +1,4 @@
-//! What differs between two images' files: two flattened trees, compared name by name.
+//! The files that differ between two images: two flattened trees, compared name by name.
 //!
 //! It must not know images, layers' digests or output formats.
 //!

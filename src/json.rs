@@ -1,8 +1,8 @@
-//! JSON as a promise: one meaning, bounded depth, nothing behind it.
+//! Strict JSON: one meaning, bounded depth, nothing after the value.
 //!
 //! It knows nothing of images. Engines disagree on repeated keys, on keys that differ only in case
-//! and on bytes behind the value; a document that relies on any of these is refused, so that what
-//! was checked here is what every engine reads.
+//! and on bytes after the value. A document with any of these is refused, so that every engine reads
+//! what was checked here.
 
 use std::collections::HashSet;
 use std::fmt;

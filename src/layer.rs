@@ -1,4 +1,4 @@
-//! How the bytes of layers and archives are compressed: found out, undone and done.
+//! Compression of layers and archives: detecting, decoding and encoding it.
 //!
 //! Bytes in, bytes out. It must not know JSON, digests, image names, media types, the network or the
 //! terminal; which encoding a stream has is read from the stream itself.

@@ -1,7 +1,7 @@
-//! Locks that a panic does not close.
+//! Locks that ignore poisoning.
 //!
-//! They know nothing of what they guard: every holder leaves it whole at each step, so that whoever comes
-//! after one that panicked may go on with it.
+//! They know nothing of the data they guard: every holder keeps it consistent at each step, so that it may
+//! still be used after a holder panicked.
 
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 

@@ -1,7 +1,7 @@
-//! The wire protocol of registries: what a client may ask of one, and how.
+//! The client side of the registry protocol.
 //!
 //! It knows nothing of sources and sinks. OCI distribution-spec 1.1; where registries differ from it,
-//! the place says which.
+//! a comment says which.
 
 pub mod address;
 mod auth;

@@ -1,6 +1,6 @@
-//! The flags that all verbs or several take.
+//! Flags that several or all verbs share.
 //!
-//! What one verb alone takes stands beside it, in its own file. The words are docker's and skopeo's.
+//! Flags of a single verb are in its own file. Their names are docker's and skopeo's.
 
 use std::path::PathBuf;
 

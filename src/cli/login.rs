@@ -1,7 +1,7 @@
-//! `login` and `logout`: credentials, tried and then kept where docker and podman find them.
+//! `login` and `logout`: credentials, checked and then saved where docker and podman find them.
 //!
-//! It knows neither files nor helpers; where a login goes is said in `imgpack::registry::credentials`. A
-//! password is never taken from the command line.
+//! It knows neither files nor helpers; `imgpack::registry::credentials` decides where a login is saved. A
+//! password is never read from the command line.
 
 use std::io::{BufRead, IsTerminal, Read, Write};
 

@@ -1,4 +1,4 @@
-//! `prune`: remove what no image of the store uses.
+//! `prune`: removes what no image of the store uses.
 
 use clap::Args;
 use imgpack::Result;

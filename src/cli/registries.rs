@@ -1,7 +1,7 @@
 //! How registries are reached: flags and environment gathered into plain settings.
 //!
-//! It opens no file and sends nothing; the words are skopeo's and docker's. The library reads no
-//! environment, so the variables that matter to it are listed here and nowhere else.
+//! It opens no file and sends nothing; flags are named as in skopeo and docker. The library reads no
+//! environment, so the variables that it needs are listed here and nowhere else.
 
 use std::path::PathBuf;
 use std::time::Duration;

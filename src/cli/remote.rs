@@ -1,4 +1,4 @@
-//! `tags`, `digest`, `delete`, `search`: questions to a registry that move no image.
+//! `tags`, `digest`, `delete`, `search`: queries to a registry that move no image.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! `rmi`: remove names, and images that lose their last one.
+//! `rmi`: removes names, and images that lose their last name.
 
 use clap::Args;
 use imgpack::digest::Digest;

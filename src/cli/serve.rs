@@ -1,4 +1,4 @@
-//! `serve`: a registry over what is there.
+//! `serve`: a registry over places.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
-//! What can be typed: the verbs.
+//! The verbs as the command line reads them.
 //!
-//! It alone knows them all; what each does stands in its own file.
+//! Only this file knows all of them; what a verb does is in its own file.
 
 use clap::{Parser, Subcommand};
 use imgpack::Result;

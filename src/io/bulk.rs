@@ -1,8 +1,8 @@
-//! Bytes appended to a file in bulk, which are on their way to the medium while more come.
+//! Appends to a file in bulk, writing to disk while more bytes arrive.
 //!
-//! It knows nothing of what they are. Where the file system lets them they go past the page cache: a
-//! flush at the end has nothing left to do then, and nobody else's files are pushed out of memory.
-//! Elsewhere the kernel is asked to begin early with what it has.
+//! It knows nothing of the content. Where the file system supports it, writes bypass the page cache: a
+//! flush at the end is then quick, and other files stay cached. Elsewhere the kernel is asked to start
+//! writing early.
 
 use std::fs::File;
 use std::io::{self, Write};

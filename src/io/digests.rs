@@ -1,11 +1,11 @@
-//! Digests of stretches of files, remembered over runs: what must be hashed to be named is hashed once.
+//! Digests of ranges of files, remembered between runs, so that each range is hashed only once.
 //!
-//! It knows no archive and no clock. A stretch is known by its file's device, inode, size and times, so
-//! that whatever is written there makes it another. Nobody needs what it holds: a file that is damaged
-//! counts as empty, one that cannot be written costs only time in the next run. Nobody relies on it
-//! either: whoever sends bytes hashes them, and has forgotten what proves wrong.
+//! It knows no archive and no clock. A range is identified by its file's device, inode, size and times, so
+//! that any write to the file invalidates it. The cache may be lost: a damaged file counts as empty, and
+//! one that cannot be written costs only time in the next run. It is not trusted either: whoever sends the
+//! bytes hashes them again, and removes an entry that proves wrong.
 //!
-//! The file: the digest of all that follows, then a line for each stretch, those used last at the end.
+//! The file: the digest of everything after it, then one line per range, the last used at the end.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;

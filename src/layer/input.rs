@@ -1,4 +1,4 @@
-//! The compressed side of a decoder: a buffer that can show a few bytes ahead.
+//! The compressed side of a decoder: a buffer that can be peeked into.
 //!
 //! It must not know any format.
 

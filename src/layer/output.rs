@@ -1,4 +1,4 @@
-//! The decoded side of a decoder: the output limit, and errors that stay.
+//! The decoded side of a decoder: the output limit, and errors that are repeated on further reads.
 //!
 //! It must not know any format.
 

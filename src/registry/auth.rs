@@ -1,7 +1,7 @@
-//! Who we are to a host: challenges answered, tokens fetched, kept and dropped.
+//! Authorization at a host: answers challenges; fetches, keeps and drops tokens.
 //!
-//! It decides no retry of the request itself. Tokens are kept by host and scopes, their age counted from
-//! when they came; for one set of scopes only one thread asks.
+//! It does not decide whether a request is retried. Tokens are kept by host and scopes, and expire counting
+//! from when they were received; for one set of scopes only one thread asks.
 
 pub(crate) mod challenge;
 pub(crate) mod realm;

@@ -1,6 +1,6 @@
-//! The blobs of a repository: which host is asked for one, and which is sent one.
+//! The blobs of a repository: which host a blob is fetched from, and which it is sent to.
 //!
-//! It knows no bytes and no session: `download` and `upload` do.
+//! It transfers no bytes itself: `download` and `upload` do.
 
 use std::cell::RefCell;
 use std::io::Read;

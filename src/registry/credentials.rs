@@ -3,13 +3,13 @@
 //! It sends nothing. Order: `--creds`; then the file that `--authfile` names and no other, else
 //! `DOCKER_AUTH_CONFIG`, `REGISTRY_AUTH_FILE`, podman's files (`containers-auth.json(5)`), docker's
 //! `config.json`, `~/.dockercfg`. The first that knows the host answers. Within a file: `credHelpers` for
-//! the host, else `credsStore`, then `auths`. A helper that is named and cannot be asked is an error:
-//! never does another source answer in its place.
+//! the host, else `credsStore`, then `auths`. A configured helper that cannot be run is an error; no other
+//! source is used instead.
 //!
 //! What `login` writes is read by docker, podman, skopeo, buildah and crane alike: the file that
 //! `--authfile` or `REGISTRY_AUTH_FILE` names, else docker's `config.json`, which all of them read; where
-//! that one names a helper, the helper. podman's own file goes before it when reading, so an entry that is
-//! there already is changed too, lest a stale one answer.
+//! that one names a helper, the helper. podman's own file comes first when reading, so an existing entry
+//! there is changed too; otherwise a stale one would be used.
 
 pub mod file;
 mod helper;

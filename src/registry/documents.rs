@@ -1,7 +1,7 @@
-//! Manifests and indexes of a repository: asked for, pushed, deleted.
+//! Manifests and indexes of a repository: fetched, pushed, deleted.
 //!
-//! It parses no more of them than their type. Bytes are what counts: digests are computed here, and what
-//! a registry says of them is only held against that. OCI distribution-spec 1.1 "Pulling manifests",
+//! It parses only their type. Digests are always computed from the bytes here, and a registry's claims are
+//! only compared with them. OCI distribution-spec 1.1 "Pulling manifests",
 //! "Pushing Manifests", "Content Management".
 
 use std::str::FromStr;

@@ -1,8 +1,8 @@
-//! A blob as a `Read` that goes on by itself after a cut, from the byte it had come to.
+//! A blob as a `Read` that resumes by itself after a broken connection.
 //!
-//! It hashes nothing: whoever reads compares size and digest, and asks again when they are wrong. It
-//! only sees to it that the bytes handed out lie one behind the other and are never more than the
-//! descriptor says. OCI distribution-spec, "Pulling blobs"; RFC 9110 section 14.
+//! It hashes nothing: the reader compares size and digest, and fetches again when they are wrong. It only
+//! ensures that the bytes are contiguous and never more than the descriptor says. OCI distribution-spec,
+//! "Pulling blobs"; RFC 9110 section 14.
 
 use std::io::{self, Read};
 use std::sync::Arc;

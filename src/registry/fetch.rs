@@ -1,4 +1,4 @@
-//! Small documents whole: asked for, read to their end, asked for again when they were cut off.
+//! Small documents, fetched whole, and fetched again when the connection broke.
 //!
 //! It knows no manifest and no list.
 

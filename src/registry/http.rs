@@ -1,4 +1,4 @@
-//! One request to one host, with its authorization, its redirects and its second tries.
+//! One request to one host, with its authorization, redirects and retries.
 //!
 //! It knows no manifest and no blob. Authorization never crosses origin (scheme, host, port).
 

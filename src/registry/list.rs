@@ -1,7 +1,7 @@
-//! Lists: the tags of a repository, the repositories of a registry; pages that follow one another.
+//! Lists in pages: the tags of a repository, the repositories of a registry.
 //!
-//! It trusts no list: pages stay at the host and get on, entries are names or they are dropped. OCI
-//! distribution-spec 1.1 "Listing Tags"; `_catalog` is the distribution project's.
+//! It trusts no list: every page must be on the same host and make progress; entries that are not names
+//! are dropped. OCI distribution-spec 1.1 "Listing Tags"; `_catalog` is the distribution project's.
 
 use std::collections::{BTreeSet, HashSet};
 

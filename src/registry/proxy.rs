@@ -1,4 +1,4 @@
-//! Which HTTP proxy stands before a host.
+//! Which HTTP proxy to use for a host.
 //!
 //! It connects to nothing. Variables and rules as Go's `http.ProxyFromEnvironment`: `HTTPS_PROXY` for
 //! https, `HTTP_PROXY` for http, `ALL_PROXY` for both where those are absent, `NO_PROXY` for exceptions;

@@ -1,4 +1,4 @@
-//! How many bytes per second may move, for all threads of a side together.
+//! The limit on bytes per second, for all threads of a side together.
 //!
 //! It counts bytes and sleeps; it knows no request. A token bucket that holds a quarter of a second.
 

@@ -1,4 +1,4 @@
-//! What refers to an image: the referrers API, and the tag that stands in for it.
+//! Referrers of an image: the referrers API, and the tag schema as its fallback.
 //!
 //! It knows nothing of signatures. OCI distribution-spec 1.1 "Listing Referrers", "Referrers Tag Schema".
 

@@ -1,6 +1,6 @@
-//! What is worth trying again, and how long to wait before.
+//! What is worth retrying, and how long to wait first.
 //!
-//! It sends nothing and reads no wall clock: a date in `Retry-After` is held against the answer's own
+//! It sends nothing and reads no wall clock: a date in `Retry-After` is compared with the response's own
 //! `Date`. RFC 9110 sections 10.2.3 and 15.
 
 use std::time::{Duration, Instant};

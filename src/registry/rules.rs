@@ -1,9 +1,9 @@
 //! Which hosts serve a repository: registries.conf, docker's daemon.json, mirrors.
 //!
-//! It sends nothing. `containers-registries.conf(5)` (`conf`), docker's `daemon.json` (`daemon`). Of a
-//! registry that is written in several places the mirrors of all are tried, in the order: `--mirror`,
-//! registries.conf, daemon.json; then the registry itself. A push goes to the name as it is written, as
-//! c/image does: only pulls are rewritten.
+//! It sends nothing. `containers-registries.conf(5)` (`conf`), docker's `daemon.json` (`daemon`). If several
+//! of them configure a registry, all their mirrors are tried, in the order `--mirror`, registries.conf,
+//! daemon.json; then the registry itself. Only pulls are rewritten; a push goes to the name as given, as in
+//! c/image.
 
 mod conf;
 mod daemon;

@@ -1,4 +1,4 @@
-//! What talking to registries needs to know of the world outside, as plain data.
+//! What the registry client needs to know of its environment, as plain data.
 //!
 //! It opens nothing: the binary gathers the values from flags, the environment and the configuration.
 

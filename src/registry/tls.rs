@@ -1,4 +1,4 @@
-//! TLS: whom to trust at a host, and what to show there.
+//! TLS: which certificates to trust for a host, and which to present.
 //!
 //! It knows no registry and no request. Directories as `containers-certs.d(5)`. The parts: `files` reads
 //! certificates and keys, `trust` decides about a server, `connector` carries the bytes.

@@ -1,9 +1,9 @@
-//! A blob's way into a registry: a session, its requests, and going on after whatever breaks them.
+//! Uploading a blob: a session, its requests, and resuming after errors.
 //!
 //! It hashes nothing: the reader it is given fails at its end when the bytes are not the blob's, and the
-//! session is cancelled then. OCI distribution-spec, "Pushing blobs". The parts: `begin` opens sessions
-//! and mounts, `steps` sends, `plan` says how much at once, `location` and `answer` read what registries
-//! say, `feed` gives the bytes, `session` remembers across runs.
+//! session is then cancelled. OCI distribution-spec, "Pushing blobs". The parts: `begin` opens sessions
+//! and mounts, `steps` sends, `plan` decides how much at once, `location` and `answer` parse responses,
+//! `feed` provides the bytes, `session` remembers sessions across runs.
 
 mod answer;
 mod begin;

@@ -1,4 +1,4 @@
-//! What guards a server: certificates and passwords, from flags; read again when asked.
+//! The protection of a server: certificates and passwords, from flags; read again on request.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! How clients find a server: the configuration of engines for it, and what is said at its start.
+//! How clients find a server: the configuration of engines, and the messages at its start.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};

@@ -1,4 +1,4 @@
-//! This machine: its names, its addresses, where it keeps what lasts.
+//! This machine: its names, its addresses, its state directory.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::MetadataExt;

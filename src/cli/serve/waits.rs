@@ -1,4 +1,4 @@
-//! What is said of places that cannot be served at once: they must be unpacked or hashed first.
+//! Messages about places that must be unpacked or hashed before they can be served.
 
 use std::sync::Arc;
 

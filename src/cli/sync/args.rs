@@ -1,4 +1,4 @@
-//! What can be typed after `sync`.
+//! The flags of `sync`.
 
 use std::path::PathBuf;
 

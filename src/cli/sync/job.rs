@@ -1,4 +1,4 @@
-//! From what was typed to a job of the library: every file that was named is read here.
+//! From the command line to a job of the library: every file given by a flag is read here.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Leaves that come over a network: as they come, or fetched whole into a file that survives the run.
+//! Leaves that come over a network: streamed, or first fetched into a file that survives the run.
 
 use std::sync::{Arc, Mutex, OnceLock};
 

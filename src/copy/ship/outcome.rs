@@ -1,4 +1,4 @@
-//! What became of the leaves, and what that means for the images that list them.
+//! The outcome of each leaf, and what it means for the images that list it.
 //!
 //! It reads and writes nothing; `seal` and the report ask it.
 

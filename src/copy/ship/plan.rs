@@ -1,4 +1,4 @@
-//! The plan of a shipment: every leaf once, in order, and whether there is room for all of them.
+//! The plan of a copy: every leaf once, in order, and whether there is room for all of them.
 //!
 //! It moves no bytes.
 

@@ -1,4 +1,4 @@
-//! Turns: who of the workers that deliver leaves goes next.
+//! Turns: which of the workers that deliver leaves goes next.
 //!
 //! It knows neither leaves nor places, only positions in the plan.
 

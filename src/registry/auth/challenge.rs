@@ -1,4 +1,4 @@
-//! What a registry asks for: `WWW-Authenticate`, read leniently.
+//! Challenges of a registry: `WWW-Authenticate`, parsed leniently.
 //!
 //! It knows no credentials. RFC 9110 section 11.6.1: several challenges may stand in one header and in
 //! several; values are tokens or quoted strings.

@@ -1,7 +1,7 @@
-//! Which token realm a registry may send us to, and whether credentials go along.
+//! Which token realms a registry may refer to, and whether they receive credentials.
 //!
-//! It sends nothing. A registry names its realm itself, so the name is as hostile as the registry may be:
-//! it must not lead to services that only this machine reaches, and not carry a password to strangers.
+//! It sends nothing. A registry chooses its realm, so the realm is as hostile as the registry may be: it must
+//! not lead to services that only this machine can reach, nor a password to a third party.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! Asking a realm for a token: the forms of the question, and the reply.
+//! Asking a realm for a token: the forms of the request, and the response.
 //!
 //! It sends nothing itself. The distribution project's "Token Authentication Specification" (GET) and
 //! "OAuth2 Token Authentication" (POST).

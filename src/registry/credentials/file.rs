@@ -1,8 +1,8 @@
 //! Files of credentials as docker, podman and others share them, read and written.
 //!
-//! It asks no helper and knows no order of files. Keys are `host[:port]`, with podman also
-//! `host[:port]/namespace`, and from older days URLs such as `https://host/v1/`. Writing keeps every field
-//! it does not know, in its place.
+//! It runs no helper and knows no order of files. Keys are `host[:port]`, with podman also
+//! `host[:port]/namespace`, and formerly URLs such as `https://host/v1/`. Writing keeps every unknown
+//! field in its place.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, Permissions};

@@ -1,4 +1,4 @@
-//! Credential helpers: `docker-credential-<name>`, asked over standard input and output.
+//! Credential helpers: `docker-credential-<name>`, used over standard input and output.
 //!
 //! They are the only programs this library starts (no shell, no arguments but the action), found in the
 //! `PATH` of the settings. Protocol: docker/docker-credential-helpers.

@@ -1,4 +1,4 @@
-//! Bodies on their way out and in: counted, slowed down, ended with the run.
+//! Bodies of requests and responses: counted, rate-limited, and interrupted with the run.
 //!
 //! It knows no URL and no status.
 

@@ -1,6 +1,6 @@
-//! One exchange with one server: connections, time-outs, and what went wrong in plain words.
+//! One exchange with one server: connections, time-outs, and clear errors.
 //!
-//! It follows no redirect, tries nothing again and adds no authorization of its own; see `Host` for that.
+//! It follows no redirect, retries nothing and adds no authorization of its own; see `Host` for that.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::ErrorKind;

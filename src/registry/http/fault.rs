@@ -1,7 +1,7 @@
-//! What a refusal says: status, codes and messages of its body, as one line.
+//! Error responses: status, codes and messages of the body, as one line.
 //!
 //! It sends nothing. Error bodies: OCI distribution-spec 1.1 "Error Codes"; registries, proxies and
-//! storage answer with HTML, plain text or nothing at all as well.
+//! storage also answer with HTML, plain text or nothing at all.
 
 use std::io::Read;
 

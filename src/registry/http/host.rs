@@ -1,7 +1,7 @@
-//! A registry's host: scheme, authorization, redirects, and second tries around one exchange.
+//! A registry's host: scheme, authorization, redirects, and retries around one exchange.
 //!
 //! It knows no manifest and no blob. `Authorization` never crosses origin (scheme, host, port), and a
-//! refusal by another origin is not answered with credentials.
+//! challenge from another origin is not answered with credentials.
 
 use std::io::Cursor;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};

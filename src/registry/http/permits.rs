@@ -1,6 +1,6 @@
 //! How many requests one host gets at once.
 //!
-//! It sends nothing. A host that says it gets too many is given half as many from then on.
+//! It sends nothing. When a host reports too many requests, the number is halved.
 
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard};

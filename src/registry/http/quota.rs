@@ -1,4 +1,4 @@
-//! How many pulls a registry still allows, as Docker Hub says it in headers.
+//! How many pulls a registry still allows, from the headers of Docker Hub.
 //!
 //! It sends nothing and decides nothing. Docker Hub, "Pull usage and limits": `ratelimit-limit` and
 //! `ratelimit-remaining` (`100;w=21600`: so many in so many seconds), `docker-ratelimit-source` (the

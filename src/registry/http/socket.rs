@@ -1,8 +1,8 @@
-//! TCP beneath a request: name lookup, connecting, reading and writing that an interrupted run ends.
+//! TCP for a request: name lookup, connecting, reading and writing, all of which end with the run.
 //!
-//! It knows no HTTP. ureq's own connector waits for the whole time-out; this one looks every quarter of
-//! a second whether the run goes on, counts a time-out anew with every byte, and reads the answer of a
-//! server that refused a body half-way.
+//! It knows no HTTP. ureq's own connector waits for the whole time-out; this one checks every quarter of
+//! a second whether the run was interrupted, restarts the time-out with every byte, and reads the response
+//! of a server that refused a body half-way.
 
 use std::cell::Cell;
 use std::io::{self, ErrorKind, Read, Write};

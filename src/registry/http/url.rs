@@ -1,4 +1,4 @@
-//! URLs of requests: taken apart, compared by origin, resolved, and shown without secrets.
+//! URLs of requests: parsed, compared by origin, resolved, and shown without secrets.
 //!
 //! It connects to nothing. Path and query are kept as they came: they may be signed. RFC 3986.
 

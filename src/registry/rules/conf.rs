@@ -1,4 +1,4 @@
-//! `registries.conf`, version 2, and what of version 1 forbids or loosens something.
+//! `registries.conf`, version 2, and the parts of version 1 that block or allow something.
 //!
 //! It knows no reference: a rule is found for text `host[:port]/path`. The user's file comes before the
 //! system's; files of `registries.conf.d` are read after either, and the last rule for a prefix counts.

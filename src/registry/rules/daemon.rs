@@ -1,7 +1,7 @@
-//! What docker's `daemon.json` says of registries: `insecure-registries` and `registry-mirrors`.
+//! The registries in docker's `daemon.json`: `insecure-registries` and `registry-mirrors`.
 //!
-//! It reads nothing else of it. Networks in `insecure-registries` count for hosts that are written as
-//! addresses; names are not resolved here.
+//! It reads nothing else there. Networks in `insecure-registries` apply to hosts given as addresses; names
+//! are not resolved here.
 
 use serde_json::Value;
 

@@ -1,9 +1,9 @@
-//! Whether a server's certificate is good, and in which words it is not.
+//! Whether a server's certificate is valid, and if not, why.
 //!
-//! It reads no file. Beside what webpki accepts, a certificate that is byte for byte one of those given
-//! for the host is accepted when its dates and names are right: air-gapped sites hand out the server's own
-//! self-signed certificate as `ca.crt`, often one that `openssl req -x509` marked as an authority, and
-//! webpki takes no authority for a server.
+//! It reads no file. In addition to what webpki accepts, a certificate that is byte for byte one of those
+//! given for the host is accepted when its dates and names are right: air-gapped sites hand out the server's
+//! own self-signed certificate as `ca.crt`, often one that `openssl req -x509` marked as an authority, and
+//! webpki does not accept an authority as a server.
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};

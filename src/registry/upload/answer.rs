@@ -1,4 +1,4 @@
-//! What a registry's answers to an upload say: how far it is, and why it refuses.
+//! Parsing a registry's responses to an upload: its offset, and the reason of a refusal.
 //!
 //! It sends nothing and decides nothing.
 

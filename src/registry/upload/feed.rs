@@ -1,4 +1,4 @@
-//! The bytes of a blob on their way out: any part, any number of times, from one reader.
+//! The bytes of a blob to be uploaded: any part, any number of times, from one reader.
 //!
 //! It knows no requests. The reader it is given fails at its end when the blob is not what its digest
 //! says; the last bytes are handed out only after that end was reached, so that a registry never

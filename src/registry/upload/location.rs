@@ -1,4 +1,4 @@
-//! Where an upload session lives, as its URL is used and remembered.
+//! The URL of an upload session, as it is used and remembered.
 //!
 //! It resolves nothing: that is `Wire::locate`. The query of a session is the registry's own (signed
 //! state, upload ids) and carried along byte for byte. OCI distribution-spec, "Pushing blobs".

@@ -1,4 +1,4 @@
-//! How a blob is cut into requests, and what a registry has taught us about that.
+//! How a blob is split into requests, and what was learned about the registry's limits.
 //!
 //! It sends nothing. Where registries differ, the names in the comments are theirs, as reported in their
 //! issue trackers.

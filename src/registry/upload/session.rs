@@ -1,8 +1,8 @@
 //! Upload sessions that outlive the run: one small file per host, repository and digest.
 //!
-//! It sends nothing. A file read back is taken for what anybody may have written: it can name nothing
-//! but a session of the same repository on the same host, and the registry is asked how far that one
-//! is. Whoever works on a session holds a kernel lock on its file.
+//! It sends nothing. A file that is read back is not trusted: it can only refer to a session of the same
+//! repository on the same host, and the registry is asked for its offset. A kernel lock on the file is
+//! held while its session is in use.
 
 use std::fs::{DirBuilder, File};
 use std::io::Write as _;

@@ -1,8 +1,7 @@
-//! The requests of one upload: PATCH, the closing PUT, and asking how far the registry is.
+//! The requests of one upload: PATCH, the closing PUT, and asking for the offset.
 //!
-//! Each step looks at its answer and says what comes next; `upload` keeps the order. What a registry
-//! says to have is believed only where it can be true: not less than it said before, not more than was
-//! sent.
+//! Each step checks its response and returns what comes next; `upload` keeps the order. An offset claimed
+//! by the registry is accepted only if it is plausible: not less than claimed before, not more than sent.
 
 use std::io::Read;
 use std::time::Duration;
