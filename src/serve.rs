@@ -1,8 +1,8 @@
-//! A registry over places: what a source holds, given to docker, podman, containerd and imgpack.
+//! A registry over places, for docker, podman, containerd and imgpack.
 //!
-//! It knows no transport and no terminal. Places are opened as for any copy and answer straight from
-//! where their bytes lie; nothing is unpacked and nothing copied. Read `route`, then `handlers`: a
-//! request becomes an answer in plain functions; `http` alone knows sockets and is alone asynchronous.
+//! It knows no transport and no terminal. Places are opened as for any copy, and blobs are sent straight
+//! from their files; nothing is unpacked or copied. Start with `route`, then `handlers`: plain functions
+//! turn a request into an answer; only `http` knows sockets, and only it is asynchronous.
 //! OCI distribution-spec.
 
 use std::sync::Arc;

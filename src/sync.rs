@@ -1,9 +1,8 @@
-//! Many images from one place to another: chosen, checked, renamed, copied once, accounted for.
+//! Many images from one place to another: selected, checked, renamed, copied once, reported.
 //!
-//! It knows no protocol and no flag: places are reached through an [`Opener`], a [`SyncJob`] says what
-//! is wanted. [`prepare`] decides everything before a byte is sent, so that a plan can be shown and
-//! collisions and refusals come first; [`Prepared::run`] is one call of the engine for all that is not
-//! there yet.
+//! It knows no protocol and no flag: places are reached through an [`Opener`], and a [`SyncJob`] says what to
+//! copy. [`prepare`] decides everything before a byte is sent, so that a plan can be shown and collisions
+//! and refusals come first; [`Prepared::run`] is one call of the engine for everything that is missing.
 
 mod companions;
 pub mod emit;

@@ -1,4 +1,4 @@
-//! Text of foreign origin, made safe to print.
+//! Text from outside, made safe to print.
 //!
 //! It knows nothing of terminals; every message and every log line passes names through here, so
 //! that an archive cannot move the cursor, forge a line or turn text around.

@@ -1,4 +1,4 @@
-//! Verified: a reader whose end of file is a promise.
+//! Verified: a reader that reaches its end only if the content is right.
 //!
 //! It knows nothing of images. The last read succeeds only when size and digest match, and, where an
 //! unpack check rides along, only when the layer unpacks cleanly. Bytes are counted here and nowhere

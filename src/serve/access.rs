@@ -1,8 +1,8 @@
-//! Who may: passwords of an htpasswd file, tokens for those who showed one, reads for everybody.
+//! Access control: passwords of an htpasswd file, tokens issued for them, anonymous reads.
 //!
-//! It knows no socket. Whether a request is let in is decided from its head, before any body is read.
-//! bcrypt is slow on purpose, so a password that was right is remembered for a while, as a keyed hash
-//! of the header that carried it. RFC 7617; Docker's token specification.
+//! It knows no socket. Whether a request is admitted is decided from its head, before any body is read.
+//! bcrypt is slow on purpose, so a correct password is remembered for a while, as a keyed hash of the
+//! header that carried it. RFC 7617; Docker's token specification.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

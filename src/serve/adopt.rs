@@ -1,7 +1,7 @@
-//! Blobs of places that are only read, taken over into the store that is written to.
+//! Copies blobs of read-only places into the writable store.
 //!
-//! It knows no request. A client that finds a layer on a stick does not push it; the manifest it pushes
-//! must not depend on that stick.
+//! It knows no request. A client that finds a layer on a stick does not push it; but the manifest that it
+//! pushes must not depend on the stick.
 
 use std::io::{self, Read};
 

@@ -1,4 +1,4 @@
-//! Answers: status, headers and a body that may be a stretch of a file; refusals in the API's JSON.
+//! Answers: status, headers and a body, which may be a range of a file; errors as the API's JSON.
 //!
 //! It knows no socket. OCI distribution-spec, "Error codes".
 

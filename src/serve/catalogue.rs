@@ -1,7 +1,7 @@
 //! The catalogue: what all served places hold together, found by the names of requests.
 //!
-//! It answers from memory and opens blobs; it speaks no protocol. A place that changed is read again
-//! and replaced whole, while answers that are under way keep the old one.
+//! It answers from memory and opens blobs; it knows no protocol. A place that changed is read again
+//! and replaced as a whole; answers in progress keep using the old one.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;

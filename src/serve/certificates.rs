@@ -1,8 +1,8 @@
-//! Certificates to show: those of files, or an authority of our own and what it signs.
+//! The server's certificate: from files, or signed by an authority that is made here.
 //!
-//! It knows no socket and no clock. The authority stays the same for ten years, so that nodes need to
-//! trust it once; what it signs is made anew when its names change or its time runs out. `dates` says
-//! when that is. RFC 5280.
+//! It knows no socket and no clock. The authority is valid for ten years, so that nodes need to trust it
+//! only once; the certificate is renewed when its names change or it is about to expire (`dates`).
+//! RFC 5280.
 
 use std::net::IpAddr;
 use std::path::Path;

@@ -1,8 +1,8 @@
-//! What was deleted from a repository although it is still there for others: a file of lines.
+//! Content that was deleted from one repository but is still used by others: a file of lines.
 //!
-//! It knows no request and no index. A layer that a manifest elsewhere uses, or a platform of an index
-//! that stays, cannot be removed from the store; here it is remembered that a repository no longer has
-//! it, until it is pushed or mounted there again. OCI distribution-spec, "Content Management".
+//! It knows no request and no index. A layer that another manifest uses, or a platform of an index that
+//! stays, cannot be removed from the store. This file records that a repository no longer has it, until it
+//! is pushed or mounted there again. OCI distribution-spec, "Content Management".
 
 use std::collections::HashSet;
 use std::io::Write;

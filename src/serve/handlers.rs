@@ -1,6 +1,6 @@
-//! What is answered to a request: plain functions from a registry and a request to an answer.
+//! Handlers: plain functions from a registry and a request to an answer.
 //!
-//! No socket, no thread, no clock. OCI distribution-spec; one file for each kind of thing asked for.
+//! No socket, no thread, no clock. OCI distribution-spec; one file for each kind of resource.
 
 use std::io::Read;
 

@@ -1,7 +1,7 @@
-//! What a place holds, as a registry lists it: repositories, their tags, manifests and referrers.
+//! The content of a place, as a registry lists it: repositories, their tags, manifests and referrers.
 //!
-//! It reads documents only, each once, and answers from memory. It knows no request. Which manifests
-//! belong to a repository follows from its tags: they, what they list, and what is about them.
+//! It reads only documents, each once, and answers from memory. It knows no request. The manifests of a
+//! repository follow from its tags: the tagged ones, those they list, and their referrers.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

@@ -1,9 +1,9 @@
 //! Sockets: connections in, answers out. The only asynchronous part of imgpack.
 //!
-//! It knows no image. HTTP/1.1 and, over TLS, HTTP/2 come from hyper; this file says how much of
-//! everything a stranger may use: connections, requests, bytes of headers, seconds without progress. `tls`
-//! shakes hands, `framing` and `progress` watch a connection, `exchange` answers a request in its turn
-//! (`turns`), `body` and `sending` have its bytes.
+//! It knows no image. HTTP/1.1 and, over TLS, HTTP/2 come from hyper; this file limits what a client may
+//! use: connections, requests, bytes of headers, seconds without progress. `tls` does handshakes, `framing`
+//! and `progress` watch a connection, `exchange` answers one request in its turn (`turns`), `body` and
+//! `sending` hold the bytes.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

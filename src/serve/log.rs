@@ -1,7 +1,7 @@
-//! The access log: one entry for each request, told to whoever listens.
+//! The access log: one record for each request, passed to a listener.
 //!
-//! It writes nothing and knows no clock but how long an answer took. What comes from a client is as it
-//! came; who shows it escapes it (`text`).
+//! It writes nothing and knows no clock except how long an answer took. Text from a client is recorded raw;
+//! the listener escapes it before showing it (`text`).
 
 use std::net::SocketAddr;
 use std::time::Duration;

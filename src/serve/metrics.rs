@@ -1,4 +1,4 @@
-//! Counts: what was asked, what was answered, how long it took; as Prometheus reads them.
+//! Metrics in the format of Prometheus: requests, answers, durations.
 //!
 //! It knows no socket and no clock. Prometheus text exposition format, version 0.0.4.
 

@@ -1,4 +1,4 @@
-//! What a repository is called in a request, and what it is called here.
+//! Names of repositories: in requests, and in the catalogue.
 //!
 //! It knows no image. Here a repository always carries the registry it comes from
 //! (`docker.io/library/alpine`); requests may leave that out, put it first in the path, or name it

@@ -1,8 +1,8 @@
-//! A blob on its way out: a stretch of a file, read in pieces, watched for changes.
+//! A blob being sent: a range of a file, read in pieces, watched for changes.
 //!
 //! It knows no socket. A medium can be pulled out, or a file replaced, while it is being served:
-//! the file is looked at before every piece, and the first time a blob goes out whole it is hashed
-//! on the way. Its last piece is held back until the digest is right, so nobody takes it for whole.
+//! the file is checked before every piece, and the first time a blob is sent whole, it is hashed on the
+//! way. Its last piece is held back until the digest is right, so a wrong blob is never complete.
 
 use std::collections::HashMap;
 use std::io::IoSliceMut;

@@ -1,4 +1,4 @@
-//! The page for people: what is served, as HTML that needs no script and asks nobody else.
+//! The web page: what is served, as HTML that needs no script and loads nothing from other servers.
 //!
 //! It speaks no registry protocol. `html` writes and is the one place where text meets markup; `listing`
 //! counts from memory, `kept` remembers the counts, `view` reads documents; `index`, `image` and `packing` are the pages. Names,

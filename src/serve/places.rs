@@ -1,7 +1,7 @@
 //! The places that are served: opened, watched, and read again when they change.
 //!
-//! It knows no request. What a place looks like is its stamp: files with their sizes and times, blobs
-//! left out, since they are named by their digests.
+//! It knows no request. The state of a place is its stamp: files with their sizes and times, without blobs,
+//! since these are named by their digests.
 
 use std::path::Path;
 use std::sync::Arc;

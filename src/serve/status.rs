@@ -1,4 +1,4 @@
-//! What a server says of itself: its counts, whether it is stopping, the authority of its certificate.
+//! The state of the server: its metrics, whether it is stopping, the authority of its certificate.
 //!
 //! It knows no socket.
 

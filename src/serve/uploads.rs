@@ -1,8 +1,8 @@
 //! Upload sessions: files that grow in the store until they are blobs.
 //!
-//! It knows no request and no manifest. A session is one file, named by its id and by the repository it
-//! belongs to, so that it outlives the process; how far it is, is how long the file is. OCI
-//! distribution-spec, "Pushing blobs".
+//! It knows no request and no manifest. A session is one file, named by its id and its repository, so that
+//! it survives the process; the length of the file is the offset of the upload. OCI distribution-spec,
+//! "Pushing blobs".
 
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;

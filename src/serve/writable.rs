@@ -1,9 +1,9 @@
-//! The store that a registry writes to: blobs and manifests in, tags moved, things deleted.
+//! The writable store of a registry: adds blobs and manifests, moves tags, deletes.
 //!
 //! It knows no request. The store is the one that every other verb uses: a tag is an entry of its index
-//! with a full name, a manifest without a tag is an entry labelled `repository@digest`. What is answered
-//! comes from memory, where the index is followed by every change and read again when another process
-//! changed it. Nothing is said to be done before it is on the medium, children before parents.
+//! with a full name, a manifest without a tag is an entry labelled `repository@digest`. Answers come from
+//! memory, which every change updates and which is read again when another process changed the index.
+//! A change is acknowledged only when it is on disk, children before parents.
 
 use std::collections::HashMap;
 use std::path::Path;

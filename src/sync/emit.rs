@@ -1,7 +1,7 @@
-//! What nodes need to find mirrored images: mirror configuration of engines, image rewrites.
+//! Configuration with which nodes find mirrored images: mirrors of engines, image rewrites.
 //!
-//! It restarts nothing and writes only beneath the directory it is given. Each form is made from the
-//! same list: what an image was called, and what it is called now.
+//! It restarts nothing and writes only in the given directory. Each form is made from the same list of old
+//! and new names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,7 +1,8 @@
 //! A directory as a source: one layout, or a folder of archives, layouts and skopeo's directories.
 //!
-//! It asks no registry. What cannot be opened is told and hides no others. skopeo's directories
-//! carry no names; `skopeo sync` puts them into the path (`registry/path:tag`), and that is read back.
+//! It contacts no registry. What cannot be opened is reported and does not hide the rest. skopeo's
+//! directories contain no names; `skopeo sync` puts them into the path (`registry/path:tag`), from which they
+//! are read back.
 
 use std::path::Path;
 

@@ -1,6 +1,6 @@
-//! One sync as plain data: from where, to where, what, under which names.
+//! One sync as plain data: source, destination, selection, names.
 //!
-//! It knows no flags. Whoever makes one has read all files that were named.
+//! It knows no flags. All files given by flags have been read by then.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! The lock file: every reference of a run with the digest that it had.
+//! The lock file: every reference of a run with its digest.
 //!
 //! It is JSON of one form only, sorted, so that the same images give the same bytes; docs/FORMATS.md
 //! has the fields. It pins companions too: a signature that came later is not part of what was locked.

@@ -1,4 +1,4 @@
-//! What an image is called at the destination.
+//! Names of images at the destination.
 //!
 //! It opens no place. Rules apply in this order: `--map`, `--strip`, then the style, then `--prefix`,
 //! all beneath the destination's own registry and path; a template replaces them all. Two images

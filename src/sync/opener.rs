@@ -1,6 +1,6 @@
-//! How a sync reaches places: the one trait that stands between it and the transports.
+//! How a sync reaches places: the trait between it and the transports.
 //!
-//! It says what is asked, never how it is answered.
+//! It defines the questions only; the transports answer them.
 
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;

@@ -1,4 +1,4 @@
-//! What a sync would do: images, unique blobs and bytes, what is already there.
+//! The plan of a sync: images, unique blobs and bytes, what is already there.
 //!
 //! It prints nothing and sends nothing; small documents are read to know the blobs.
 

@@ -1,7 +1,7 @@
-//! What may come in: names on an allow-list, images signed by a known key.
+//! The admission policy: names on an allow-list, images signed by a known key.
 //!
-//! It changes nothing and asks nobody: it reads the signature that lies beside an image in the same
-//! source. What cannot be checked is refused.
+//! It changes nothing and contacts nobody: it reads the signature next to an image in the same source.
+//! What cannot be checked is refused.
 
 use std::str::FromStr;
 

@@ -1,7 +1,7 @@
 //! The first half of a sync: everything that is decided before a byte is sent.
 //!
-//! It writes nothing. Names are resolved, checked against the intake policy, renamed and searched for
-//! collisions; what the destination has already is found with one question for each name.
+//! It writes nothing. Names are resolved, checked against the admission policy, renamed and searched for
+//! collisions; one request per name finds what the destination already has.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 

@@ -1,6 +1,6 @@
 //! From what is wanted to images: filters against the tags of repositories, names against roots.
 //!
-//! It moves nothing. What comes to nothing is a failure of its own and hides no others.
+//! It copies nothing. An entry that matches nothing is a failure of its own and does not hide the rest.
 
 use std::collections::BTreeMap;
 

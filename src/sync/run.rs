@@ -1,4 +1,4 @@
-//! The second half of a sync: one copy of everything that is not there, then the account of it.
+//! The second half of a sync: one copy of everything that is missing, then the report.
 //!
 //! It decides nothing. Names are removed only when every image went well.
 

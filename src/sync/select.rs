@@ -1,5 +1,5 @@
-//! What is wanted: references, repositories with a filter of tags, whole registries; and the forms
-//! in which people keep such lists.
+//! What to copy: references, repositories with a filter of tags, whole registries; and the formats of
+//! such lists.
 //!
 //! It opens no place and asks no registry. Readers turn text into a [`Selection`]; what it means at
 //! a source is decided in `sync::resolve`.

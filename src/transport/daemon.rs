@@ -1,7 +1,7 @@
 //! `docker-daemon:`, `podman:`, `containerd:` the images of an engine, which gives and takes archives.
 //!
-//! It knows no format: what an engine gives is read as an archive from a pipe, what it takes is written
-//! as one. How to speak with each engine is in `docker` (its API), `podman` and `containerd` (programs).
+//! It knows no format: an engine's output is read as an archive from a pipe, and its input is written as
+//! one. `docker` (an API), `podman` and `containerd` (programs) know how to talk to each engine.
 
 use std::io::{self, Write};
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! Choosing a root by what the user typed.
 //!
-//! It opens nothing: what a word means is decided from the names and digests of roots alone.
+//! It opens nothing: it decides from the names and digests of the roots alone.
 
 use crate::digest::Digest;
 use crate::error::{Cause, Error, Result};

@@ -1,4 +1,4 @@
-//! The list of transports: `scheme:path[:image]`, or a bare path that is recognised by what it is.
+//! The list of transports: `scheme:path[:image]`, or a path that is recognised by its content.
 //!
 //! It knows how places are spelled and which transport answers; it reads no image. Spelling as in
 //! skopeo's `containers-transports(5)`.

@@ -1,7 +1,7 @@
 //! The users of an htpasswd file, with bcrypt hashes.
 //!
-//! Other hashes of htpasswd are broken (MD5, SHA-1, crypt) or none; they are refused when the file is
-//! read, by the number of their line. A hash is never shown.
+//! The other formats of htpasswd are insecure (MD5, SHA-1, crypt) or plain text. They are refused when the
+//! file is read, with the line number. A hash is never shown.
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -1,7 +1,7 @@
-//! How much trouble one address may make: wrong passwords in a minute, and checks that wait.
+//! Limits per address: wrong passwords per minute, and pending checks.
 //!
-//! It knows no password. Checking one is slow on purpose, so what waits for it is bounded before it is
-//! known to be wrong: who floods the queue would shut out everybody else.
+//! It knows no password. A check is slow on purpose, so pending checks are bounded too: a client that
+//! floods the queue would lock everybody else out.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

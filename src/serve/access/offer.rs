@@ -1,4 +1,4 @@
-//! What an `Authorization` header shows.
+//! Parsing an `Authorization` header.
 //!
 //! It decides nothing. RFC 7617, RFC 6750.
 

@@ -1,8 +1,7 @@
-//! Tokens: who it was that showed a password, until when, and a keyed hash of both.
+//! Tokens: a user, an expiry time, and a keyed hash of both.
 //!
-//! They mean something to the process that made them and to nobody else, while its list of users is the
-//! same. A token of nobody's is one
-//! too: clients that were sent for a token want to come back with one.
+//! A token is valid only in the process that issued it, and only while the list of users is unchanged. There
+//! are anonymous tokens too, because a client that was sent for a token expects to get one.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
-//! From when to when certificates of our own are good, and whether one is good now.
+//! Validity periods of the certificates made here, and whether one is valid now.
 //!
-//! It knows no file and no clock. A machine whose clock nobody set begins in 1970: what is made then is
-//! to be good later as well, and what was made before is not thrown away then. RFC 5280, 4.1.2.5.
+//! It knows no file and no clock. A machine whose clock was never set starts in 1970: a certificate made
+//! then must still be valid later, and one made before must not be discarded. RFC 5280, 4.1.2.5.
 
 use rustls::RootCertStore;
 use rustls::client::verify_server_cert_signed_by_trust_anchor;

@@ -1,4 +1,4 @@
-//! Blobs, whole or a range, straight from where they lie.
+//! Blobs, whole or a range, straight from their files.
 
 use http::{StatusCode, header};
 use serde_json::json;

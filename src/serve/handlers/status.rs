@@ -1,4 +1,4 @@
-//! Probes, counts, and the certificate to trust.
+//! Health checks, metrics, and the certificate to trust.
 
 use http::{StatusCode, header};
 

@@ -1,4 +1,4 @@
-//! Pushing blobs: whole, in chunks, as a stream; mounts; how far an upload is.
+//! Pushing blobs: whole, in chunks, as a stream; mounts; the status of an upload.
 //!
 //! OCI distribution-spec, "Pushing blobs".
 

@@ -1,4 +1,4 @@
-//! Bodies: blobs read on threads that may wait for a disk, and uploads as something to read from.
+//! Bodies: blobs read on threads that may block on a disk, and uploads as a `Read`.
 //!
 //! It knows no route.
 

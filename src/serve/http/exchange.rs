@@ -1,6 +1,6 @@
-//! One request: looked at, let in, answered, noted.
+//! One request: checked, admitted, answered, logged.
 //!
-//! It knows no socket. Nothing of a body is read before it is known whether its sender may write.
+//! It knows no socket. No body is read before it is clear that its sender may write.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

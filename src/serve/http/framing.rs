@@ -1,8 +1,8 @@
-//! Where requests begin and end on a connection, seen while their bytes pass.
+//! Where requests begin and end on a connection, detected while their bytes pass.
 //!
-//! It changes nothing. hyper forgives what proxies and servers read differently: a request with both a
-//! length and chunks. Whoever sends one may want to hide a second request in it, so it is noticed here,
-//! where the bytes are still as they came; so is a head that never ends. RFC 9112, sections 6 and 7.
+//! It changes nothing. hyper accepts a request with both a length and chunks, which proxies and servers
+//! read differently. Such a request may hide a second one (request smuggling), so it is detected here, on
+//! the raw bytes; so is a head that never ends. RFC 9112, sections 6 and 7.
 
 /// Most bytes of a head that are looked at; hyper has refused it by then.
 const MAX_HEAD: usize = 128 << 10;

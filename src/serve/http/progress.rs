@@ -1,8 +1,8 @@
-//! A stream that notes when bytes moved, so that a connection that stands still can be left.
+//! A stream that records progress, so that a stalled connection can be closed.
 //!
-//! It knows no route. Bytes that come in are shown to `framing` on their way. Over HTTP/2 bytes move
-//! without any request (RFC 9113, 6.7), and one of many answers may stand still: there requests and the
-//! bytes of bodies count, each body by itself.
+//! It knows no route. Incoming bytes also pass through `framing`. Over HTTP/2, bytes move without any
+//! request (RFC 9113, 6.7), and one of many answers may stall: there, requests and the bytes of each body
+//! are what counts.
 
 use std::collections::HashMap;
 use std::io;

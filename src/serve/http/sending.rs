@@ -1,7 +1,7 @@
-//! The body of an answer on its way: its bytes, and what they hold until they are gone.
+//! The body of an answer being sent: its bytes, and the turn they hold until they are sent.
 //!
-//! It knows no route. Over HTTP/2 bytes lie here for as long as the client's window is closed, also when
-//! the body was read to its end; so each piece keeps the turn of its request and notes when it moves.
+//! It knows no route. Over HTTP/2, bytes stay here while the client's window is closed, even when the body
+//! was read to its end; so each piece keeps the turn of its request and records when it is sent.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
-//! TLS on accepted connections, with certificates that can be changed while it runs.
+//! TLS on accepted connections, with certificates that can be changed while the server runs.
 //!
-//! It knows no request. TLS 1.2 and 1.3; HTTP/2 is agreed on here and nowhere else. A connection keeps
-//! what it began with. RFC 7301.
+//! It knows no request. TLS 1.2 and 1.3; HTTP/2 is negotiated here and nowhere else. A connection keeps
+//! its initial certificate. RFC 7301.
 
 use std::sync::{Arc, RwLock};
 

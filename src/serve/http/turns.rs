@@ -1,8 +1,8 @@
-//! Turns: how many requests are answered at once, whatever connections they came by.
+//! Turns: how many requests are answered at once, over all connections.
 //!
-//! It knows no request. Over HTTP/2 one connection brings many requests, and each may hold a file and
-//! memory for as long as its client likes: so requests are counted too, until the last byte of an answer
-//! is on its way. Those that bring a body hold a thread besides, so there are fewer of them.
+//! It knows no request. Over HTTP/2 one connection carries many requests, and each may hold a file and
+//! memory for as long as its client likes; so requests are counted too, until the last byte of an answer
+//! is sent. A request with a body also holds a thread, so there are fewer of those.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Writing HTML in which text cannot become markup.
 //!
-//! It knows no page. Names of elements and attributes are `&'static str`: words of this source. All else
-//! is text, and is escaped on its way in, so a label of an image can be shown but can do nothing. HTML
+//! It knows no page. Names of elements and attributes are `&'static str`, so they come from this source.
+//! Everything else is text and is escaped, so a label of an image can be shown but can do nothing. HTML
 //! living standard, "Serialising HTML fragments".
 
 use crate::text;

@@ -1,6 +1,6 @@
-//! One image from near: how to pull it, its platforms, layers, history, labels, and what is about it.
+//! The page of one image: how to pull it, its platforms, layers, history, labels, and its referrers.
 //!
-//! It must not know of lists. Everything it shows comes from an archive and is text.
+//! It must not know the list. Everything it shows comes from an archive and is text.
 
 use std::collections::{HashMap, HashSet};
 

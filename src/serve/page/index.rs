@@ -1,6 +1,6 @@
-//! The list of images, in pages; searched here, so that it works without scripts.
+//! The list of images, in pages; searched on the server, so that it works without scripts.
 //!
-//! It must not know how an image looks from near (`image`) or on paper (`packing`).
+//! It must not know the page of an image (`image`) or the packing list (`packing`).
 
 use super::html::Html;
 use super::kept::{Counted, Image};

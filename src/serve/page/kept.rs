@@ -1,7 +1,7 @@
-//! The list of images with what each weighs, counted once for as long as the catalogue stays as it is.
+//! The list of images with their sizes, cached until the catalogue changes.
 //!
-//! It writes no markup. Counting goes through everything that is served, so it is done by one request at
-//! a time, and what was counted is kept for the others.
+//! It writes no markup. Counting visits everything that is served, so only one request does it at a time,
+//! and its result is kept for the others.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};

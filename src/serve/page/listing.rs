@@ -1,7 +1,7 @@
-//! Which images there are, what each weighs and what they share: counted from memory.
+//! Which images there are, their sizes, and what they share: computed from memory.
 //!
 //! It reads no document and writes no markup. An image of the list is a tag, or a manifest that neither
-//! a tag nor another document names.
+//! a tag nor another document refers to.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! The packing list: what is here, on paper, to be ticked off at the far side.
+//! The packing list: all images, to be printed and ticked off at the far side.
 //!
 //! It must not know today's date: the browser prints it at the foot.
 

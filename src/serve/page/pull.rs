@@ -1,7 +1,7 @@
-//! How an image is pulled from here: the lines for docker, podman, ctr and kubectl.
+//! How to pull an image: the commands for docker, podman, ctr and kubectl.
 //!
-//! It knows no page. The address is the one that the browser asked for, so a line that is copied works
-//! from where it was read. A `Host` that is no host is not repeated.
+//! It knows no page. The address is the one that the browser used, so a copied command works on the
+//! same machine. An invalid `Host` is not repeated.
 
 use http::header;
 

@@ -1,6 +1,6 @@
-//! What all pages share: head, search, footer, names, pages of a list.
+//! What all pages share: head, search, footer, names, paging.
 //!
-//! It must not know what is on a page.
+//! It must not know the content of a page.
 
 use http::StatusCode;
 

@@ -1,7 +1,7 @@
 //! One upload session: bytes appended in order by one request at a time, hashed as they come.
 //!
-//! It knows no repository. Whoever works on a session has claimed it; another request waits a moment,
-//! since the one before may just have been cut off, and is then turned away.
+//! It knows no repository. A request claims the session while it works on it; another request waits a
+//! moment, since the first one may just have been cut off, and is then refused.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};

@@ -1,7 +1,7 @@
-//! Collecting what nothing leads to any more, while the registry goes on.
+//! Garbage collection while the registry runs.
 //!
 //! It knows no request. A blob goes when no entry of the index leads to it, it is older than the grace
-//! period, and no client was told within that period that it is there: one that found a blob need not
+//! period, and no client was told within that period that it exists: a client that found a blob need not
 //! push it, and has that long to push the manifest.
 
 use std::collections::HashSet;

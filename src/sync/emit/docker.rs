@@ -1,6 +1,6 @@
 //! docker: `daemon.json`, and a script that pulls under the new name and tags with the old one.
 //!
-//! dockerd mirrors the hub alone, and beneath no path; everything else is the script's.
+//! dockerd mirrors Docker Hub only, and without a path; the script does the rest.
 
 use serde_json::{Value, json};
 

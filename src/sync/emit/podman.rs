@@ -1,7 +1,7 @@
 //! podman, skopeo, buildah, CRI-O: a file for `registries.conf.d`.
 //!
 //! containers-registries.conf(5), version 2. A prefix may be a registry or a repository, so every
-//! change of path can be said.
+//! change of path can be expressed.
 
 use super::{Emitted, HEAD, Mirrors, Reach, Way};
 

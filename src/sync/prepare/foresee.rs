@@ -1,4 +1,4 @@
-//! What images become under `--platform`, before anything is asked of the destination.
+//! What images become under `--platform`, before the destination is contacted.
 //!
 //! It sends nothing.
 

@@ -1,8 +1,7 @@
 //! Images that a Compose file names, with those of the files that it includes and extends.
 //!
-//! It starts nothing, fetches nothing and reads no environment: variables are given, and what lies at
-//! a URL is told and passed over. Compose specification, `services.*.image`, `services.*.extends`,
-//! `include`.
+//! It starts nothing, fetches nothing and reads no environment: variables are passed in, and files at a URL
+//! are reported and skipped. Compose specification, `services.*.image`, `services.*.extends`, `include`.
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,7 @@
-//! Which tags of a repository are wanted: all, a glob, a range of versions, a regular expression.
+//! Filters of tags: all, a glob, a range of versions, a regular expression.
 //!
-//! It asks no registry: it answers for a list of tags that somebody else got. Written after the
-//! repository and a colon: `*`, `1.*`, `>=1.2 <2`, `/^1\.[0-9]+$/`.
+//! It contacts no registry: it filters a given list of tags. Written after the repository and a colon:
+//! `*`, `1.*`, `>=1.2 <2`, `/^1\.[0-9]+$/`.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! hauler's manifests, as far as they name images.
 //!
 //! It reads text and opens nothing. `kind: Images` of `content.hauler.cattle.io`, with the platform of
-//! each; what else a manifest wants (charts, files) is said in a warning.
+//! each; other content of a manifest (charts, files) gives a warning.
 
 use serde_yaml_ng::Value;
 

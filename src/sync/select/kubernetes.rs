@@ -1,9 +1,9 @@
 //! Images that Kubernetes YAML names: pods and their templates, lists, custom resources, rendered
 //! Helm output.
 //!
-//! It asks no cluster and renders no chart. Whatever the kind, a field `image` names an image, as a
+//! It contacts no cluster and renders no chart. Whatever the kind, a field `image` names an image, as a
 //! string or as `{registry, repository, tag, digest}`; so do fields that end in `Image` and variables
-//! `RELATED_IMAGE_*` where their value has a tag or a digest. What is left to be filled in is told.
+//! `RELATED_IMAGE_*` where their value has a tag or a digest. Unrendered templates are reported.
 
 use std::path::Path;
 

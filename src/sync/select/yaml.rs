@@ -1,7 +1,7 @@
 //! skopeo's sync YAML, unchanged: registries with images, regular expressions, version ranges.
 //!
-//! It reads text and asks no registry. skopeo-sync(1); as there, an entry that cannot be used is
-//! reported and passed over, and a repository with an empty list means all its tags.
+//! It reads text and contacts no registry. skopeo-sync(1); as there, an entry that cannot be used is
+//! reported and skipped, and a repository with an empty list means all its tags.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The members of an archive: where each name's bytes lie.
+//! The members of an archive: where the bytes of each name are.
 //!
 //! It knows nothing of images. A plain tar file is indexed by its headers and read in place; anything
 //! else is a stream, read once into scratch files. Names are keys, never paths: links are followed

@@ -1,7 +1,7 @@
 //! An archive opened for reading, from a file or from a stream.
 //!
-//! A plain tar file stays where it is and is read by position; a compressed file, a pipe or standard
-//! input goes once through scratch files on the file system of whatever will be written.
+//! A plain tar file is read in place, by position; a compressed file, a pipe or standard input is first
+//! written to scratch files on the file system of the target.
 
 use std::io::Read;
 use std::path::Path;

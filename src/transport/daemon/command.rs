@@ -1,7 +1,7 @@
-//! An engine's program as a child: its pipes, its last words, and its end in every case.
+//! An engine's program as a child process: its pipes, its error output, and its end.
 //!
-//! It knows no engine. A child lives in a process group of its own and never outlives what holds it:
-//! it is ended when the run is interrupted and when its reader or writer is dropped, and always waited for.
+//! It knows no engine. A child has its own process group and never outlives its owner: it is killed when
+//! the run is interrupted or its reader or writer is dropped, and it is always waited for.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};

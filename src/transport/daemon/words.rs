@@ -1,4 +1,4 @@
-//! What engines say when they fail: one line of it, and what kind of failure it is.
+//! Error output of engines: its essential line, and the kind of failure.
 //!
 //! It starts nothing and connects to nothing; it only reads text.
 

@@ -1,9 +1,8 @@
-//! What indexes list, and what they become when only some platforms are kept, remembered over runs.
+//! What indexes list, and what they become when only some platforms are kept, remembered between runs.
 //!
-//! It knows no request. An image that has not changed since is not fetched to find that out. One line
-//! each: digest, `*` or platforms, digests. What an index lists follows from its digest. A line that
-//! lies costs an image that is taken to be up to date where just that other one stands; it is the
-//! user's own file.
+//! It knows no request. It avoids fetching an index just to find that nothing changed. One line
+//! each: digest, `*` or platforms, digests. What an index lists follows from its digest. A wrong line could
+//! make one other image count as up to date; it is the user's own file.
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
-//! A file of lines that is only appended: what may be forgotten between runs, and saves questions.
+//! A file of lines that is only appended to: a cache between runs that saves requests.
 //!
-//! It knows no line. A file that cannot be read is taken for empty; one that cannot be written costs
-//! only time in the next run.
+//! It knows no line. A file that cannot be read counts as empty; one that cannot be written costs only
+//! time in the next run.
 
 use std::io::Write;
 use std::path::PathBuf;

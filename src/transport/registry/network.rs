@@ -1,4 +1,4 @@
-//! The registries of both sides of a run, reached when they are first asked for.
+//! The registries of both sides of a run, opened when first needed.
 //!
 //! It sends nothing: a run that names no registry reads no credentials and opens no connection.
 

@@ -1,8 +1,8 @@
-//! What layers became when they were recoded for a registry, remembered over runs.
+//! The results of recompressing layers for a registry, remembered between runs.
 //!
 //! It knows no request. A push of an image whose layers were compressed before asks the registry for
-//! the result instead of compressing again. One line each: diff id, compression, digest, size. A line
-//! that lies costs a wrong reuse only where the registry has just that blob; it is the user's own file.
+//! the result instead of compressing again. One line each: diff id, compression, digest, size. A wrong line
+//! causes a wrong reuse only if the registry has exactly that blob; it is the user's own file.
 
 use std::collections::HashMap;
 use std::path::PathBuf;

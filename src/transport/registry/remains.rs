@@ -1,4 +1,4 @@
-//! What a deleted image leaves behind in its repository: the tags of what refers to it.
+//! What a deleted image leaves behind in its repository: the tags of its referrers.
 //!
 //! It deletes no image. cosign's tags, and the tags that stand in for the referrers API: OCI
 //! distribution-spec 1.1 "Referrers Tag Schema".

@@ -1,6 +1,6 @@
-//! The end of a push: manifests from the leaves up, then names; blobs that are missing after all.
+//! The end of a push: manifests bottom-up, then names; and blobs that turn out to be missing.
 //!
-//! It uploads no blob that the registry did not ask for.
+//! It uploads only blobs that the registry reports missing.
 
 use super::table::{At, Presence};
 use super::{RegistrySink, lock};
