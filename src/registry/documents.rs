@@ -15,7 +15,7 @@ use crate::error::{Cause, Error, Kind, Result};
 use crate::media_type::{self, MediaType, Role};
 use crate::registry::auth::scope;
 use crate::registry::fetch::{self, Answer};
-use crate::registry::http::host::Redirects;
+use crate::registry::host::Redirects;
 use crate::registry::http::{Body, Fault, Method, Request, Response, Scope};
 use crate::registry::retry;
 use crate::registry::{Place, Wanted};

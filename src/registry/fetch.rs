@@ -3,9 +3,9 @@
 //! It knows no manifest and no list.
 
 use crate::error::{Error, Kind, Result};
+use crate::registry::host::{Host, Redirects};
 use crate::registry::http::fault::is_html;
-use crate::registry::http::host::Redirects;
-use crate::registry::http::{Body, Fault, Host, Method, Request, Scope, quota, read_to_end};
+use crate::registry::http::{Body, Fault, Method, Request, Scope, quota, read_to_end};
 use crate::registry::retry::Backoff;
 
 /// Most bytes of an answer that is an error.

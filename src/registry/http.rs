@@ -1,12 +1,11 @@
-//! One request to one host, with its authorization, redirects and retries.
+//! One exchange with one server: what is asked, what is answered, and the connection between.
 //!
-//! It knows no manifest and no blob. Authorization never crosses origin (scheme, host, port).
+//! It knows no registry: authorization, redirects and second tries are the matter of `host`.
 
 mod body;
 pub(crate) mod client;
 pub(crate) mod fault;
-pub(crate) mod host;
-mod permits;
+pub(crate) mod permits;
 pub(crate) mod quota;
 pub(crate) mod socket;
 pub(crate) mod url;
@@ -16,7 +15,6 @@ use std::io::Read;
 use crate::error::{Error, Result};
 
 pub use fault::{Fault, status_text};
-pub use host::Host;
 
 /// The methods of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +147,7 @@ pub trait Wire: Send + Sync {
     /// Sends a request and waits for the headers of its answer; any status is an answer.
     ///
     /// # Errors
-    /// As [`Host::send`].
+    /// `Unreachable` when no answer came, `Denied` when no token could be had, `Interrupted`.
     fn send(&self, request: &Request<'_>) -> Result<Response>;
 
     /// The error that an answer stands for: its status, the codes in its body, and what was asked.

@@ -12,9 +12,9 @@ use crate::reference::{Reference, is_tag};
 use crate::registry::Place;
 use crate::registry::auth::scope;
 use crate::registry::fetch::{self, Answer};
-use crate::registry::http::host::Redirects;
+use crate::registry::host::{Host, Redirects};
+use crate::registry::http::Scope;
 use crate::registry::http::url::Url;
-use crate::registry::http::{Host, Scope};
 
 /// Largest page, in bytes: distribution 2.8 sends all tags at once.
 const MAX_PAGE: u64 = 64 << 20;

@@ -11,7 +11,7 @@ use crate::json;
 use crate::manifest;
 use crate::media_type::{self, MediaType, Role};
 use crate::registry::documents::Put;
-use crate::registry::http::host::Redirects;
+use crate::registry::host::Redirects;
 use crate::registry::{Place, Wanted, list};
 
 /// Most referrers of one image that are looked at.

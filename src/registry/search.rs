@@ -7,8 +7,7 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 use crate::registry::Found;
 use crate::registry::fetch;
-use crate::registry::http::Host;
-use crate::registry::http::host::Redirects;
+use crate::registry::host::{Host, Redirects};
 use crate::registry::http::url::encode;
 
 /// The host of Docker Hub that can be searched.

@@ -16,7 +16,7 @@ const SLICE: Duration = Duration::from_millis(200);
 
 /// Permits for requests.
 #[derive(Debug)]
-pub(super) struct Permits {
+pub(crate) struct Permits {
     state: Mutex<State>,
     freed: Condvar,
 }
@@ -29,17 +29,17 @@ struct State {
 }
 
 /// One permit, given back when dropped.
-pub(super) struct RequestPermit<'a>(&'a Permits);
+pub(crate) struct RequestPermit<'a>(&'a Permits);
 
 impl Permits {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         let state = State { limit: limit.max(1), held: HashMap::new(), used: 0 };
         Self { state: Mutex::new(state), freed: Condvar::new() }
     }
 
     /// Waits for a permit. A thread that has one gets another at once: a body that is being sent may
     /// need a request of its own, and would wait for itself.
-    pub(super) fn take(&self, ctx: &Context) -> Result<RequestPermit<'_>> {
+    pub(crate) fn take(&self, ctx: &Context) -> Result<RequestPermit<'_>> {
         let me = std::thread::current().id();
         let mut state = self.lock();
         while state.used >= state.limit && !state.held.contains_key(&me) {
@@ -55,7 +55,7 @@ impl Permits {
     }
 
     /// Gives half as many from now on; how many that is.
-    pub(super) fn halve(&self) -> usize {
+    pub(crate) fn halve(&self) -> usize {
         let mut state = self.lock();
         state.limit = (state.limit / 2).max(1);
         state.limit

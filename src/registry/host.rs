@@ -8,10 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::client::{Client, Exchange, ExchangeError, PlainHttp};
-use super::permits::Permits;
-use super::url::{Url, encode};
-use super::{Body, Fault, Method, Request, Response, Wire};
 use crate::context::Context;
 use crate::error::{Cause, Error, Kind, Result};
 use crate::locks::lock;
@@ -19,6 +15,10 @@ use crate::registry::address;
 use crate::registry::auth::challenge::{self, Challenge};
 use crate::registry::auth::{Auth, Grant, GrantTarget};
 use crate::registry::credentials::Keychain;
+use crate::registry::http::client::{Client, Exchange, ExchangeError, PlainHttp};
+use crate::registry::http::permits::Permits;
+use crate::registry::http::url::{Url, encode};
+use crate::registry::http::{Body, Fault, Method, Request, Response, Wire};
 use crate::registry::retry::{self, Backoff};
 use crate::registry::rules::Endpoint;
 use crate::registry::settings::{Credential, Login, Secret, Settings};
@@ -47,7 +47,7 @@ pub(crate) enum Redirects {
 }
 
 /// A registry's host: what requests are sent to.
-pub struct Host {
+pub(crate) struct Host {
     client: Arc<Client>,
     endpoint: Endpoint,
     may_http: bool,
@@ -89,17 +89,17 @@ impl Host {
     }
 
     /// `host` or `host:port`.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.endpoint.host
     }
 
     /// What this side of the run was told.
-    pub fn settings(&self) -> &Settings {
+    pub(crate) fn settings(&self) -> &Settings {
         &self.client.settings
     }
 
     /// What the run carries along.
-    pub fn context(&self) -> &Context {
+    pub(crate) fn context(&self) -> &Context {
         &self.client.ctx
     }
 
@@ -107,7 +107,7 @@ impl Host {
     ///
     /// # Errors
     /// `Unreachable` when no answer came, `Denied` when no token could be had, `Interrupted`.
-    pub fn send(&self, request: &Request<'_>) -> Result<Response> {
+    pub(crate) fn send(&self, request: &Request<'_>) -> Result<Response> {
         self.deliver(request, Redirects::Any)
     }
 
@@ -162,7 +162,7 @@ impl Host {
     }
 
     /// Whether it was found to speak plain http.
-    pub fn speaks_http(&self) -> bool {
+    pub(crate) fn speaks_http(&self) -> bool {
         self.scheme.load(Ordering::Relaxed) == HTTP
     }
 
