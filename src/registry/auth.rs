@@ -378,7 +378,7 @@ impl Auth {
             let shown = question.url.shown();
             match client.exchange(&call) {
                 Ok(r) if retry::passes(r.status) && backoff.goes_on() => {
-                    let after = retry::retry_after(&r);
+                    let after = r.retry_after();
                     backoff.wait(after, &format!("{shown}: status {}", r.status), &client.ctx)?;
                 }
                 Ok(response) => return Ok(response),

@@ -126,7 +126,7 @@ impl Host {
             match result {
                 Ok(response) => {
                     let status = response.status;
-                    let asked = retry::retry_after(&response);
+                    let asked = response.retry_after();
                     let halved = (status == 429 && asked.is_none()).then(|| self.permits.halve());
                     if !again || !retry::passes(status) {
                         return Ok(response);

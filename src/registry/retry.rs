@@ -1,20 +1,17 @@
 //! What is worth retrying, and how long to wait first.
 //!
-//! It sends nothing and reads no wall clock: a date in `Retry-After` is compared with the response's own
-//! `Date`. RFC 9110 sections 10.2.3 and 15.
+//! It sends nothing and reads no wall clock. RFC 9110 section 15.
 
 use std::time::{Duration, Instant};
 
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
 use crate::progress::Event;
-use crate::registry::http::Response;
+use crate::registry::http::LONGEST_ASKED;
 use crate::registry::settings::Settings;
 
 /// The first wait; each further one is twice as long.
 const FIRST: Duration = Duration::from_millis(500);
-/// The longest wait that a server may ask for.
-const LONGEST_ASKED: Duration = Duration::from_secs(300);
 /// How often a wait looks whether the run was interrupted.
 const SLICE: Duration = Duration::from_millis(100);
 
@@ -111,51 +108,9 @@ pub fn passes(status: u16) -> bool {
     matches!(status, 408 | 425 | 429 | 499 | 500 | 502 | 503 | 504 | 520..=524)
 }
 
-/// How long the server asks to wait, at most five minutes.
-pub fn retry_after(response: &Response) -> Option<Duration> {
-    let text = response.header("retry-after")?.trim();
-    let asked = match text.parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let until = httpdate::parse_http_date(text).ok()?;
-            // Both are the server's clock; ours may be years off.
-            let now = httpdate::parse_http_date(response.header("date")?).ok()?;
-            until.duration_since(now).unwrap_or_default()
-        }
-    };
-    Some(asked.min(LONGEST_ASKED))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn answer(headers: &[(&str, &str)]) -> Response {
-        let headers = headers.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect();
-        Response { status: 503, headers, url: String::new(), body: Box::new(std::io::empty()) }
-    }
-
-    #[test]
-    fn waiting_time_is_read_as_seconds_and_as_a_date() {
-        let date = ("date", "Wed, 21 Oct 2015 07:28:00 GMT");
-        for (headers, want) in [
-            (vec![("retry-after", "2")], Some(2)),
-            (vec![("retry-after", " 7 ")], Some(7)),
-            (vec![("retry-after", "100000")], Some(300)),
-            (vec![date, ("retry-after", "Wed, 21 Oct 2015 07:28:09 GMT")], Some(9)),
-            (vec![date, ("retry-after", "Wed, 21 Oct 2015 07:27:00 GMT")], Some(0)),
-            (vec![date, ("retry-after", "Thu, 22 Oct 2015 07:27:00 GMT")], Some(300)),
-            (vec![("retry-after", "Wed, 21 Oct 2015 07:28:09 GMT")], None),
-            (vec![("retry-after", "soon")], None),
-            (vec![], None),
-        ] {
-            assert_eq!(
-                retry_after(&answer(&headers)),
-                want.map(Duration::from_secs),
-                "{headers:?}"
-            );
-        }
-    }
 
     #[test]
     fn only_what_passes_is_tried_again() {

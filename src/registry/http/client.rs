@@ -11,9 +11,10 @@ use ureq::unversioned::transport::{ConnectProxyConnector, Connector};
 use ureq::{Agent, Timeout, http};
 
 use super::body::{RequestBodyReader, ResponseBodyReader};
+use super::message::{Body, Method, Response};
+use super::quota;
 use super::socket::{self, Lookup, Tcp};
 use super::url::Url;
-use super::{Body, Method, Response, quota};
 use crate::context::Context;
 use crate::error::{Cause, Error, Kind, Result};
 use crate::locks::lock;

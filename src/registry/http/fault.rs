@@ -7,7 +7,8 @@ use std::io::Read;
 
 use serde_json::Value;
 
-use super::{Response, quota};
+use super::message::Response;
+use super::quota;
 use crate::digest::Digest;
 use crate::error::{Cause, Error, Kind};
 use crate::text;

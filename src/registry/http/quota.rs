@@ -6,10 +6,9 @@
 
 use std::time::Duration;
 
-use crate::registry::retry;
 use crate::text;
 
-use super::Response;
+use super::message::Response;
 
 /// What is left of an allowance, in words; `None` when the answer says nothing of it.
 pub(super) fn left(response: &Response) -> Option<String> {
@@ -25,7 +24,7 @@ pub(super) fn left(response: &Response) -> Option<String> {
 
 /// The same for a refusal, with the time after which there is more.
 pub(crate) fn refused(response: &Response) -> Option<String> {
-    let after = retry::retry_after(response).filter(|after| !after.is_zero());
+    let after = response.retry_after().filter(|after| !after.is_zero());
     let again = after.map(|after| format!("more in {}", time(after)));
     let all: Vec<String> = left(response).into_iter().chain(again).collect();
     (!all.is_empty()).then(|| all.join("; "))

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
 use crate::registry::http::{Body, Method, Request, Response};
-use crate::registry::retry::{passes, retry_after};
+use crate::registry::retry::passes;
 use crate::registry::upload::answer;
 use crate::registry::upload::begin::RemoteSession;
 use crate::registry::upload::plan::COMMON;
@@ -73,7 +73,7 @@ impl Upload<'_, '_> {
                 self.cut(session, handed, length, fault, None)
             }
             status if passes(status) => {
-                let after = retry_after(&response);
+                let after = response.retry_after();
                 let fault = self.fault("PATCH", response);
                 self.cut(session, handed, length, fault, after)
             }
@@ -202,7 +202,7 @@ impl Upload<'_, '_> {
                     return Ok(Some(at));
                 }
                 Ok(response) if passes(response.status) && asked < ASKED => {
-                    let after = retry_after(&response);
+                    let after = response.retry_after();
                     (self.fault("GET", response), after)
                 }
                 Ok(response) => {
@@ -278,7 +278,7 @@ impl Upload<'_, '_> {
         };
         let status = response.status;
         if passes(status) {
-            let after = retry_after(&response);
+            let after = response.retry_after();
             let cause = self.fault("PUT", response);
             self.backoff.wait(after, &cause.to_string(), self.target.ctx)?;
             return Ok(if self.present()? { Next::Done } else { Next::On });
