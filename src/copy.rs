@@ -17,6 +17,7 @@ mod preview;
 mod report;
 mod seal;
 mod ship;
+mod tree;
 mod walk;
 
 use ship::{Arrivals, Shipped};
@@ -24,7 +25,8 @@ use ship::{Arrivals, Shipped};
 pub use policy::{Mode, Policy};
 pub use preview::preview;
 pub use report::{Changed, Damage, Failed, Published, Report};
-pub use walk::{Child, Manifest, Missing, Node, Tree, glance, walk};
+pub use tree::{Child, Manifest, Missing, Node, Tree};
+pub use walk::{glance, walk};
 
 /// Copies roots from a source to a sink and completes the sink.
 ///

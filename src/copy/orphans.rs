@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::context::Context;
-use crate::copy::walk::{Child, Node, Tree};
+use crate::copy::tree::{Child, Node, Tree};
 use crate::digest::Digest;
 use crate::layout::said_subject;
 use crate::manifest::Document;

@@ -1,7 +1,7 @@
 //! What a copy did, as data.
 
 use crate::context::Context;
-use crate::copy::walk::{Missing, Tree};
+use crate::copy::tree::{Missing, Tree};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};

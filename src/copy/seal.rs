@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::context::Context;
 use crate::copy::Shipped;
-use crate::copy::walk::{Child, Manifest, Node, Tree};
+use crate::copy::tree::{Child, Manifest, Node, Tree};
 use crate::descriptor::{ANNOTATION_SUBJECT, Descriptor};
 use crate::digest::Digest;
 use crate::error::Result;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use crate::context::Context;
 use crate::copy::policy::Policy;
 use crate::copy::stops;
-use crate::copy::walk::Tree;
+use crate::copy::tree::Tree;
 use crate::descriptor::Descriptor;
 use crate::digest::{Algorithm, DiffId};
 use crate::encoding::{Encoding, SNIFF_LEN};

@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::copy::policy::Policy;
-use crate::copy::walk::Tree;
+use crate::copy::tree::Tree;
 use crate::descriptor::Descriptor;
 use crate::digest::{DiffId, Digest};
 use crate::error::{Error, Result};
