@@ -12,8 +12,9 @@ mod func;
 mod lex;
 mod parse;
 mod print;
+mod value;
 
-use imgpack::{Error, Kind, Result};
+use imgpack::Result;
 use serde_json::Value;
 
 /// A parsed template.
@@ -120,12 +121,6 @@ fn unescape(nodes: &mut [parse::Node]) {
             _ => {}
         }
     }
-}
-
-/// An error found while parsing, in Go's form: with the line (1-based), without a column.
-fn fault(src: &str, at: usize, what: impl Into<String>) -> Error {
-    let line = src.get(..at).unwrap_or(src).matches('\n').count() + 1;
-    Error::new(Kind::Usage, format!("template parsing error: template: :{line}: {}", what.into()))
 }
 
 #[cfg(test)]

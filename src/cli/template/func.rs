@@ -3,8 +3,8 @@
 //! It must not know the grammar. The additions are those of docker's `templates` package, as in docker's
 //! manual under "Format command and log output".
 
-use super::eval::Val;
 use super::print;
+use super::value::Val;
 use imgpack::text;
 use serde_json::Value;
 use std::cmp::Ordering;

@@ -3,8 +3,7 @@
 //! It must not know the grammar. It follows the lexical part of Go's `text/template`
 //! (<https://pkg.go.dev/text/template#hdr-Text_and_spaces>).
 
-use super::fault;
-use imgpack::Result;
+use imgpack::{Error, Kind as ErrorKind, Result};
 use serde_json::Value;
 
 /// A token and its place in the template, in bytes.
@@ -261,4 +260,13 @@ fn unescape(text: &str, quote: char, out: &mut Vec<u8>) -> Option<usize> {
     };
     out.push(byte);
     Some(1)
+}
+
+/// An error found while parsing, in Go's form: with the line (1-based), without a column.
+pub(super) fn fault(src: &str, at: usize, what: impl Into<String>) -> Error {
+    let line = src.get(..at).unwrap_or(src).matches('\n').count() + 1;
+    Error::new(
+        ErrorKind::Usage,
+        format!("template parsing error: template: :{line}: {}", what.into()),
+    )
 }

@@ -3,9 +3,8 @@
 //! It must not know the data a template meets. Everything that can be refused without data is refused
 //! here: unknown functions, undefined variables, blocks without an end, nesting beyond [`DEPTH`].
 
-use super::fault;
 use super::func::Func;
-use super::lex::{Kind, Token, lex};
+use super::lex::{Kind, Token, fault, lex};
 use imgpack::Result;
 use serde_json::Value;
 use std::ops::Range;

@@ -3,7 +3,7 @@
 //! It must not know templates. Of Go's verbs it has those that make sense for JSON values
 //! (<https://pkg.go.dev/fmt#hdr-Printing>); a verb that does not fit its value prints Go's `%!d(string=a)`.
 
-use super::eval::Val;
+use super::value::Val;
 use imgpack::text;
 use serde_json::Value;
 use std::borrow::Cow;

@@ -1,6 +1,7 @@
 //! Templates against what docker 28 prints for the same document.
 
 use super::*;
+use imgpack::Kind;
 use serde_json::json;
 
 fn document() -> Value {
