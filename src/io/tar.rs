@@ -7,27 +7,24 @@
 //! is what Docker, containerd and podman read layers with. Where readers are known to disagree about
 //! where a member ends or what it is called, the input is refused instead.
 
+mod entry;
 mod header;
+mod number;
 mod sparse;
 mod write;
 
 use std::io::{self, Read, Seek, SeekFrom};
 
 use crate::error::{Cause, Error, Result};
+pub use entry::{Entry, EntryKind};
 use header::Pending;
+use number::padding;
+pub use number::{BLOCK, MAX_EXTENDED, MAX_NAME, MAX_SIZE};
 pub use sparse::Content;
 pub use write::{Member, write_end, write_header, write_padding};
 
-/// Bytes of one tar block.
-pub const BLOCK: usize = 512;
-/// Largest accepted extended header (`x`, `g`, `L`, `K` body, or sparse map), in bytes.
-pub const MAX_EXTENDED: u64 = 1 << 20;
 /// Largest accepted sum of all headers of one member, in bytes.
 const MAX_HEADERS: usize = 4 << 20;
-/// Longest accepted member name or link target, in bytes.
-pub const MAX_NAME: usize = 4096;
-/// Largest accepted body size, in bytes.
-pub const MAX_SIZE: u64 = 1 << 53;
 
 /// A reader that can pass over bytes nobody wants.
 pub trait Skip: Read {
@@ -103,83 +100,6 @@ impl<R: Read + Seek> Skip for Seekable<R> {
         };
         self.pos = self.inner.seek(SeekFrom::Start(target))?;
         Ok(())
-    }
-}
-
-/// What a member is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum EntryKind {
-    /// A regular file (types `0`, NUL and `7`).
-    Regular,
-    /// A second name of an earlier member.
-    HardLink,
-    /// A symbolic link.
-    Symlink,
-    /// A directory, also the old form: a regular type whose name ends in `/`.
-    Dir,
-    /// A character device.
-    Char,
-    /// A block device.
-    Block,
-    /// A named pipe.
-    Fifo,
-    /// A file with holes (GNU type `S`, or PAX `GNU.sparse.*`); read it with [`TarReader::content`].
-    Sparse,
-    /// Any other type byte; it has a body of `size` bytes.
-    Other(u8),
-}
-
-/// One member: everything its headers say.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    /// The full name as stored; not normalised, not necessarily UTF-8.
-    pub name: Vec<u8>,
-    /// What it is.
-    pub kind: EntryKind,
-    /// The target of a hard or symbolic link, else empty or what the header says.
-    pub link: Vec<u8>,
-    /// Bytes of the body in this stream; 0 for links, directories, devices and pipes.
-    pub size: u64,
-    /// Bytes of the file's content: `size`, or with the holes of a sparse file.
-    pub content_size: u64,
-    /// Where its first header (an extended one, if it has any) begins, in bytes.
-    pub header_offset: u64,
-    /// Where its body begins, in bytes.
-    pub body_offset: u64,
-    /// Permission bits with setuid, setgid and sticky; no file type bits.
-    pub mode: u32,
-    /// The owner's number.
-    pub uid: u64,
-    /// The group's number.
-    pub gid: u64,
-    /// Modification time in seconds since 1970, rounded down.
-    pub mtime: i64,
-    /// Nanoseconds to add to `mtime`.
-    pub mtime_nanos: u32,
-    /// The owner's name, when given.
-    pub uname: Vec<u8>,
-    /// The group's name, when given.
-    pub gname: Vec<u8>,
-    /// A device's major number.
-    pub major: u32,
-    /// A device's minor number.
-    pub minor: u32,
-    /// The records of its own PAX header in order, with those already applied above.
-    pub pax: Vec<(Vec<u8>, Vec<u8>)>,
-    /// All its header blocks as read, extended ones and their bodies included.
-    pub raw: Vec<u8>,
-    sparse: Option<sparse::Map>,
-}
-
-impl Entry {
-    /// The last value of a PAX record.
-    pub fn pax_value(&self, key: &[u8]) -> Option<&[u8]> {
-        self.pax.iter().rev().find(|(k, _)| k == key).map(|(_, v)| v.as_slice())
-    }
-
-    /// Where in the archive it is, for messages.
-    pub fn place(&self) -> String {
-        format!("member {}", String::from_utf8_lossy(&self.name))
     }
 }
 
@@ -401,7 +321,7 @@ impl<S: Skip> TarReader<S> {
         let start = self.pos;
         let mut more = block[482] != 0;
         let mut map = sparse::pieces(&block[386..482]).map_err(|e| e.at(offset(start)))?;
-        let real = header::size(&block[483..495]).map_err(|e| e.at(offset(start)))?;
+        let real = number::size(&block[483..495]).map_err(|e| e.at(offset(start)))?;
         while more {
             if self.pos - start >= MAX_EXTENDED {
                 let what = "a sparse map over 1 MiB is over the limit";
@@ -470,11 +390,6 @@ impl<S: Read> Read for Body<'_, S> {
         self.tar.body_left -= n as u64;
         Ok(n)
     }
-}
-
-/// Zero bytes that fill the last block of a body of `size` bytes.
-pub fn padding(size: u64) -> u64 {
-    size.wrapping_neg() % BLOCK as u64
 }
 
 fn offset(at: u64) -> String {

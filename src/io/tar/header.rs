@@ -5,8 +5,9 @@
 //! Follows POSIX.1-2008 pax "ustar Interchange Format" and "pax Extended Header", and the GNU tar
 //! manual's "Basic Tar Format"; precedence between them as in Go's `archive/tar`.
 
+use super::entry::{Entry, EntryKind};
+use super::number::{BLOCK, MAX_NAME, MAX_SIZE, decimal, number, octal, size, unsigned};
 use super::sparse::{self, Map, Piece};
-use super::{BLOCK, Entry, EntryKind, MAX_NAME, MAX_SIZE};
 use crate::error::{Cause, Error, Result};
 
 type Records = Vec<(Vec<u8>, Vec<u8>)>;
@@ -282,14 +283,6 @@ fn bad_record(key: &[u8]) -> Error {
     Error::malformed(format!("the PAX record {:?} is malformed", String::from_utf8_lossy(key)))
 }
 
-/// Digits only, no sign and no spaces.
-pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(digits).ok()?.parse().ok()
-}
-
 /// A decimal time with an optional fraction; digits beyond nanoseconds are dropped.
 fn timestamp(value: &[u8]) -> Option<(i64, u32)> {
     let (negative, value) = match value.strip_prefix(b"-") {
@@ -317,57 +310,6 @@ fn device(number: u64) -> Result<u32> {
 /// The bytes before the first NUL.
 fn text(field: &[u8]) -> &[u8] {
     field.split(|b| *b == 0).next().unwrap_or_default()
-}
-
-/// A size field, refused when negative or above 2^53.
-pub(super) fn size(field: &[u8]) -> Result<u64> {
-    let n = unsigned(field, "size")?;
-    if n > MAX_SIZE {
-        return Err(Error::malformed(format!("a size of {n} bytes is over the limit")));
-    }
-    Ok(n)
-}
-
-fn unsigned(field: &[u8], what: &str) -> Result<u64> {
-    let n = number(field, what)?;
-    u64::try_from(n).map_err(|_| Error::malformed(format!("a negative {what}")))
-}
-
-/// Octal text, or GNU's base-256 when the first bit is set.
-fn number(field: &[u8], what: &str) -> Result<i64> {
-    let bad = || Error::malformed(format!("the {what} field of a header is malformed"));
-    match field.first() {
-        Some(first) if first & 0x80 != 0 => base256(field).ok_or_else(bad),
-        _ => octal(field).ok_or_else(bad),
-    }
-}
-
-fn octal(field: &[u8]) -> Option<i64> {
-    let start = field.iter().position(|b| !matches!(b, b' ' | 0)).unwrap_or(field.len());
-    let mut n: i64 = 0;
-    for &b in &field[start..] {
-        match b {
-            b'0'..=b'7' => n = n.checked_mul(8)?.checked_add(i64::from(b - b'0'))?,
-            b' ' | 0 => break,
-            _ => return None,
-        }
-    }
-    Some(n)
-}
-
-/// Two's complement, big-endian; the top bit only marks the form.
-fn base256(field: &[u8]) -> Option<i64> {
-    let negative = field[0] & 0x40 != 0;
-    let mut n: i64 = if negative { -1 } else { 0 };
-    for (i, &b) in field.iter().enumerate() {
-        let b = match (i, negative) {
-            (0, true) => b | 0x80,
-            (0, false) => b & 0x7f,
-            _ => b,
-        };
-        n = n.checked_mul(256)? | i64::from(b);
-    }
-    Some(n)
 }
 
 /// The sum of all bytes with the field itself as spaces; some old writers added signed bytes.

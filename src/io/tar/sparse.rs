@@ -6,8 +6,7 @@
 
 use std::io::{self, Read};
 
-use super::header::{decimal, size};
-use super::{BLOCK, MAX_EXTENDED, MAX_SIZE};
+use super::number::{BLOCK, MAX_EXTENDED, MAX_SIZE, decimal, size};
 use crate::error::{Error, Result};
 
 /// One run of data: offset in the content, length; both in bytes.

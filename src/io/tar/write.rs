@@ -6,7 +6,8 @@
 
 use std::io::{self, Write};
 
-use super::{BLOCK, EntryKind, padding};
+use super::entry::EntryKind;
+use super::number::{BLOCK, padding};
 use crate::error::{Error, Result};
 
 /// A member to write. No user or group names: GNU tar would prefer them to the numbers.
