@@ -7,12 +7,14 @@
 
 mod conf;
 mod daemon;
+mod file;
 
 use crate::error::{Error, Kind, Result};
 use crate::reference::Reference;
 use crate::registry::address;
 use crate::registry::settings::Settings;
 
+pub use conf::Only;
 use conf::RegistryRule;
 
 /// One place where a repository may be found.
@@ -35,18 +37,6 @@ pub struct Endpoint {
     pub ns: Option<String>,
     /// What it may be asked for.
     pub only: Only,
-}
-
-/// What a mirror may be asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Only {
-    /// Anything.
-    #[default]
-    Anything,
-    /// What is named by digest.
-    Digests,
-    /// What is named by tag, and what was found that way.
-    Tags,
 }
 
 impl Endpoint {
@@ -220,16 +210,6 @@ impl Rules {
 
 fn blocked(name: &str) -> Error {
     Error::new(Kind::Denied, "is blocked in registries.conf").input(name.to_owned())
-}
-
-/// The text of a file; `None` when it is absent.
-fn text_of(path: &std::path::Path) -> Result<Option<String>> {
-    use std::io::ErrorKind::{NotADirectory, NotFound};
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(e) if matches!(e.kind(), NotFound | NotADirectory) => Ok(None),
-        Err(e) => Err(Error::io(path, "reading", &e)),
-    }
 }
 
 #[cfg(test)]

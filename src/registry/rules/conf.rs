@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::error::{Error, Result};
 use crate::registry::settings::Settings;
 
-use super::Only;
+use super::file::text_of;
 
 /// A rule for names that begin with a prefix.
 #[derive(Debug)]
@@ -24,6 +24,18 @@ pub(super) struct RegistryRule {
     pub(super) blocked: bool,
     /// What is asked before it.
     pub(super) mirrors: Vec<Mirror>,
+}
+
+/// What a mirror may be asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Only {
+    /// Anything.
+    #[default]
+    Anything,
+    /// What is named by digest.
+    Digests,
+    /// What is named by tag, and what was found that way.
+    Tags,
 }
 
 /// A mirror of what a rule is for.
@@ -91,7 +103,7 @@ struct OldList {
 pub(super) fn load(settings: &Settings) -> Result<Vec<RegistryRule>> {
     let mut rules: Vec<RegistryRule> = Vec::new();
     for (path, named) in files(settings)? {
-        let Some(text) = super::text_of(&path)? else {
+        let Some(text) = text_of(&path)? else {
             if named {
                 return Err(Error::no_such_file(&path));
             }

@@ -8,6 +8,8 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 use crate::registry::settings::Settings;
 
+use super::file::text_of;
+
 /// The two lists.
 #[derive(Debug, Default)]
 pub(super) struct Daemon {
@@ -25,7 +27,7 @@ pub(super) fn load(settings: &Settings) -> Result<Daemon> {
     let user = settings.config_home().map(|dir| dir.join("docker/daemon.json"));
     let system = settings.root.join("etc/docker/daemon.json");
     for path in user.into_iter().chain([system]) {
-        let Some(text) = super::text_of(&path)? else { continue };
+        let Some(text) = text_of(&path)? else { continue };
         if text.trim().is_empty() {
             continue;
         }
