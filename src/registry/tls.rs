@@ -17,6 +17,7 @@ use crate::registry::settings::Settings;
 
 pub use connector::TlsConnector;
 pub(crate) use files::{Pair, certificates, pair};
+pub use trust::HandshakeError;
 pub(crate) use trust::out_of_date;
 
 /// The TLS configuration for a host, `host` or `host:port`. Whoever is listed as insecure may show any
@@ -65,30 +66,6 @@ pub fn config(settings: &Settings, host: &str, insecure: bool) -> Result<Arc<Cli
             .map_err(|e| files::bad(&pair.path, &format!("a usable client certificate: {e}")))?,
     };
     Ok(Arc::new(config))
-}
-
-/// Why a handshake failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HandshakeError {
-    /// The other side speaks plain http (or at least no TLS).
-    PlainHttp,
-    /// The certificate it showed is not to be trusted; the text says why.
-    Certificate(String),
-    /// It wants to see a client certificate, or another than the one it saw.
-    ClientCertificate,
-    /// Anything else, in the TLS library's words.
-    Other(String),
-}
-
-impl std::fmt::Display for HandshakeError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::PlainHttp => f.write_str("speaks plain http, not https"),
-            Self::Certificate(why) => write!(f, "its certificate is not trusted: {why}"),
-            Self::ClientCertificate => f.write_str("wants a client certificate it trusts"),
-            Self::Other(text) => write!(f, "TLS: {text}"),
-        }
-    }
 }
 
 /// What a failed connection has to do with TLS; `None` when nothing.

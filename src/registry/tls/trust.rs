@@ -12,8 +12,6 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-use super::HandshakeError;
-
 /// Trusts what a root vouches for, and the certificates given for the host themselves.
 #[derive(Debug)]
 pub(super) struct TrustedRoots {
@@ -143,6 +141,30 @@ pub(crate) fn out_of_date(err: &Error) -> bool {
                 | Revoked
         )
     )
+}
+
+/// Why a handshake failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HandshakeError {
+    /// The other side speaks plain http (or at least no TLS).
+    PlainHttp,
+    /// The certificate it showed is not to be trusted; the text says why.
+    Certificate(String),
+    /// It wants to see a client certificate, or another than the one it saw.
+    ClientCertificate,
+    /// Anything else, in the TLS library's words.
+    Other(String),
+}
+
+impl std::fmt::Display for HandshakeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::PlainHttp => f.write_str("speaks plain http, not https"),
+            Self::Certificate(why) => write!(f, "its certificate is not trusted: {why}"),
+            Self::ClientCertificate => f.write_str("wants a client certificate it trusts"),
+            Self::Other(text) => write!(f, "TLS: {text}"),
+        }
+    }
 }
 
 /// The words for a failed handshake.
