@@ -17,24 +17,8 @@ use std::path::PathBuf;
 use crate::error::{Error, Kind, Result};
 use crate::io::tar::{self, EntryKind, Member, Streaming, TarReader};
 use spool::Spool;
+pub use tree::LayerStreams;
 use tree::{Inode, Origin, Tree};
-
-/// The layers of one image, lowest first, as decoded tar streams.
-pub trait LayerStreams {
-    /// How many layers there are.
-    fn len(&self) -> usize;
-
-    /// Whether there are none.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Opens one from its beginning; 0 is the lowest.
-    ///
-    /// # Errors
-    /// Whatever keeps it from being read.
-    fn open(&self, layer: usize) -> Result<Box<dyn Read + Send + '_>>;
-}
 
 /// How to flatten.
 #[derive(Clone, Debug)]

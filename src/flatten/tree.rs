@@ -6,9 +6,8 @@
 //! in parents as containerd's apply resolves them: inside the root.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read};
 
-use super::LayerStreams;
 use crate::error::{Error, Result};
 use crate::io::tar::{Entry, EntryKind, TarReader};
 
@@ -16,6 +15,23 @@ use crate::io::tar::{Entry, EntryKind, TarReader};
 const MAX_HOPS: usize = 40;
 /// Most bytes of extended attributes kept for all members together.
 const MAX_XATTRS: usize = 256 << 20;
+
+/// The layers of one image, lowest first, as decoded tar streams.
+pub trait LayerStreams {
+    /// How many layers there are.
+    fn len(&self) -> usize;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Opens one from its beginning; 0 is the lowest.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being read.
+    fn open(&self, layer: usize) -> Result<Box<dyn Read + Send + '_>>;
+}
 
 /// A path with NUL for `/`: byte order is then the order of a walk, parents first.
 pub(crate) type Key = Vec<u8>;

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::shell::{self, Env};
 use crate::error::{Error, Kind, Result};
-use values::{check_signal, duration, ports, working_dir};
+use values::{Outcome, check_signal, duration, ports, working_dir};
 
 /// What the instructions set; absent when nothing did.
 #[derive(Default)]
@@ -39,8 +39,6 @@ struct Config {
 pub fn changes(lines: &[String]) -> Result<Map<String, Value>> {
     run(lines).map_err(|what| Error::new(Kind::Usage, what))
 }
-
-type Outcome<T> = std::result::Result<T, String>;
 
 fn run(lines: &[String]) -> Outcome<Map<String, Value>> {
     if lines.is_empty() {

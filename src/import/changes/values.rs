@@ -1,6 +1,7 @@
 //! Values of instructions: durations, ports, directories, signals, as Go and Docker read them.
 
-use super::Outcome;
+/// A value, or Docker's words for what is wrong with its text.
+pub(super) type Outcome<T> = std::result::Result<T, String>;
 
 /// A Go duration such as `1h30m` or `1.5s`, in nanoseconds.
 pub(super) fn duration(text: &str) -> Option<i64> {
