@@ -4,15 +4,15 @@
 //! counts from memory, `kept` remembers the counts, `view` reads documents; `index`, `image` and `packing` are the pages. Names,
 //! labels and histories come from archives of strangers: they are shown, never trusted.
 
-use http::{StatusCode, header};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use http::header;
 
 use crate::digest::Digest;
 use crate::serve::Registry;
 use crate::serve::answer::Answer;
 use crate::serve::request::Request;
-use crate::serve::route::{self, ManifestReference};
+use crate::serve::route::ManifestReference;
 
+mod asked;
 mod html;
 mod image;
 mod index;
@@ -23,43 +23,13 @@ mod pull;
 mod shell;
 mod view;
 
+use asked::Asked;
 pub use kept::Kept;
 use listing::Entry;
-use pull::Site;
 
 /// Where nothing comes from but this server, and nobody may frame or be told of it.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
-
-/// Longest text that is searched for, in characters.
-const MAX_QUERY: usize = 200;
-
-/// What a path may keep as it is; all of a reference but nothing else.
-const PATH: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'/').remove(b':').remove(b'@').remove(b'.').remove(b'_').remove(b'-');
-
-/// What all pages want to know of a request.
-struct Asked {
-    site: Site,
-    /// What is searched for, as typed.
-    query: String,
-    /// The same as words in lower case.
-    words: Vec<String>,
-    /// The page of a list, the first being 1.
-    page: usize,
-}
-
-impl Asked {
-    fn of(request: &Request) -> Self {
-        // Forms write spaces as plus signs.
-        let text = request.query.as_deref().map(|query| query.replace('+', "%20"));
-        let query = route::query(text.as_deref(), "q").unwrap_or_default();
-        let query: String = query.trim().chars().take(MAX_QUERY).collect();
-        let words = query.split_whitespace().map(str::to_lowercase).collect();
-        let page = request.query("page").and_then(|page| page.parse().ok()).unwrap_or(1);
-        Self { site: Site::of(request), query, words, page }
-    }
-}
 
 /// The page at a path.
 pub fn answer(registry: &Registry, request: &Request, path: &str) -> Answer {
@@ -77,7 +47,7 @@ pub fn answer(registry: &Registry, request: &Request, path: &str) -> Answer {
                 "/packing-list" => packing::answer(registry, &asked),
                 _ => match entry(registry, path) {
                     Some(entry) => image::answer(registry, &asked, &entry),
-                    None => not_found(&asked),
+                    None => shell::not_found(&asked),
                 },
             };
             // What is served may change at any time, and the page names the host it was asked by.
@@ -109,16 +79,6 @@ fn entry(registry: &Registry, path: &str) -> Option<Entry> {
         ManifestReference::Digest(_) => None,
     };
     Some(Entry { name: found.name.clone(), tag, digest })
-}
-
-fn not_found(asked: &Asked) -> Answer {
-    let why = "There is no such page and no such image here.";
-    shell::failure(asked, StatusCode::NOT_FOUND, "Not found", why)
-}
-
-/// Where the page of an image is.
-fn link(reference: &str) -> String {
-    format!("/r/{}", utf8_percent_encode(reference, PATH))
 }
 
 #[cfg(test)]

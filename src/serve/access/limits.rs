@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::lock;
+use crate::locks::lock;
 
 /// How many wrong passwords one address may show in [`WINDOW`].
 pub(crate) const MAX_FAILURES: u32 = 20;

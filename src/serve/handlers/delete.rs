@@ -5,7 +5,7 @@
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use super::{Push, READS};
+use super::push::{Push, READS};
 use crate::digest::Digest;
 use crate::serve::answer::{Answer, Code, Fault};
 use crate::serve::route::ManifestReference;

@@ -3,7 +3,7 @@
 use http::{HeaderName, header};
 use serde_json::{Value, json};
 
-use super::no_repository;
+use super::reply::no_repository;
 use crate::digest::Digest;
 use crate::media_type::OCI_INDEX;
 use crate::serve::Registry;

@@ -3,7 +3,7 @@
 use http::{StatusCode, header};
 use serde_json::json;
 
-use super::{CONTENT_DIGEST, NAMESPACE, is_known, no_repository};
+use super::reply::{CONTENT_DIGEST, NAMESPACE, is_known, no_repository};
 use crate::serve::Registry;
 use crate::serve::answer::{Answer, Code, Fault};
 use crate::serve::request::Request;

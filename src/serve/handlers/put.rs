@@ -8,7 +8,8 @@ use http::StatusCode;
 use http::header::{self, HeaderName};
 use serde_json::json;
 
-use super::{CONTENT_DIGEST, Push};
+use super::push::Push;
+use super::reply::CONTENT_DIGEST;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Kind;

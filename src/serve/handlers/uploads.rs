@@ -8,7 +8,8 @@ use http::header::{self, HeaderName};
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use super::{CONTENT_DIGEST, NOT_HERE, Push};
+use super::push::{NOT_HERE, Push};
+use super::reply::CONTENT_DIGEST;
 use crate::digest::{Algorithm, Digest};
 use crate::error::Kind;
 use crate::serve::answer::{Answer, Code, Fault};

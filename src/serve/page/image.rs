@@ -8,12 +8,12 @@ use http::StatusCode;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::asked::{Asked, link};
 use super::html::Html;
 use super::listing::{self, Entry, Weight};
 use super::pull::TOOLS;
 use super::shell;
 use super::view::{self, Pairs, View};
-use super::{Asked, link};
 use crate::config::Config;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
@@ -42,11 +42,11 @@ pub(super) fn answer(registry: &Registry, asked: &Asked, entry: &Entry) -> Answe
     let catalogue = registry.catalogue();
     let reference = entry.reference(catalogue.naming());
     let Some(found) = view::repository(catalogue, &entry.name) else {
-        return super::not_found(asked);
+        return shell::not_found(asked);
     };
     let view = match View::read(&found, &entry.digest) {
         Ok(Some(view)) => view,
-        Ok(None) => return super::not_found(asked),
+        Ok(None) => return shell::not_found(asked),
         Err(error) => {
             registry.look_again();
             let status = StatusCode::INTERNAL_SERVER_ERROR;

@@ -2,13 +2,13 @@
 //!
 //! It must not know the page of an image (`image`) or the packing list (`packing`).
 
+use super::asked::{Asked, link};
 use super::html::Html;
 use super::kept::{Counted, Image};
 use super::listing;
 use super::pull::{self, TOOLS};
 use super::shell::{self, Slice, name};
 use super::view::{self, View};
-use super::{Asked, link};
 use crate::serve::Registry;
 use crate::serve::answer::Answer;
 use crate::units::{self, count};

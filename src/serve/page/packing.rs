@@ -2,11 +2,11 @@
 //!
 //! It must not know today's date: the browser prints it at the foot.
 
+use super::asked::{Asked, link};
 use super::html::Html;
 use super::kept::Totals;
 use super::shell::{self, Slice, name};
 use super::view::{self, View};
-use super::{Asked, link};
 use crate::serve::Registry;
 use crate::serve::answer::Answer;
 use crate::units::{self, count};

@@ -4,7 +4,7 @@
 
 use http::StatusCode;
 
-use super::Asked;
+use super::asked::Asked;
 use super::html::Html;
 use super::listing::Entry;
 use crate::serve::answer::Answer;
@@ -41,6 +41,12 @@ pub(super) fn failure(asked: &Asked, status: StatusCode, title: &str, why: &str)
     });
     answer.status = status;
     answer
+}
+
+/// The page where there is nothing.
+pub(super) fn not_found(asked: &Asked) -> Answer {
+    let why = "There is no such page and no such image here.";
+    failure(asked, StatusCode::NOT_FOUND, "Not found", why)
 }
 
 fn head(h: &mut Html, title: &str) {
