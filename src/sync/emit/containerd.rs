@@ -3,7 +3,7 @@
 //! containerd `docs/hosts.md`. A directory is named `host_port_` rather than `host:port`; containerd
 //! looks for both, and not every file system takes a colon.
 
-use super::{ANY, Emitted, HEAD, Mirrors, Reach, Way, split};
+use super::mirrors::{ANY, Emitted, HEAD, Mirrors, Reach, Way, split};
 
 /// The files for `config_path`.
 pub(super) fn files(mirrors: &Mirrors, reach: &Reach) -> Emitted {

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Emitted, HEAD, Mirrors, Moved, Reach, Way, split};
+use super::mirrors::{Emitted, HEAD, Mirrors, Moved, Reach, Way, split};
 
 /// `daemon.json` and `pull-and-tag.sh`.
 pub(super) fn files(mirrors: &Mirrors, moved: &[Moved], reach: &Reach) -> Emitted {

@@ -3,7 +3,7 @@
 //! Documentation of k3s, "Private Registry Configuration". Patterns of one registry never fit the
 //! same path, since the order in which they are tried is not promised.
 
-use super::{Emitted, HEAD, Mirrors, Reach, Way, split};
+use super::mirrors::{Emitted, HEAD, Mirrors, Reach, Way, split};
 
 /// `registries.yaml`.
 pub(super) fn files(mirrors: &Mirrors, reach: &Reach) -> Emitted {

@@ -3,7 +3,7 @@
 //! Its README, "--registry-map" and what follows. A map leads from a registry to a registry with a
 //! path, never from one repository to another.
 
-use super::{Emitted, Mirrors, Reach, Way};
+use super::mirrors::{Emitted, Mirrors, Reach, Way};
 
 /// `kaniko.args`.
 pub(super) fn files(mirrors: &Mirrors, reach: &Reach) -> Emitted {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Emitted, HEAD, Moved};
+use super::mirrors::{Emitted, HEAD, Moved};
 
 /// `kustomization.yaml`.
 pub(super) fn files(moved: &[Moved]) -> Emitted {

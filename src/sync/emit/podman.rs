@@ -3,7 +3,7 @@
 //! containers-registries.conf(5), version 2. A prefix may be a registry or a repository, so every
 //! change of path can be expressed.
 
-use super::{Emitted, HEAD, Mirrors, Reach, Way};
+use super::mirrors::{Emitted, HEAD, Mirrors, Reach, Way};
 
 /// `registries.conf.d/imgpack.conf`.
 pub(super) fn files(mirrors: &Mirrors, reach: &Reach) -> Emitted {
