@@ -1,6 +1,6 @@
 //! One exchange with one server: what is asked, what is answered, and the connection between.
 //!
-//! It knows no registry: authorization, redirects and second tries are the matter of `host`.
+//! It knows no registry: authorization, redirects and retries are for `host`.
 
 mod body;
 pub(crate) mod client;
