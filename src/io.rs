@@ -4,6 +4,7 @@ pub mod bulk;
 pub mod digests;
 pub mod dir;
 pub mod lanes;
+pub mod look;
 pub mod map;
 pub mod output;
 pub mod parts;

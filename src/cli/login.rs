@@ -6,6 +6,7 @@
 use std::io::{BufRead, IsTerminal, Read, Write};
 
 use clap::Args;
+use imgpack::io::look;
 use imgpack::progress::Event;
 use imgpack::registry::Registries;
 use imgpack::registry::address;
@@ -143,7 +144,9 @@ fn who(target: &Target, settings: &Settings, run: &Run) -> Result<Outcome> {
 /// Tries the credentials that are known already; whether they are good still.
 fn again(target: &Target, settings: &Settings, run: &Run) -> Result<bool> {
     // A file that --authfile names is made by the login that follows.
-    if settings.authfile.as_ref().is_some_and(|path| !path.exists()) {
+    if let Some(path) = &settings.authfile
+        && !look::exists(path)?
+    {
         return Ok(false);
     }
     let found = Keychain::new(settings).find(&target.domain, &target.namespace, run.ctx())?;

@@ -14,7 +14,7 @@ use super::run::Run;
 /// An image of the store goes before a file that happens to be called like it, unless spelled as a
 /// place.
 pub(crate) fn is_image(target: &str, run: &Run) -> Result<bool> {
-    if !Place::is_place(target) {
+    if !Place::is_place(target)? {
         return Ok(true);
     }
     if target.contains([':', '/', '.']) || target == "-" {

@@ -51,7 +51,7 @@ pub(crate) struct PushArgs {
 }
 
 pub(crate) fn run(args: &PushArgs, run: &Run) -> Result<Outcome> {
-    let from = match Place::is_place(&args.image) {
+    let from = match Place::is_place(&args.image)? {
         true => Place::parse(&args.image)?,
         false => Place { image: Some(args.image.clone()), ..Place::STORE },
     };

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 
+use imgpack::io::look;
 use imgpack::io::output::Output;
 use imgpack::sync::local::Local;
 use imgpack::sync::registries::Everywhere;
@@ -38,7 +39,7 @@ pub(crate) fn run(args: &SyncArgs, run: &Run) -> Result<Outcome> {
         return out::line("Nothing failed; nothing to try again").map(|()| Outcome::Done);
     };
     if let End::Archive(path) = &job.to
-        && path.exists()
+        && look::exists(path)?
         && !args.course.force
         && !args.course.dry_run
     {

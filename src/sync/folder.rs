@@ -8,7 +8,8 @@ use std::path::Path;
 
 use walkdir::WalkDir;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
+use crate::io::look;
 use crate::reference::Reference;
 use crate::sync::opener::Opened;
 use crate::transport::table::{Directory, Env, Place, Scheme};
@@ -24,12 +25,15 @@ const MAX_PARTS: usize = 10_000;
 /// `Missing`, `Malformed` when it holds no images, `Io`.
 pub fn open(path: &Path, env: &Env) -> Result<Opened> {
     let shown = path.display().to_string();
-    if !path.is_dir() {
-        let missing = || Error::missing("is not a directory").input(shown);
-        return Err(if path.exists() { missing() } else { Error::no_such_file(path) });
+    match look::at(path)? {
+        None => return Err(Error::no_such_file(path)),
+        Some(found) if !found.is_dir() => {
+            return Err(Error::missing("is not a directory").input(shown));
+        }
+        Some(_) => {}
     }
     let mut folder = Folder { env, parts: Vec::new(), failed: Vec::new() };
-    match Directory::of(path) {
+    match Directory::of(path)? {
         Directory::Layout | Directory::Storage | Directory::Unpacked => {
             return Ok(Opened { source: source(path, env)?, failed: Vec::new() });
         }
@@ -70,21 +74,37 @@ impl Folder<'_> {
         let mut walk = WalkDir::new(base).min_depth(1).sort_by_file_name().into_iter();
         while let Some(entry) = walk.next() {
             self.env.ctx.check()?;
-            let entry = entry.map_err(|e| {
-                Error::new(Kind::Io, e.to_string()).input(base.display().to_string())
-            })?;
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(e) if e.depth() == 0 => return Err(look::walking(base, &e)),
+                // What else lies there is read all the same.
+                Err(e) => {
+                    self.fail(e.path().unwrap_or(base), look::walking(base, &e));
+                    continue;
+                }
+            };
             let path = entry.path();
             let name = entry.file_name().to_string_lossy();
             if entry.file_type().is_dir() {
                 if name.starts_with(".imgpack-") {
                     walk.skip_current_dir();
-                } else if path.join("oci-layout").is_file() {
-                    layouts = true;
-                    walk.skip_current_dir();
-                } else if Directory::of(path) == Directory::Skopeo {
-                    let below = path.strip_prefix(base).unwrap_or(path);
-                    self.skopeo(path, below.to_str().unwrap_or_default());
-                    walk.skip_current_dir();
+                    continue;
+                }
+                match look::is_file(&path.join("oci-layout")) {
+                    Ok(true) => {
+                        layouts = true;
+                        walk.skip_current_dir();
+                    }
+                    Ok(false) if Directory::of(path)? == Directory::Skopeo => {
+                        let below = path.strip_prefix(base).unwrap_or(path);
+                        self.skopeo(path, below.to_str().unwrap_or_default());
+                        walk.skip_current_dir();
+                    }
+                    Ok(false) => {}
+                    Err(e) => {
+                        self.fail(path, e);
+                        walk.skip_current_dir();
+                    }
                 }
             } else if entry.file_type().is_file() && is_archive(&name) {
                 let opened = source(path, self.env);
@@ -115,11 +135,13 @@ impl Folder<'_> {
     fn add(&mut self, path: &Path, opened: Result<(Vec<Root>, Box<dyn Source>)>) {
         match opened {
             Ok((roots, source)) => self.parts.push((source, roots)),
-            Err(e) => {
-                let shown = path.display().to_string();
-                self.failed.push((shown.clone(), e.input_or(shown)));
-            }
+            Err(e) => self.fail(path, e),
         }
+    }
+
+    fn fail(&mut self, path: &Path, error: Error) {
+        let shown = path.display().to_string();
+        self.failed.push((shown.clone(), error.input_or(shown)));
     }
 }
 

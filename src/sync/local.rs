@@ -10,6 +10,7 @@ use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::io::dir::Dir;
+use crate::io::look;
 use crate::layout::{name_of, said_subject};
 use crate::manifest::{Document, MAX_DOCUMENT};
 use crate::media_type::Role;
@@ -36,7 +37,7 @@ impl Local {
     }
 
     fn index(&self, path: &Path) -> Result<Index> {
-        if path.join("index.json").exists() {
+        if look::exists(&path.join("index.json"))? {
             Index::load(&Dir::open(path)?)
         } else {
             Ok(Index::default())

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::copy::Policy;
 use crate::error::{Error, Kind, Result};
+use crate::io::look;
 use crate::io::scratch::Scratch;
 use crate::reference::Reference;
 use crate::transfer::choose;
@@ -62,7 +63,7 @@ impl Images {
     /// Fails when nothing lies where images are to be read: then nothing is made at the target either.
     pub(super) fn check(&self) -> Result<()> {
         let (Self::At(from) | Self::Pushed { from, .. }) = self else { return Ok(()) };
-        if from.is_file() && !from.path.exists() {
+        if from.is_file() && !look::exists(&from.path)? {
             return Err(Error::no_such_file(&from.path));
         }
         Ok(())

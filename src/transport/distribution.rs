@@ -14,6 +14,7 @@ use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::io::dir::Dir;
+use crate::io::look;
 use crate::io::parts::Extent;
 use crate::manifest::{Document, MAX_DOCUMENT};
 use crate::reference::Reference;
@@ -33,11 +34,17 @@ fn data_path(digest: &Digest) -> String {
 }
 
 /// The `v2` directory of a registry storage, from any directory above it.
-pub fn storage_of(path: &Path) -> Option<PathBuf> {
-    ["docker/registry/v2", "."]
-        .iter()
-        .map(|below| path.join(below))
-        .find(|p| p.join("repositories").is_dir() && p.join("blobs").is_dir())
+///
+/// # Errors
+/// `Io`.
+pub fn storage_of(path: &Path) -> Result<Option<PathBuf>> {
+    for below in ["docker/registry/v2", "."] {
+        let found = path.join(below);
+        if look::is_dir(&found.join("repositories"))? && look::is_dir(&found.join("blobs"))? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }
 
 impl RegistryFiles {
@@ -47,14 +54,13 @@ impl RegistryFiles {
     /// `Missing`, `Malformed`, `Io`.
     pub fn open(path: &Path, ctx: &Context) -> Result<Self> {
         let shown = path.display().to_string();
-        let base = storage_of(path).ok_or_else(|| {
-            Error::malformed("not the storage of a registry").input(shown.clone())
-        })?;
+        let base = storage_of(path)?
+            .ok_or_else(|| Error::malformed("not the storage of a registry").input(shown.clone()))?;
         let root = Dir::open(&base)?;
         let mut found: Vec<(Reference, Digest)> = Vec::new();
         for entry in WalkDir::new(base.join("repositories")).sort_by_file_name() {
             ctx.check()?;
-            let entry = entry.map_err(|e| Error::malformed(e.to_string()).input(shown.clone()))?;
+            let entry = entry.map_err(|e| look::walking(&base, &e))?;
             let below = entry.path().strip_prefix(&base).unwrap_or(entry.path());
             let Some(text) = below.to_str() else { continue };
             let Some(text) = text.strip_suffix("/current/link") else { continue };

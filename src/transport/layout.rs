@@ -15,6 +15,7 @@ use crate::descriptor::Descriptor;
 use crate::digest::{DiffId, Digest};
 use crate::error::{Error, Kind, Result};
 use crate::io::dir::{Dir, Entry, Lock};
+use crate::io::look;
 use crate::io::parts::Extent;
 use crate::io::scratch::Scratch;
 use crate::layout::tables::{self, RefName};
@@ -248,7 +249,7 @@ impl LayoutSink {
     /// # Errors
     /// `Conflict` when the directory holds something else, `Io`.
     pub fn create(path: &Path, rules: Rules, label: Option<String>, ctx: &Context) -> Result<Self> {
-        let made = (!path.exists()).then(|| Made(path.to_path_buf()));
+        let made = (!look::exists(path)?).then(|| Made(path.to_path_buf()));
         let root = Arc::new(appendable(path)?);
         // Makes `blobs`, whose lock says "blobs are being added": shared here, exclusive in prune.
         let lock = root.sub_create("blobs")?.lock(false, ctx.wait)?;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::context::Context;
 use crate::encoding::Encoding;
 use crate::error::{Cause, Error, Kind, Result};
+use crate::io::look;
 use crate::io::output::{Named, Output};
 use crate::io::scratch::{Lazy, Scratch};
 use crate::layer::{self, Compression};
@@ -106,19 +107,22 @@ pub enum Directory {
 
 impl Directory {
     /// Looks at a directory.
-    pub fn of(path: &Path) -> Self {
-        let has = |name: &str| std::fs::symlink_metadata(path.join(name)).is_ok();
-        if has("index.json") || has("oci-layout") {
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn of(path: &Path) -> Result<Self> {
+        let has = |name: &str| Ok::<_, Error>(look::itself(&path.join(name))?.is_some());
+        Ok(if has("index.json")? || has("oci-layout")? {
             Self::Layout
-        } else if has("version") && has("manifest.json") {
+        } else if has("version")? && has("manifest.json")? {
             Self::Skopeo
-        } else if storage_of(path).is_some() {
+        } else if storage_of(path)?.is_some() {
             Self::Storage
-        } else if has("manifest.json") || has("repositories") {
+        } else if has("manifest.json")? || has("repositories")? {
             Self::Unpacked
         } else {
             Self::Folder
-        }
+        })
     }
 }
 
@@ -210,10 +214,13 @@ impl Place {
     }
 
     /// Whether `text` can only mean a place: it has a scheme, or something lies at that path.
-    pub fn is_place(text: &str) -> bool {
-        SCHEMES.iter().any(|(prefix, _)| text.starts_with(prefix))
+    ///
+    /// # Errors
+    /// `Io` when it cannot be told what lies there.
+    pub fn is_place(text: &str) -> Result<bool> {
+        Ok(SCHEMES.iter().any(|(prefix, _)| text.starts_with(prefix))
             || text == "-"
-            || std::fs::symlink_metadata(text).is_ok()
+            || look::itself(Path::new(text))?.is_some())
     }
 
     /// Opens the place for reading. `scratch` gives a directory for what must be unpacked first.
@@ -257,15 +264,14 @@ impl Place {
             Scheme::DockerArchive | Scheme::OciArchive => {
                 Ok(Box::new(ArchiveSource::open(path, scratch, reading, ctx)?))
             }
-            Scheme::Path if !path.exists() => Err(Error::no_such_file(path)),
-            Scheme::Path if path.is_dir() => self.directory(env),
+            Scheme::Path if look::is_dir(path)? => self.directory(env),
             Scheme::Path => Ok(Box::new(ArchiveSource::open(path, scratch, reading, ctx)?)),
         }
     }
 
     fn directory(&self, env: &Env) -> Result<Box<dyn Source>> {
         let (path, ctx, reading) = (&self.path, &env.ctx, env.reading);
-        Ok(match Directory::of(path) {
+        Ok(match Directory::of(path)? {
             Directory::Layout | Directory::Unpacked => {
                 Box::new(LayoutSource::open(path, reading, ctx)?)
             }
@@ -299,7 +305,7 @@ impl Place {
             Scheme::Dir => Ok(Box::new(DirSink::create(&self.path, ctx)?)),
             Scheme::DockerArchive => self.archive_sink(env, halves.unwrap_or(Halves::Union)),
             Scheme::OciArchive => self.archive_sink(env, halves.unwrap_or(Halves::Oci)),
-            Scheme::Path if self.path.is_dir() => {
+            Scheme::Path if look::is_dir(&self.path)? => {
                 let what = "is a directory; use oci:DIR or dir:DIR";
                 Err(Error::new(Kind::Usage, what).input(self.path.display().to_string()))
             }

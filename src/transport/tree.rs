@@ -8,6 +8,7 @@ use walkdir::WalkDir;
 
 use crate::context::Context;
 use crate::error::{Cause, Error, Result};
+use crate::io::look;
 use crate::layout::Reading;
 use crate::transport::layout::LayoutSource;
 use crate::transport::union::Union;
@@ -22,7 +23,7 @@ pub fn open(path: &Path, reading: Reading, ctx: &Context) -> Result<Union> {
     let mut parts: Vec<(Box<dyn Source>, Vec<Root>)> = Vec::new();
     for entry in WalkDir::new(path).sort_by_file_name() {
         ctx.check()?;
-        let entry = entry.map_err(|e| Error::malformed(e.to_string()).input(shown.clone()))?;
+        let entry = entry.map_err(|e| look::walking(path, &e))?;
         if entry.file_name() != "oci-layout" || !entry.file_type().is_file() {
             continue;
         }

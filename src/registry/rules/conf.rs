@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
+use crate::io::look;
 use crate::registry::settings::Settings;
 
 use super::file::text_of;
@@ -122,16 +123,20 @@ fn files(settings: &Settings) -> Result<Vec<(PathBuf, bool)>> {
     let system = settings.root.join("etc/containers");
     let variables = ["CONTAINERS_REGISTRIES_CONF", "REGISTRIES_CONFIG_PATH"];
     let named = variables.iter().find_map(|name| settings.variable(name)).map(PathBuf::from);
-    let own = user.as_ref().map(|dir| dir.join("registries.conf")).filter(|path| path.is_file());
+    let own = user.as_ref().map(|dir| dir.join("registries.conf"));
     let main = match (named, own) {
         (Some(path), _) => (path, true),
-        (None, Some(path)) => (path, false),
-        (None, None) => (system.join("registries.conf"), false),
+        (None, Some(path)) if look::is_file(&path)? => (path, false),
+        _ => (system.join("registries.conf"), false),
     };
     let mut files = vec![main];
     for dir in [Some(system), user].into_iter().flatten() {
         let dir = dir.join("registries.conf.d");
-        let Ok(entries) = std::fs::read_dir(&dir) else { continue };
+        let entries = match std::fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(e) if look::is_absence(&e) => continue,
+            Err(e) => return Err(Error::io(&dir, "reading", &e)),
+        };
         let mut paths = Vec::new();
         for entry in entries {
             let path = entry.map_err(|e| Error::io(&dir, "reading", &e))?.path();

@@ -11,6 +11,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::error::{Error, Result};
+use crate::io::look;
 use crate::registry::address;
 use crate::registry::settings::Settings;
 
@@ -96,7 +97,7 @@ pub(super) fn of_host(settings: &Settings, host: &str) -> Result<Given> {
     }
     let of_host = settings.hosts.get(host).and_then(|h| h.cert_dir.as_ref());
     if let Some(dir) = of_host.or(settings.cert_dir.as_ref()) {
-        if !dir.is_dir() {
+        if !look::is_dir(dir)? {
             return Err(Error::no_such_file(dir));
         }
         given.directory(dir)?;

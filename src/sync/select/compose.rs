@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_yaml_ng::Value;
 
 use crate::error::{Error, Result};
+use crate::io::look;
 use crate::reference::Reference;
 use crate::sync::select::{self, Selection, Wanted};
 
@@ -90,8 +91,11 @@ impl Reader {
             return Err(Error::malformed(format!("includes lead to {what}")).input(shown()));
         }
         let beside = env.unwrap_or_else(|| path.with_file_name(".env"));
-        let mut all =
-            if beside.is_file() { dotenv(&select::read(&beside)?) } else { Variables::new() };
+        let mut all = if look::is_file(&beside)? {
+            dotenv(&select::read(&beside)?)
+        } else {
+            Variables::new()
+        };
         all.extend(variables.clone());
         self.chain.push(own);
         let place = Place { path, variables: &all };

@@ -10,7 +10,8 @@ use std::path::Path;
 use serde_yaml_ng::{Mapping, Value};
 use walkdir::WalkDir;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
+use crate::io::look;
 use crate::reference::Reference;
 use crate::sync::select::{self, Selection, Wanted};
 
@@ -23,14 +24,13 @@ const MAX_FILES: usize = 100_000;
 /// `Missing`, `Io`, `Malformed` when there are more than 100 000 files.
 pub fn path(path: &Path) -> Result<Selection> {
     let mut selection = Selection::default();
-    if !path.is_dir() {
+    if !look::is_dir(path)? {
         selection.extend(file(path)?);
         return Ok(selection);
     }
     let mut files = 0;
     for entry in WalkDir::new(path).sort_by_file_name() {
-        let entry = entry
-            .map_err(|e| Error::new(Kind::Io, e.to_string()).input(path.display().to_string()))?;
+        let entry = entry.map_err(|e| look::walking(path, &e))?;
         let wanted = entry.path().extension().and_then(|e| e.to_str());
         if !entry.file_type().is_file() || !matches!(wanted, Some("yaml" | "yml" | "json")) {
             continue;

@@ -10,6 +10,7 @@ use std::path::Path;
 use crate::context::Context;
 use crate::digest::Digest;
 use crate::error::{Cause, Kind, Result};
+use crate::io::look;
 use crate::manifest::Document;
 use crate::media_type::{MediaType, Role};
 use crate::transport::daemon::command::{ChildInput, CommandLine, strings};
@@ -24,7 +25,9 @@ const LOCAL: &str = "--local";
 /// ten seconds.
 fn call(engines: &Engines, verb: &'static str, words: &[String]) -> Result<CommandLine> {
     let given = engines.containerd_address.as_deref();
-    let usual = || if Path::new(SOCKET).exists() { SOCKET } else { K3S_SOCKET };
+    // Where it cannot be told whether it is there, connecting says why.
+    let there = |path| look::exists(Path::new(path)).unwrap_or(true);
+    let usual = || if there(SOCKET) { SOCKET } else { K3S_SOCKET };
     let address = given.unwrap_or_else(usual);
     let path = address.strip_prefix("unix://").unwrap_or(address);
     UnixStream::connect(path).map_err(|e| {

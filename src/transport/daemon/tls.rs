@@ -8,6 +8,7 @@ use std::sync::Arc;
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 
 use crate::error::{Error, Result};
+use crate::io::look;
 
 /// The settings: `ca.pem` says whom to trust, `cert.pem` and `key.pem` who we are. None of them has to
 /// be there but for `ca.pem`.
@@ -17,7 +18,7 @@ use crate::error::{Error, Result};
 pub(super) fn config(dir: &Path) -> Result<TlsConfig> {
     let roots = certificates(&dir.join("ca.pem"))?;
     let own = dir.join("cert.pem");
-    let client = if own.exists() {
+    let client = if look::exists(&own)? {
         let path = dir.join("key.pem");
         let key = PrivateKey::from_pem(&read(&path)?).map_err(|_| unreadable(&path))?;
         Some(ClientCert::new_with_certs(&certificates(&own)?, key))
