@@ -62,7 +62,7 @@ impl Registry {
     /// The same, with a store that is written to; its images come before those of other places.
     #[must_use]
     pub fn with_writable(mut self, writable: Writable) -> Self {
-        self.catalogue.replace(vec![writable.part()]);
+        self.catalogue.replace(vec![writable.part()], Vec::new());
         self.writable = Some(writable);
         self
     }

@@ -26,10 +26,10 @@ pub fn blob(
     name: &RepositoryName,
     digest: &Digest,
 ) -> Result<bool> {
-    if writable.blob(name, digest).is_some() {
+    if writable.blob(name, digest)?.is_some() {
         return Ok(false);
     }
-    let Some(stored) = from.blob(digest) else { return Ok(false) };
+    let Some(stored) = from.blob(digest)? else { return Ok(false) };
     let size = stored.descriptor().size;
     let mut body = match from.outgoing(&stored, 0, size)? {
         Content::Memory(bytes) => Pieces { outgoing: None, piece: bytes },

@@ -215,7 +215,8 @@ impl From<Error> for Fault {
             Kind::Missing => Code::BlobUnknown,
             Kind::Usage => Code::Unsupported,
             Kind::Denied | Kind::Policy => Code::Denied,
-            Kind::Busy | Kind::Interrupted => Code::Unavailable,
+            // What a medium does not give now it may give later.
+            Kind::Busy | Kind::Interrupted | Kind::Io => Code::Unavailable,
             _ => Code::Unknown,
         };
         let fault = Self::new(code, error.to_string());

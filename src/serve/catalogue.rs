@@ -31,7 +31,10 @@ const MAX_CACHE: usize = 32 << 20;
 /// Knows the blobs of a place that is written to: they are looked up where they lie.
 pub trait BlobIndex: Send + Sync {
     /// Bytes of a blob that a repository may read.
-    fn blob(&self, name: &RepositoryName, digest: &Digest) -> Option<u64>;
+    ///
+    /// # Errors
+    /// `Io`.
+    fn blob(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<u64>>;
 }
 
 /// One served place.
@@ -100,6 +103,8 @@ impl Part {
 pub struct Catalogue {
     naming: NameResolver,
     parts: RwLock<Vec<Arc<Part>>>,
+    /// Why some places, or parts of them, are not among these now.
+    unread: RwLock<Vec<Error>>,
     /// How often they were set.
     replaced: AtomicU64,
     documents: RwLock<Documents>,
@@ -123,9 +128,9 @@ struct Documents {
 impl Catalogue {
     /// An empty one; hits and misses of its cache are counted in `status`.
     pub fn new(naming: NameResolver, ctx: &Context, status: Arc<ServerStatus>) -> Self {
-        let (parts, documents) = (RwLock::default(), RwLock::default());
+        let (parts, unread, documents) = (RwLock::default(), RwLock::default(), RwLock::default());
         let replaced = AtomicU64::new(0);
-        Self { naming, parts, replaced, documents, status, ctx: ctx.clone() }
+        Self { naming, parts, unread, replaced, documents, status, ctx: ctx.clone() }
     }
 
     /// How names are read.
@@ -133,11 +138,23 @@ impl Catalogue {
         &self.naming
     }
 
-    /// Sets the places, in the order in which they are asked.
-    pub fn replace(&self, parts: Vec<Arc<Part>>) {
+    /// Sets the places, in the order in which they are asked, and why others cannot be read now.
+    pub fn replace(&self, parts: Vec<Arc<Part>>, unread: Vec<Error>) {
         let mut all = write(&self.parts);
         self.replaced.fetch_add(1, Release);
         *all = parts;
+        *write(&self.unread) = unread;
+    }
+
+    /// Why it cannot be told what else is there: a place, or a part of one, cannot be read now.
+    pub fn unread(&self) -> Option<Error> {
+        read(&self.unread).first().cloned()
+    }
+
+    /// The same, or a document that a place did not give.
+    pub fn incomplete(&self) -> Option<Error> {
+        let lacking = |part: &Arc<Part>| part.holdings(|held| held.unread.clone());
+        self.unread().or_else(|| self.parts().iter().find_map(lacking))
     }
 
     /// Another one whenever anything it holds is.
@@ -254,8 +271,11 @@ impl Found<'_> {
     }
 
     /// A config, a layer or another blob of it. Documents are blobs too, and may be asked for as such.
-    pub fn blob(&self, digest: &Digest) -> Option<Stored> {
-        self.parts.iter().find_map(|part| {
+    ///
+    /// # Errors
+    /// `Io` when it cannot be told whether it is there.
+    pub fn blob(&self, digest: &Digest) -> Result<Option<Stored>> {
+        for part in &self.parts {
             let listed = || {
                 part.holdings(|holdings| {
                     let manifest = || holdings.repositories.get(&self.name)?.manifests.get(digest);
@@ -263,12 +283,15 @@ impl Found<'_> {
                 })
             };
             let size = match &part.shelf {
-                Some(shelf) => shelf.blob(&self.name, digest),
+                Some(shelf) => shelf.blob(&self.name, digest)?,
                 None => listed(),
-            }?;
-            let desc = Descriptor::new("application/octet-stream", *digest, size);
-            Some(Stored { part: part.clone(), desc })
-        })
+            };
+            if let Some(size) = size {
+                let desc = Descriptor::new("application/octet-stream", *digest, size);
+                return Ok(Some(Stored { part: part.clone(), desc }));
+            }
+        }
+        Ok(None)
     }
 
     /// What refers to a digest, in order of digest.

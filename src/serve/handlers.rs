@@ -4,7 +4,8 @@
 
 use std::io::Read;
 
-use http::Method;
+use http::header;
+use http::{Method, StatusCode};
 use serde_json::json;
 
 use crate::serve::answer::{Answer, Code, Fault};
@@ -42,6 +43,7 @@ pub fn answer(registry: &Registry, request: &Request, body: &mut (dyn Read + Sen
         (Route::Token, true) => Answer::nothing_here(),
         _ => written(registry, request, body),
     };
+    let answer = unless_unread(registry, request, answer);
     match request.route {
         Route::Health
         | Route::Ready
@@ -50,6 +52,27 @@ pub fn answer(registry: &Registry, request: &Request, body: &mut (dyn Read + Sen
         | Route::Page(_)
         | Route::Token => answer,
         _ => answer.of_api(),
+    }
+}
+
+/// The answer, unless it says what nobody knows while a place cannot be read: that something is not there,
+/// or all that is there. A mirror that is kept from such a list would be emptied.
+fn unless_unread(registry: &Registry, request: &Request, answer: Answer) -> Answer {
+    let catalogue = registry.catalogue();
+    let absent = answer.status == StatusCode::NOT_FOUND;
+    let why = match request.route {
+        // Whoever pushes asks this first, and sends what is not here to the store that is written to.
+        _ if request.is_head() && registry.writable().is_some() => None,
+        Route::Manifest(..) | Route::Blob(..) if absent => catalogue.incomplete(),
+        Route::Catalog | Route::Tags(_) | Route::Referrers(..) => catalogue.unread(),
+        _ => None,
+    };
+    match why.filter(|_| request.is_read()) {
+        Some(error) => {
+            let fault = Fault::new(Code::Unavailable, format!("cannot be read: {error}"));
+            Answer::from(fault).with(header::RETRY_AFTER, "2")
+        }
+        None => answer,
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
-use crate::error::{self, Result};
+use crate::error::{self, Error, Result};
 use crate::json;
 use crate::layout::said_subject;
 use crate::manifest::{Document, Kind, MAX_DOCUMENT};
@@ -29,8 +29,8 @@ pub struct Holdings {
     pub blobs: HashMap<Digest, u64>,
     /// What is odd, in words.
     pub notes: Vec<String>,
-    /// Whether the medium did not give something that a later look may find.
-    pub incomplete: bool,
+    /// Why a document is lacking that a later look may find: the medium did not give it.
+    pub unread: Option<Error>,
 }
 
 /// One repository.
@@ -316,8 +316,10 @@ fn documents(
                 }
                 Ok(None) => {}
                 Err(e) => {
-                    holdings.incomplete |= e.kind() == error::Kind::Io;
                     holdings.notes.push(format!("{} is not served: {e}", desc.digest));
+                    if e.kind() == error::Kind::Io {
+                        holdings.unread.get_or_insert(e);
+                    }
                 }
             }
         }

@@ -11,7 +11,8 @@ use walkdir::WalkDir;
 
 use crate::context::Context;
 use crate::digest::{Algorithm, Digest, Hasher};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Cause, Error, Kind, Result};
+use crate::io::look;
 use crate::reference::{DEFAULT_DOMAIN, Reference};
 use crate::serve::Registry;
 use crate::serve::catalogue::Part;
@@ -31,6 +32,8 @@ struct Served {
     place: Place,
     stamp: Option<Digest>,
     part: Option<Arc<Part>>,
+    /// Why it, or some of it, cannot be read now.
+    unread: Vec<Error>,
     /// When it is looked at again although it did not change: something could not be read.
     again: Option<Instant>,
 }
@@ -46,9 +49,9 @@ impl Places {
     pub fn open(places: Vec<Place>, env: Env) -> Result<Self> {
         let mut opened = Self { places: Vec::new(), env };
         for place in places {
-            let (stamp, part) = (stamp(&place, &opened.env), opened.read(&place)?);
-            let again = again(&part);
-            opened.places.push(Served { place, stamp, part: Some(part), again });
+            let (stamp, (part, unread)) = (stamp(&place, &opened.env), opened.read(&place)?);
+            let again = again(&part, &unread);
+            opened.places.push(Served { place, stamp, part: Some(part), unread, again });
         }
         Ok(opened)
     }
@@ -64,7 +67,8 @@ impl Places {
     pub fn publish(&self, registry: &Registry) {
         let first = registry.writable().map(|writable| writable.part());
         let parts = self.places.iter().filter_map(|served| served.part.clone());
-        registry.catalogue().replace(first.into_iter().chain(parts).collect());
+        let unread = self.places.iter().flat_map(|served| served.unread.clone());
+        registry.catalogue().replace(first.into_iter().chain(parts).collect(), unread.collect());
     }
 
     /// Reads places again that changed since. True when one did.
@@ -83,55 +87,69 @@ impl Places {
             let read = self.read(&served.place.clone());
             let Some(served) = self.places.get_mut(at) else { break };
             match read {
-                Ok(part) => {
+                Ok((part, unread)) => {
                     any = true;
                     if !same {
                         ctx.warn(&format!("{} changed and was read again", part.place()));
                     }
-                    served.again = again(&part);
-                    (served.stamp, served.part) = (now, Some(part));
+                    served.again = again(&part, &unread);
+                    (served.stamp, served.part, served.unread) = (now, Some(part), unread);
                 }
                 // That says nothing about the place.
                 Err(e) if is_shortage(&e) => {}
-                Err(e) if served.part.is_some() => {
-                    any = true;
-                    ctx.warn(&format!("no longer served: {e}"));
-                    (served.stamp, served.part) = (now, None);
+                Err(e) => {
+                    // Another failure than the last time is another answer.
+                    any |= served.part.is_some() || !served.says(&e);
+                    if served.part.take().is_some() {
+                        ctx.warn(&format!("no longer served: {e}"));
+                    }
+                    served.stamp = now;
+                    // That it holds nothing was read.
+                    served.unread = if e.cause() == Cause::Empty { Vec::new() } else { vec![e] };
                 }
-                Err(_) => {}
             }
         }
         any
     }
 
-    fn read(&self, place: &Place) -> Result<Arc<Part>> {
+    /// What a place holds, and why some of it cannot be read now.
+    fn read(&self, place: &Place) -> Result<(Arc<Part>, Vec<Error>)> {
         let env = Env { ctx: self.env.ctx.afresh(), ..self.env.clone() };
-        let (source, incomplete) = opened(place, &env)?;
+        let (source, unread) = opened(place, &env)?;
         let unnamed = stem(&place.path);
-        let mut held = holdings::gather(&*source, unnamed.as_ref(), &env.ctx)?;
-        held.incomplete |= incomplete;
+        let held = holdings::gather(&*source, unnamed.as_ref(), &env.ctx)?;
         for note in &held.notes {
             self.env.ctx.warn(&format!("{}: {note}", source.place()));
         }
-        Ok(Arc::new(Part::new(source, held).remembered(self.env.ctx.digests.clone())))
+        let part = Part::new(source, held).remembered(self.env.ctx.digests.clone());
+        Ok((Arc::new(part), unread))
     }
 }
 
-/// A place, and whether some of it could not be read now.
-fn opened(place: &Place, env: &Env) -> Result<(Box<dyn Source>, bool)> {
-    if place.scheme == Scheme::Path && place.path.is_dir() {
+/// A place, and why some of it cannot be read now.
+fn opened(place: &Place, env: &Env) -> Result<(Box<dyn Source>, Vec<Error>)> {
+    if place.scheme == Scheme::Path && look::is_dir(&place.path)? {
         let opened = folder::open(&place.path, env)?;
         for (_, error) in &opened.failed {
             env.ctx.warn(&format!("not served: {error}"));
         }
-        let unread = opened.failed.iter().any(|(_, error)| error.kind() == Kind::Io);
-        return Ok((opened.source, unread));
+        let errors = opened.failed.into_iter().map(|(_, error)| error);
+        return Ok((opened.source, errors.filter(|e| e.kind() == Kind::Io).collect()));
     }
-    Ok((place.source(env, &|| env.scratch())?, false))
+    Ok((place.source(env, &|| env.scratch())?, Vec::new()))
 }
 
-fn again(part: &Part) -> Option<Instant> {
-    part.holdings(|held| held.incomplete).then(|| Instant::now() + PAUSE)
+impl Served {
+    /// Whether it is known that it cannot be read, and why.
+    fn says(&self, error: &Error) -> bool {
+        let known = |e: &Error| (e.kind(), e.os_error()) == (error.kind(), error.os_error());
+        error.cause() == Cause::Empty && self.unread.is_empty() || self.unread.iter().any(known)
+    }
+}
+
+fn again(part: &Part, unread: &[Error]) -> Option<Instant> {
+    let lacking = !unread.is_empty() || part.holdings(|held| held.unread.is_some());
+    lacking.then(|| Instant::now() + PAUSE)
 }
 
 /// Whether this process lacks something.

@@ -90,11 +90,11 @@ impl StoreBlobs {
         seen.insert(*digest, Instant::now());
     }
 
-    fn size(&self, digest: &Digest) -> Option<u64> {
+    fn size(&self, digest: &Digest) -> Result<Option<u64>> {
         // In this order: what is collected was not seen before it was looked for.
         self.see(digest);
-        let size = self.blobs.size(digest).ok().flatten();
-        if size.is_none() {
+        let size = self.blobs.size(digest);
+        if !matches!(size, Ok(Some(_))) {
             lock(&self.seen).remove(digest);
         }
         size
@@ -102,9 +102,9 @@ impl StoreBlobs {
 }
 
 impl BlobIndex for StoreBlobs {
-    fn blob(&self, name: &RepositoryName, digest: &Digest) -> Option<u64> {
+    fn blob(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<u64>> {
         if self.deletions.has(ContentKind::Blob, name, digest) {
-            return None;
+            return Ok(None);
         }
         self.size(digest)
     }
@@ -199,7 +199,10 @@ impl Writable {
     }
 
     /// Whether a repository may read a blob that lies here, and its size in bytes.
-    pub fn blob(&self, name: &RepositoryName, digest: &Digest) -> Option<u64> {
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn blob(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<u64>> {
         self.shelf.blob(name, digest)
     }
 
@@ -248,8 +251,8 @@ impl Writable {
     ) -> Result<bool> {
         let _gate = self.gate();
         let there = match from {
-            Some(from) => self.shelf.blob(from, digest),
-            None => self.shelf.size(digest),
+            Some(from) => self.shelf.blob(from, digest)?,
+            None => self.shelf.size(digest)?,
         };
         if there.is_none() {
             return Ok(false);
@@ -272,10 +275,10 @@ impl Writable {
     ) -> Result<Option<Digest>> {
         let parsed = Parsed::read(desc, bytes)?;
         let _gate = self.gate();
-        if let Some(absent) = self.absent(name, &parsed) {
+        if let Some(absent) = self.absent(name, &parsed)? {
             return Ok(Some(absent));
         }
-        if self.shelf.size(&desc.digest) != Some(desc.size) {
+        if self.shelf.size(&desc.digest)? != Some(desc.size) {
             self.uploads.put(&desc.digest, bytes)?;
             self.shelf.see(&desc.digest);
         }
@@ -297,22 +300,24 @@ impl Writable {
     }
 
     /// The first thing a document names that must be there and is not.
-    fn absent(&self, name: &RepositoryName, parsed: &Parsed) -> Option<Digest> {
+    fn absent(&self, name: &RepositoryName, parsed: &Parsed) -> Result<Option<Digest>> {
         use crate::media_type::Role::ForeignLayer;
         let (blobs, documents) = match self.settings.validate {
             Validate::Strict => (true, true),
             Validate::IndexSparse => (true, false),
             Validate::None => (false, false),
         };
-        let wanted = parsed.blobs.iter().filter(|d| blobs && d.media_type.role() != ForeignLayer);
-        let absent = |desc: &&Descriptor| self.blob(name, &desc.digest) != Some(desc.size);
-        let missing = wanted.clone().find(absent);
+        for desc in parsed.blobs.iter().filter(|d| blobs && d.media_type.role() != ForeignLayer) {
+            if self.blob(name, &desc.digest)? != Some(desc.size) {
+                return Ok(Some(desc.digest));
+            }
+        }
         let unknown = parsed
             .documents
             .iter()
             .filter(|_| documents)
             .find(|desc| !self.manifest(name, &desc.digest));
-        missing.or(unknown).map(|desc| desc.digest)
+        Ok(unknown.map(|desc| desc.digest))
     }
 
     /// Takes a tag away; its manifest stays. False when there is none.
@@ -342,7 +347,7 @@ impl Writable {
         let Some(desc) = self.look(name, |r| r.descriptor(digest)).flatten() else {
             return Ok(false);
         };
-        let children = self.children(&desc);
+        let children = self.children(&desc)?;
         // Something may still lead to it: an index that lists it, a name that another process gives.
         self.shelf.deletions.delete(ContentKind::Manifest, name, digest)?;
         let changes: Option<Vec<Change>> =
@@ -357,13 +362,13 @@ impl Writable {
     }
 
     /// What an index lists.
-    fn children(&self, desc: &Descriptor) -> Vec<Descriptor> {
-        let bytes = self.root.read(&desc.digest.blob_path(), MAX_DOCUMENT).ok().flatten();
+    fn children(&self, desc: &Descriptor) -> Result<Vec<Descriptor>> {
+        let bytes = self.root.read(&desc.digest.blob_path(), MAX_DOCUMENT)?;
         let document = bytes.and_then(|bytes| Document::parse(&bytes, &desc.media_type).ok());
-        match document.map(|document| document.kind) {
+        Ok(match document.map(|document| document.kind) {
             Some(Kind::Index(entries)) => entries,
             _ => Vec::new(),
-        }
+        })
     }
 
     /// Takes a blob out of a repository. False when it is not there.
@@ -375,7 +380,7 @@ impl Writable {
             let what = format!("{digest} is a manifest; delete it as a manifest");
             return Err(Error::new(error::Kind::Usage, what));
         }
-        if self.blob(name, digest).is_none() {
+        if self.blob(name, digest)?.is_none() {
             return Ok(false);
         }
         self.shelf.deletions.delete(ContentKind::Blob, name, digest)?;

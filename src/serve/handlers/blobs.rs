@@ -18,9 +18,13 @@ pub(super) fn get(registry: &Registry, request: &Request, name: &str, digest: &D
         return no_repository(name);
     };
     let shown = digest.to_string();
-    let Some(stored) = found.blob(digest) else {
-        let about = json!({"name": name, "digest": shown});
-        return Fault::new(Code::BlobUnknown, "no such blob").about(about).into();
+    let stored = match found.blob(digest) {
+        Ok(Some(stored)) => stored,
+        Ok(None) => {
+            let about = json!({"name": name, "digest": shown});
+            return Fault::new(Code::BlobUnknown, "no such blob").about(about).into();
+        }
+        Err(error) => return error.into(),
     };
     let size = stored.descriptor().size;
     let dressed = |answer: Answer| {

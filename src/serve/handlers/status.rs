@@ -12,16 +12,18 @@ pub(super) fn health() -> Answer {
     Answer::bytes(TEXT, "ok\n").with(header::CACHE_CONTROL, "no-store")
 }
 
-/// `/readyz`: there is something to read, and nobody asked to stop.
+/// `/readyz`: all places can be read, and nobody asked to stop.
 pub(super) fn ready(registry: &Registry) -> Answer {
     let why = if registry.status().is_draining() {
-        Some("stopping\n")
+        Some("stopping\n".to_owned())
+    } else if let Some(error) = registry.catalogue().unread() {
+        Some(format!("cannot be read: {error}\n"))
     } else if registry.catalogue().parts().is_empty() {
-        Some("no place can be read\n")
+        Some("no place can be read\n".to_owned())
     } else {
         None
     };
-    let mut answer = Answer::bytes(TEXT, why.unwrap_or("ok\n"));
+    let mut answer = Answer::bytes(TEXT, why.clone().unwrap_or_else(|| "ok\n".into()));
     if why.is_some() {
         answer.status = StatusCode::SERVICE_UNAVAILABLE;
     }

@@ -92,7 +92,7 @@ impl Memory {
         let ctx = Context::default();
         let registry = Registry::new(NameResolver::default(), &ctx);
         let held = holdings::gather(&self, None, &ctx).unwrap();
-        registry.catalogue().replace(vec![Arc::new(Part::new(Box::new(self), held))]);
+        registry.catalogue().replace(vec![Arc::new(Part::new(Box::new(self), held))], Vec::new());
         registry
     }
 }
@@ -380,7 +380,7 @@ fn what_is_counted_once_is_counted_again_when_something_changed() {
         contains(&page(&registry, target), &["2 images in 1 repository", "app:2"]);
     }
     // Another medium in its place.
-    registry.catalogue().replace(Vec::new());
+    registry.catalogue().replace(Vec::new(), Vec::new());
     contains(&page(&registry, "/"), &["Nothing is served yet."]);
 }
 
@@ -433,7 +433,7 @@ fn an_image_that_cannot_be_read_any_more_is_an_error_of_its_own_page_only() {
     let held = holdings::gather(&place, None, &ctx).unwrap();
     place.blobs.get_mut(&one.digest).unwrap()[0] = b'[';
     let registry = Registry::new(NameResolver::default(), &ctx);
-    registry.catalogue().replace(vec![Arc::new(Part::new(Box::new(place), held))]);
+    registry.catalogue().replace(vec![Arc::new(Part::new(Box::new(place), held))], Vec::new());
     contains(&page(&registry, "/"), &["cannot be read", "linux/arm64"]);
     contains(&page(&registry, "/packing-list"), &["cannot be read", "linux/arm64"]);
     page(&registry, "/r/two:1");

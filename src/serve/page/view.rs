@@ -121,7 +121,7 @@ impl View {
 /// What cannot be read is not shown: the manifest still is.
 fn config(found: &Found<'_>, document: &Document) -> Option<Config> {
     let Kind::Manifest { config: Some(config), .. } = &document.kind else { return None };
-    let bytes = found.document(&found.blob(&config.digest)?).ok()?;
+    let bytes = found.document(&found.blob(&config.digest).ok()??).ok()?;
     Config::parse(&bytes).ok()
 }
 
