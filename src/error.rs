@@ -106,6 +106,8 @@ pub enum Cause {
     EmptyStore,
     /// What the user typed does not say in which form to write.
     UnclearTarget,
+    /// So little is left at the source that what a mirror has is rather kept.
+    SourceShrank,
     /// Not all platforms of an image are there.
     NotAllPlatforms,
     /// Nobody listens where docker should.

@@ -76,6 +76,9 @@ pub(crate) fn of(error: &Error) -> Option<String> {
             "to delete the image with all its tags: imgpack delete NAME@DIGEST (from imgpack digest NAME)"
                 .into()
         }
+        Cause::SourceShrank => {
+            "check the source; if it is meant to be that small: --delete-most".into()
+        }
         Cause::NotAllPlatforms => "for example: --platform linux/amd64".into(),
         Cause::UnknownHost | Cause::Refused => return None,
         _ => return of_kind(error),

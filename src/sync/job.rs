@@ -51,6 +51,8 @@ pub struct SyncJob {
     pub companions: bool,
     /// Whether what left the list is removed at the destination. Whoever sets it has asked.
     pub delete: bool,
+    /// Whether it is removed even when that is most of what the destination has.
+    pub delete_most: bool,
     /// Platforms, recoding, checks, and whether one failure ends everything.
     pub policy: Policy,
 }

@@ -55,6 +55,8 @@ pub struct Plan {
     pub recodes: bool,
     /// Names that would be removed.
     pub removals: Vec<Reference>,
+    /// Why nothing would be removed although something left the list.
+    pub withheld: Option<Error>,
     /// What would fail, with the reason.
     pub failed: Vec<(String, Error)>,
     /// What would not be tried, with the reason.
@@ -66,6 +68,7 @@ impl Plan {
     pub fn error(&self) -> Option<Error> {
         let well = self.images.iter().filter(|image| !image.companion).count();
         report::whole(self.failed.iter().map(|(_, why)| why), well)
+            .or_else(|| self.withheld.clone())
     }
 
     /// The JSON document.
@@ -84,7 +87,7 @@ impl Plan {
             let one = |(source, why): &(String, Error)| json!({"source": source, "error": report::told(why)});
             all.iter().map(one).collect()
         };
-        json!({
+        let mut value = json!({
             "images": self.images.iter().map(image).collect::<Vec<_>>(),
             "blobs": self.blobs,
             "bytes": self.bytes,
@@ -96,7 +99,11 @@ impl Plan {
             "removals": self.removals.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "failed": told(&self.failed),
             "skipped": told(&self.skipped),
-        })
+        });
+        if let Some(why) = &self.withheld {
+            value["withheld"] = report::told(why);
+        }
+        value
     }
 }
 
@@ -106,7 +113,8 @@ impl Prepared<'_> {
     /// # Errors
     /// `Interrupted`.
     pub fn plan(&self, opener: &dyn Opener, ctx: &Context) -> Result<Plan> {
-        let mut plan = Plan { removals: self.removals.clone(), ..Plan::default() };
+        let (removals, withheld) = (self.removals.clone(), self.withheld.clone());
+        let mut plan = Plan { removals, withheld, ..Plan::default() };
         for entry in &self.entries {
             let Some(why) = entry.error.clone() else { continue };
             let skipped = entry.status == Status::Skipped;

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use crate::context::Context;
 use crate::copy::Policy;
 use crate::digest::Digest;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Cause, Error, Kind, Result};
 use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::sync::companions::{self, Image};
@@ -81,6 +81,8 @@ pub struct Prepared<'j> {
     pub(super) items: Vec<Item>,
     pub(super) entries: Vec<Entry>,
     pub(super) removals: Vec<Reference>,
+    /// Why nothing is removed although something left the list.
+    pub(super) withheld: Option<Error>,
     pub(super) warnings: Vec<String>,
     /// The job's, with the platforms that some images have of their own.
     pub(super) policy: Policy,
@@ -98,6 +100,7 @@ pub fn prepare<'j>(job: &'j SyncJob, opener: &dyn Opener, ctx: &Context) -> Resu
         items: Vec::new(),
         entries: Vec::new(),
         removals: Vec::new(),
+        withheld: None,
         warnings: job.selection.warnings.clone(),
         policy: job.policy.clone(),
     };
@@ -352,10 +355,20 @@ impl Prepared<'_> {
         let cosign = |name: &Reference| {
             name.tag().is_some_and(|tag| crate::layout::subject_of_tag(tag).is_some())
         };
-        let gone: BTreeSet<Reference> =
-            there.into_iter().filter(|name| !kept.contains(name) && !cosign(name)).collect();
-        self.removals = gone.into_iter().collect();
+        let there: BTreeSet<Reference> = there.into_iter().filter(|name| !cosign(name)).collect();
+        let (now, before) = (kept.len(), there.len());
+        let gone: Vec<Reference> = there.into_iter().filter(|name| !kept.contains(name)).collect();
+        if !gone.is_empty() && now * 2 < before && !self.job.delete_most {
+            self.withheld = Some(shrank(now, before));
+            return Ok(());
+        }
+        self.removals = gone;
         Ok(())
+    }
+
+    /// Why nothing is removed although something left the list: it would be most of what is there.
+    pub fn withheld(&self) -> Option<&Error> {
+        self.withheld.as_ref()
     }
 
     /// Names at the destination that would be removed.
@@ -406,6 +419,14 @@ impl Prepared<'_> {
             }
         }
     }
+}
+
+/// A source that was emptied, or of which a part is not there, looks like one from which much was removed.
+fn shrank(now: usize, before: usize) -> Error {
+    let what = format!(
+        "nothing is removed, since most would be: {now} images at the source, {before} at the destination"
+    );
+    Error::new(Kind::Policy, what).because(Cause::SourceShrank)
 }
 
 /// Roots with the names under which they are wanted, each digest once.

@@ -85,6 +85,8 @@ pub struct SyncReport {
     pub entries: Vec<Entry>,
     /// Sums.
     pub totals: Totals,
+    /// Why nothing was removed although something left the list.
+    pub withheld: Option<Error>,
     /// What could not be used, and why.
     pub warnings: Vec<String>,
     /// Every image that is at the destination, with its name at the source: what `emit` needs.
@@ -103,17 +105,18 @@ impl SyncReport {
     }
 
     /// The error of the whole run: the first one when nothing went well, `Partial` when something
-    /// did, none when everything did.
+    /// did; when everything did, why nothing was removed.
     pub fn error(&self) -> Option<Error> {
         let well = self.count(Status::Copied) + self.count(Status::Unchanged);
         whole(self.failed().filter_map(|e| e.error.as_ref()), well)
+            .or_else(|| self.withheld.clone())
     }
 
     /// The JSON document.
     pub fn to_value(&self) -> Value {
         let entries: Vec<Value> = self.entries.iter().map(entry).collect();
         let images = |status| self.count(status);
-        json!({
+        let mut value = json!({
             "imgpackReport": VERSION,
             "images": entries,
             "totals": {
@@ -129,7 +132,11 @@ impl SyncReport {
                 "blobs_reused": self.totals.reused,
             },
             "warnings": self.warnings,
-        })
+        });
+        if let Some(why) = &self.withheld {
+            value["withheld"] = told(why);
+        }
+        value
     }
 }
 

@@ -35,8 +35,8 @@ impl Prepared<'_> {
     /// `Interrupted`; the first failure when the job does not keep going. Otherwise failures are in
     /// the report.
     pub fn run(self, opener: &dyn Opener, ctx: &Context) -> Result<SyncReport> {
-        let Self { job, source, items, entries, removals, warnings, policy } = self;
-        let mut report = SyncReport { entries, warnings, ..SyncReport::default() };
+        let Self { job, source, items, entries, removals, withheld, warnings, policy } = self;
+        let mut report = SyncReport { entries, withheld, warnings, ..SyncReport::default() };
         let mut roots: Vec<Root> = items.iter().filter_map(Item::to_copy).collect();
         // The same images make the same directory, whatever order a list or a lock file has them in.
         roots.sort_by(|a, b| {

@@ -230,6 +230,7 @@ fn job(from: End, to: End, wanted: &[&str]) -> SyncJob {
         intake: Intake::default(),
         companions: true,
         delete: false,
+        delete_most: false,
         policy: Policy { keep_going: true, ..Policy::default() },
     }
 }

@@ -143,6 +143,9 @@ pub(crate) struct Course {
     /// Remove images under DST that are not in the list
     #[arg(long)]
     pub(crate) delete: bool,
+    /// Remove them even when the source has less than half of what DST has, or nothing
+    #[arg(long, requires = "delete")]
+    pub(crate) delete_most: bool,
     /// Do not ask before removing
     #[arg(short, long)]
     pub(crate) yes: bool,

@@ -84,6 +84,7 @@ pub(super) fn job(
         intake: intake(args)?,
         companions: !args.which.no_companions,
         delete: args.course.delete,
+        delete_most: args.course.delete_most,
         policy: policy(args, words.to == To::Docker)?,
         from,
         to,
