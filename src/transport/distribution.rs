@@ -54,8 +54,9 @@ impl RegistryFiles {
     /// `Missing`, `Malformed`, `Io`.
     pub fn open(path: &Path, ctx: &Context) -> Result<Self> {
         let shown = path.display().to_string();
-        let base = storage_of(path)?
-            .ok_or_else(|| Error::malformed("not the storage of a registry").input(shown.clone()))?;
+        let base = storage_of(path)?.ok_or_else(|| {
+            Error::malformed("not the storage of a registry").input(shown.clone())
+        })?;
         let root = Dir::open(&base)?;
         let mut found: Vec<(Reference, Digest)> = Vec::new();
         for entry in WalkDir::new(base.join("repositories")).sort_by_file_name() {
