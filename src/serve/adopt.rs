@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes};
 
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
-use crate::serve::catalogue::{Content, Found};
+use crate::serve::catalogue::{Content, FoundRepository};
 use crate::serve::names::RepositoryName;
 use crate::serve::outgoing::{LARGE_PIECE, Outgoing};
 use crate::serve::uploads::Stop;
@@ -21,7 +21,7 @@ use crate::serve::writable::Writable;
 /// # Errors
 /// `Corrupt`, `Io`.
 pub fn blob(
-    from: &Found<'_>,
+    from: &FoundRepository<'_>,
     writable: &Writable,
     name: &RepositoryName,
     digest: &Digest,

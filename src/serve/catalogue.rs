@@ -179,13 +179,13 @@ impl Catalogue {
     }
 
     /// The repository that the path of a request means, in the registry `ns` when that is given.
-    pub fn find(&self, path: &str, ns: Option<&str>) -> Option<Found<'_>> {
+    pub fn find(&self, path: &str, ns: Option<&str>) -> Option<FoundRepository<'_>> {
         let parts = self.parts();
         for name in self.naming.candidates(path, ns) {
             let has = |part: &Arc<Part>| part.repository(&name, |_| ()).is_some();
             if parts.iter().any(has) {
                 let parts = parts.into_iter().filter(|p| has(p) || p.shelf.is_some()).collect();
-                return Some(Found { catalogue: self, name, parts });
+                return Some(FoundRepository { catalogue: self, name, parts });
             }
         }
         // What was pushed is called as it was pushed: a mirror that was filled so is asked for it with
@@ -197,16 +197,16 @@ impl Catalogue {
             .candidates(path, None)
             .into_iter()
             .find(|name| pushed.iter().any(|part| part.repository(name, |_| ()).is_some()))?;
-        Some(Found { catalogue: self, name, parts: pushed })
+        Some(FoundRepository { catalogue: self, name, parts: pushed })
     }
 
     /// The same for blobs, which a place that is written to gives to repositories without manifests too.
-    pub fn find_for_blobs(&self, path: &str, ns: Option<&str>) -> Option<Found<'_>> {
+    pub fn find_for_blobs(&self, path: &str, ns: Option<&str>) -> Option<FoundRepository<'_>> {
         self.find(path, ns).or_else(|| {
             let name = self.naming.target(path, ns)?;
             let parts: Vec<_> =
                 self.parts().into_iter().filter(|part| part.shelf.is_some()).collect();
-            (!parts.is_empty()).then_some(Found { catalogue: self, name, parts })
+            (!parts.is_empty()).then_some(FoundRepository { catalogue: self, name, parts })
         })
     }
 
@@ -228,7 +228,7 @@ impl Catalogue {
 }
 
 /// A repository that was found.
-pub struct Found<'c> {
+pub struct FoundRepository<'c> {
     catalogue: &'c Catalogue,
     /// Its name.
     pub name: RepositoryName,
@@ -241,7 +241,7 @@ pub struct Stored {
     desc: Descriptor,
 }
 
-impl Found<'_> {
+impl FoundRepository<'_> {
     /// Its first `most` tags behind `last`, sorted.
     pub fn tags_after(&self, last: &str, most: usize) -> Vec<String> {
         let behind = (Bound::Excluded(last), Bound::Unbounded);

@@ -19,7 +19,7 @@ use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::serve::Registry;
 use crate::serve::answer::Answer;
-use crate::serve::catalogue::Found;
+use crate::serve::catalogue::FoundRepository;
 use crate::units::{self, count};
 
 /// Most platforms of an index that are shown with their layers.
@@ -32,7 +32,7 @@ const DAY: usize = "2024-11-05".len();
 /// What the parts of a page need.
 struct Near<'a> {
     registry: &'a Registry,
-    found: &'a Found<'a>,
+    found: &'a FoundRepository<'a>,
     entry: &'a Entry,
     uses: HashMap<Digest, usize>,
 }

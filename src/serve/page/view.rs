@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::json;
 use crate::manifest::{Document, Kind};
 use crate::platform::Platform;
-use crate::serve::catalogue::{Catalogue, Found};
+use crate::serve::catalogue::{Catalogue, FoundRepository};
 use crate::serve::names::RepositoryName;
 use crate::serve::route::ManifestReference;
 
@@ -31,7 +31,10 @@ pub(super) struct View {
 }
 
 /// A repository by its whole name.
-pub(super) fn repository<'c>(catalogue: &'c Catalogue, name: &RepositoryName) -> Option<Found<'c>> {
+pub(super) fn repository<'c>(
+    catalogue: &'c Catalogue,
+    name: &RepositoryName,
+) -> Option<FoundRepository<'c>> {
     catalogue.find(name.path(), Some(name.domain()))
 }
 
@@ -40,7 +43,7 @@ impl View {
     ///
     /// # Errors
     /// `Missing`, `Corrupt`, `Malformed`, `Io`.
-    pub(super) fn read(found: &Found<'_>, digest: &Digest) -> Result<Option<Self>> {
+    pub(super) fn read(found: &FoundRepository<'_>, digest: &Digest) -> Result<Option<Self>> {
         let Some(stored) = found.manifest(&ManifestReference::Digest(*digest)) else {
             return Ok(None);
         };
@@ -119,7 +122,7 @@ impl View {
 }
 
 /// What cannot be read is not shown: the manifest still is.
-fn config(found: &Found<'_>, document: &Document) -> Option<Config> {
+fn config(found: &FoundRepository<'_>, document: &Document) -> Option<Config> {
     let Kind::Manifest { config: Some(config), .. } = &document.kind else { return None };
     let bytes = found.document(&found.blob(&config.digest).ok()??).ok()?;
     Config::parse(&bytes).ok()
