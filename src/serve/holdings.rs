@@ -39,14 +39,14 @@ pub struct Repository {
     /// Tags and what they name.
     pub tags: BTreeMap<String, Digest>,
     /// Manifests and indexes.
-    pub manifests: HashMap<Digest, Manifest>,
+    pub manifests: HashMap<Digest, ServedManifest>,
     /// What refers to a digest, as the referrers API describes it, in order of digest.
     pub referrers: HashMap<Digest, Vec<Descriptor>>,
 }
 
 /// A manifest or an index of a repository.
 #[derive(Clone, Debug)]
-pub struct Manifest {
+pub struct ServedManifest {
     /// Its media type, as the document and what names it agree on: never a word of strangers.
     pub media_type: MediaType,
     /// Bytes.
@@ -117,7 +117,7 @@ impl Repository {
         let media_type = parsed.map_or(&desc.media_type, |parsed| &parsed.media_type).clone();
         let documents = digests(parsed.map(|parsed| &parsed.documents));
         let blobs = digests(parsed.map(|parsed| &parsed.blobs));
-        let manifest = Manifest { media_type, size: desc.size, documents, blobs };
+        let manifest = ServedManifest { media_type, size: desc.size, documents, blobs };
         self.manifests.insert(desc.digest, manifest);
         let Some((subject, listed)) = parsed.and_then(|parsed| parsed.referrer.as_ref()) else {
             return;
