@@ -25,7 +25,7 @@ use crate::serve::log::{RequestLog, RequestRecord};
 use crate::serve::outgoing::{LARGE_PIECE, Outgoing, PIECE};
 
 /// The body of an answer, and who is told once it is out.
-pub(super) struct Reply {
+pub(super) struct StreamedBody {
     content: Content,
     sending: Arc<Sending>,
     account: Account,
@@ -77,7 +77,7 @@ struct Blob {
     reading: Option<JoinHandle<(Outgoing, crate::Result<Option<Bytes>>)>>,
 }
 
-impl Reply {
+impl StreamedBody {
     pub(super) fn new(
         body: answer::Body,
         head: bool,
@@ -133,7 +133,7 @@ impl Blob {
     }
 }
 
-impl Body for Reply {
+impl Body for StreamedBody {
     type Data = Piece;
     type Error = Error;
 

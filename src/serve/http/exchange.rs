@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use hyper::body::Incoming;
 
 use super::Server;
-use super::body::{Account, Reply, Upload};
+use super::body::{Account, StreamedBody, Upload};
 use super::progress::Activity;
 use super::sending::Sending;
 use super::turns::Turn;
@@ -46,7 +46,7 @@ pub(super) struct Connection {
 pub(super) async fn exchange(
     connection: Arc<Connection>,
     request: http::Request<Incoming>,
-) -> Response<Reply> {
+) -> Response<StreamedBody> {
     let began = Instant::now();
     let (parts, incoming) = request.into_parts();
     let route = route::read(parts.uri.path());
@@ -310,10 +310,15 @@ fn id(parts: &Parts) -> HeaderValue {
     })
 }
 
-fn reply(answer: Answer, head: bool, sending: Arc<Sending>, account: Account) -> Response<Reply> {
+fn reply(
+    answer: Answer,
+    head: bool,
+    sending: Arc<Sending>,
+    account: Account,
+) -> Response<StreamedBody> {
     let length = answer.body.len();
     let id = account.id.clone();
-    let mut response = Response::new(Reply::new(answer.body, head, sending, account));
+    let mut response = Response::new(StreamedBody::new(answer.body, head, sending, account));
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
     let headers = response.headers_mut();
