@@ -181,7 +181,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 const AHEAD: usize = 2;
 
 /// What a client sends, read by a thread that may wait.
-pub(super) struct Upload {
+pub(super) struct UploadBody {
     incoming: Coming,
     runtime: Handle,
     current: Bytes,
@@ -198,7 +198,7 @@ enum Coming {
     Ended,
 }
 
-impl Upload {
+impl UploadBody {
     pub(super) fn new(incoming: Incoming, runtime: Handle, headers: &HeaderMap) -> Self {
         let begun = !headers.contains_key(header::EXPECT);
         Self { incoming: Coming::Waiting(incoming), runtime, current: Bytes::new(), begun }
@@ -263,7 +263,7 @@ async fn drain(mut incoming: Incoming) {
     let _ = tokio::time::timeout(LINGERING, drained).await;
 }
 
-impl Read for Upload {
+impl Read for UploadBody {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         while self.current.is_empty() {
             match self.next() {

@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use hyper::body::Incoming;
 
 use super::Server;
-use super::body::{Account, StreamedBody, Upload};
+use super::body::{Account, StreamedBody, UploadBody};
 use super::progress::Activity;
 use super::sending::Sending;
 use super::turns::Turn;
@@ -172,7 +172,7 @@ async fn answer(
 ) -> (Answer, Option<Turn>) {
     let (settings, peer) = (&connection.server.settings, connection.peer);
     let runtime = tokio::runtime::Handle::current();
-    let upload = Upload::new(incoming, runtime, &request.headers);
+    let upload = UploadBody::new(incoming, runtime, &request.headers);
     let (request, caller) = match settings.access.look(&request, peer) {
         Admission::Refuse(answer) => {
             upload.drain();
@@ -198,7 +198,7 @@ async fn answer(
 async fn handled(
     connection: &Connection,
     request: Request,
-    mut upload: Upload,
+    mut upload: UploadBody,
 ) -> (Answer, Option<Turn>) {
     let turn = if needs_turn(&request.route) {
         let brings = !request.is_read() && upload.is_waiting();
