@@ -182,14 +182,14 @@ const AHEAD: usize = 2;
 
 /// What a client sends, read by a thread that may wait.
 pub(super) struct UploadBody {
-    incoming: Coming,
+    incoming: UploadState,
     runtime: Handle,
     current: Bytes,
     /// Whether the client sends already, or waits until it is read from (`Expect: 100-continue`).
     begun: bool,
 }
 
-enum Coming {
+enum UploadState {
     /// Not asked for so far.
     Waiting(Incoming),
     /// Coming in on a task of its own.
@@ -201,19 +201,19 @@ enum Coming {
 impl UploadBody {
     pub(super) fn new(incoming: Incoming, runtime: Handle, headers: &HeaderMap) -> Self {
         let begun = !headers.contains_key(header::EXPECT);
-        Self { incoming: Coming::Waiting(incoming), runtime, current: Bytes::new(), begun }
+        Self { incoming: UploadState::Waiting(incoming), runtime, current: Bytes::new(), begun }
     }
 
     /// Whether anything comes that was not asked for so far.
     pub(super) fn is_waiting(&self) -> bool {
-        matches!(&self.incoming, Coming::Waiting(incoming) if !incoming.is_end_stream())
+        matches!(&self.incoming, UploadState::Waiting(incoming) if !incoming.is_end_stream())
     }
 
     /// Reads on for a while what nobody wanted: who hangs up on bytes that come in takes back the answer
     /// that goes out. Not when the client waits for a word before it sends.
     pub(super) fn drain(self) {
         // What flows already drains by itself once nobody receives it.
-        if let Coming::Waiting(incoming) = self.incoming
+        if let UploadState::Waiting(incoming) = self.incoming
             && self.begun
             && !incoming.is_end_stream()
         {
@@ -222,16 +222,16 @@ impl UploadBody {
     }
 
     fn next(&mut self) -> Option<io::Result<Bytes>> {
-        self.incoming = match std::mem::replace(&mut self.incoming, Coming::Ended) {
-            Coming::Waiting(incoming) => {
+        self.incoming = match std::mem::replace(&mut self.incoming, UploadState::Ended) {
+            UploadState::Waiting(incoming) => {
                 let (to, from) = mpsc::channel(AHEAD);
                 self.runtime.spawn(pump(incoming, to));
-                Coming::Flowing(from)
+                UploadState::Flowing(from)
             }
             flowing => flowing,
         };
         match &mut self.incoming {
-            Coming::Flowing(from) => from.blocking_recv(),
+            UploadState::Flowing(from) => from.blocking_recv(),
             _ => None,
         }
     }
