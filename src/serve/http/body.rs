@@ -33,7 +33,7 @@ pub(super) struct StreamedBody {
 
 enum Content {
     Bytes(Option<Bytes>),
-    Blob(Blob),
+    Blob(BlobBody),
 }
 
 /// What is told of one request when it is dropped: its answer is out, or was given up.
@@ -70,7 +70,7 @@ impl Drop for Account {
     }
 }
 
-struct Blob {
+struct BlobBody {
     /// Bytes that hyper has not been given.
     left: u64,
     outgoing: Option<Outgoing>,
@@ -90,14 +90,14 @@ impl StreamedBody {
             answer::Body::Length(_) => Content::Bytes(None),
             answer::Body::Blob(outgoing) => {
                 let left = outgoing.len();
-                Content::Blob(Blob { left, outgoing: Some(outgoing), reading: None })
+                Content::Blob(BlobBody { left, outgoing: Some(outgoing), reading: None })
             }
         };
         Self { content, sending, account }
     }
 }
 
-impl Blob {
+impl BlobBody {
     /// The next piece, of at most `most` bytes.
     fn poll(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Option<Result<Bytes, Error>>> {
         if self.left == 0 {
