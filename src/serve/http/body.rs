@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::progress::Unfinished;
-use super::sending::{Piece, Sending};
+use super::sending::{BodyInFlight, Piece};
 use crate::error::Error;
 use crate::serve::answer;
 use crate::serve::log::{RequestLog, RequestRecord};
@@ -27,7 +27,7 @@ use crate::serve::outgoing::{LARGE_PIECE, Outgoing, PIECE};
 /// The body of an answer, and who is told once it is out.
 pub(super) struct StreamedBody {
     content: Content,
-    sending: Arc<Sending>,
+    sending: Arc<BodyInFlight>,
     account: Account,
 }
 
@@ -81,7 +81,7 @@ impl StreamedBody {
     pub(super) fn new(
         body: answer::Body,
         head: bool,
-        sending: Arc<Sending>,
+        sending: Arc<BodyInFlight>,
         account: Account,
     ) -> Self {
         let content = match body {

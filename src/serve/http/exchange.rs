@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use super::Server;
 use super::body::{Account, StreamedBody, UploadBody};
 use super::progress::Activity;
-use super::sending::Sending;
+use super::sending::BodyInFlight;
 use super::turns::Turn;
 use crate::serve::access::{Admission, Caller, Peer};
 use crate::serve::answer::{Answer, Code, Fault};
@@ -97,7 +97,7 @@ pub(super) async fn exchange(
     let status = connection.server.registry.status();
     status.metrics.answered(operation, answer.status, began.elapsed());
     let moving = Some(&connection.activity).filter(|_| !head && !answer.body.is_empty());
-    let sending = Sending::new(moving.and_then(Activity::send), turn);
+    let sending = BodyInFlight::new(moving.and_then(Activity::send), turn);
     let mut response = reply(answer, head, sending, account);
     if close && http1 {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -313,7 +313,7 @@ fn id(parts: &Parts) -> HeaderValue {
 fn reply(
     answer: Answer,
     head: bool,
-    sending: Arc<Sending>,
+    sending: Arc<BodyInFlight>,
     account: Account,
 ) -> Response<StreamedBody> {
     let length = answer.body.len();

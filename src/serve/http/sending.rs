@@ -11,7 +11,7 @@ use super::progress::Moving;
 use super::turns::Turn;
 
 /// One body on its way; its pieces share it.
-pub(super) struct Sending {
+pub(super) struct BodyInFlight {
     moving: Option<Moving>,
     turn: Option<Turn>,
 }
@@ -19,10 +19,10 @@ pub(super) struct Sending {
 /// Bytes of a body.
 pub(super) struct Piece {
     bytes: Bytes,
-    sending: Arc<Sending>,
+    sending: Arc<BodyInFlight>,
 }
 
-impl Sending {
+impl BodyInFlight {
     pub(super) fn new(moving: Option<Moving>, turn: Option<Turn>) -> Arc<Self> {
         Arc::new(Self { moving, turn })
     }
