@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::progress::Unfinished;
-use super::sending::{BodyInFlight, Piece};
+use super::sending::{BodyChunk, BodyInFlight};
 use crate::error::Error;
 use crate::serve::answer;
 use crate::serve::log::{RequestLog, RequestRecord};
@@ -134,13 +134,13 @@ impl BlobBody {
 }
 
 impl Body for StreamedBody {
-    type Data = Piece;
+    type Data = BodyChunk;
     type Error = Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Piece>, Error>>> {
+    ) -> Poll<Option<Result<Frame<BodyChunk>, Error>>> {
         let Self { content, sending, account } = self.get_mut();
         let polled = match content {
             Content::Bytes(bytes) => Poll::Ready(bytes.take().map(Ok)),

@@ -17,7 +17,7 @@ pub(super) struct BodyInFlight {
 }
 
 /// Bytes of a body.
-pub(super) struct Piece {
+pub(super) struct BodyChunk {
     bytes: Bytes,
     sending: Arc<BodyInFlight>,
 }
@@ -33,12 +33,12 @@ impl BodyInFlight {
     }
 
     /// Bytes of it, to be sent.
-    pub(super) fn piece(self: &Arc<Self>, bytes: Bytes) -> Piece {
-        Piece { bytes, sending: self.clone() }
+    pub(super) fn piece(self: &Arc<Self>, bytes: Bytes) -> BodyChunk {
+        BodyChunk { bytes, sending: self.clone() }
     }
 }
 
-impl Buf for Piece {
+impl Buf for BodyChunk {
     fn remaining(&self) -> usize {
         self.bytes.len()
     }
