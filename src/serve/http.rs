@@ -37,7 +37,7 @@ pub mod tls;
 mod turns;
 
 use exchange::{Connection, exchange, unread};
-use progress::Progress;
+use progress::CountedStream;
 use tls::Tls;
 use turns::Turns;
 
@@ -239,7 +239,7 @@ async fn requests(
     server: Arc<Server>,
     watcher: Watcher,
 ) {
-    let (stream, activity) = Progress::new(stream, !http2, server.registry.shared_status());
+    let (stream, activity) = CountedStream::new(stream, !http2, server.registry.shared_status());
     let (headers, open) = (server.settings.headers, server.open.clone());
     let (head, idle) = (server.settings.header_timeout, server.settings.idle_timeout);
     let connection = Arc::new(Connection { server, activity: activity.clone(), remote, peer });

@@ -18,7 +18,7 @@ use super::framing::Framing;
 use crate::serve::status::ServerStatus;
 
 /// A stream with a count of its bytes.
-pub(super) struct Progress<S> {
+pub(super) struct CountedStream<S> {
     stream: S,
     framing: Framing,
     activity: Arc<Activity>,
@@ -156,7 +156,7 @@ impl Activity {
     }
 }
 
-impl<S> Progress<S> {
+impl<S> CountedStream<S> {
     /// `http1` says whether requests lie on it one behind the other.
     pub(super) fn new(stream: S, http1: bool, status: Arc<ServerStatus>) -> (Self, Arc<Activity>) {
         let activity = Arc::new(Activity {
@@ -200,7 +200,7 @@ impl<S> Progress<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Progress<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for CountedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -216,7 +216,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Progress<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Progress<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for CountedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn one_body_that_stands_still_is_seen_among_those_that_move() {
         let (tick, second) = (Duration::from_millis(500), Duration::from_secs(1));
-        let (_stream, activity) = Progress::new((), false, Arc::default());
+        let (_stream, activity) = CountedStream::new((), false, Arc::default());
         let (slow, fast) = (activity.send().unwrap(), activity.send().unwrap());
         let mut seen = Seen::new();
         let mut look = || activity.stuck(&mut seen, tick);
@@ -270,13 +270,16 @@ mod tests {
         assert_eq!(look(), tick);
         drop((slow, fast));
         assert_eq!(look(), Duration::ZERO);
-        assert!(Progress::new((), true, Arc::default()).1.send().is_none(), "it is alone there");
+        assert!(
+            CountedStream::new((), true, Arc::default()).1.send().is_none(),
+            "it is alone there"
+        );
     }
 
     #[test]
     fn what_http2_says_of_itself_is_no_progress() {
         for (http1, want) in [(true, 4), (false, 0)] {
-            let (mut stream, activity) = Progress::new((), http1, Arc::default());
+            let (mut stream, activity) = CountedStream::new((), http1, Arc::default());
             stream.came(b"ab");
             stream.went(&Poll::Ready(Ok(2)));
             assert_eq!(activity.moved.load(Relaxed), want, "{http1}");
