@@ -68,9 +68,9 @@ impl Drop for Moving {
 type Seen = HashMap<u64, (u64, Duration)>;
 
 /// A request that is being answered.
-pub(super) struct Working(Arc<Activity>);
+pub(super) struct ActiveRequest(Arc<Activity>);
 
-impl Drop for Working {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
         self.0.working.fetch_sub(1, Relaxed);
     }
@@ -123,9 +123,9 @@ impl Activity {
     }
 
     /// Notes a request that is being answered, until dropped.
-    pub(super) fn work(self: &Arc<Self>) -> Working {
+    pub(super) fn work(self: &Arc<Self>) -> ActiveRequest {
         self.working.fetch_add(1, Relaxed);
-        Working(self.clone())
+        ActiveRequest(self.clone())
     }
 
     /// Whether a request was framed in two ways.
