@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::progress::Unfinished;
+use super::progress::PendingResponse;
 use super::sending::{BodyChunk, BodyInFlight};
 use crate::error::Error;
 use crate::serve::answer;
@@ -49,7 +49,7 @@ pub(super) struct Account {
     pub(super) began: Instant,
     pub(super) agent: Option<HeaderValue>,
     pub(super) id: HeaderValue,
-    pub(super) _unfinished: Unfinished,
+    pub(super) _unfinished: PendingResponse,
 }
 
 impl Drop for Account {

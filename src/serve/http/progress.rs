@@ -77,9 +77,9 @@ impl Drop for ActiveRequest {
 }
 
 /// A request whose answer is not out yet.
-pub(super) struct Unfinished(Arc<Activity>);
+pub(super) struct PendingResponse(Arc<Activity>);
 
-impl Drop for Unfinished {
+impl Drop for PendingResponse {
     fn drop(&mut self) {
         self.0.unfinished.fetch_sub(1, Relaxed);
     }
@@ -87,10 +87,10 @@ impl Drop for Unfinished {
 
 impl Activity {
     /// Notes a request whose answer is not out yet, until dropped.
-    pub(super) fn begin(self: &Arc<Self>) -> Unfinished {
+    pub(super) fn begin(self: &Arc<Self>) -> PendingResponse {
         self.unfinished.fetch_add(1, Relaxed);
         self.moved.fetch_add(1, Relaxed);
-        Unfinished(self.clone())
+        PendingResponse(self.clone())
     }
 
     /// Notes a body that is on its way, where it must be watched by itself.
