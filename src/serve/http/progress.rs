@@ -65,7 +65,7 @@ impl Drop for Moving {
 }
 
 /// What was seen of a body lately: bytes that are gone, and for how long it stood still.
-type Seen = HashMap<u64, (u64, Duration)>;
+type BodyProgress = HashMap<u64, (u64, Duration)>;
 
 /// A request that is being answered.
 pub(super) struct ActiveRequest(Arc<Activity>);
@@ -107,7 +107,7 @@ impl Activity {
     }
 
     /// Looks at all bodies again after `tick`; for how long the slowest one stood still.
-    fn stuck(&self, seen: &mut Seen, tick: Duration) -> Duration {
+    fn stuck(&self, seen: &mut BodyProgress, tick: Duration) -> Duration {
         let Some(bodies) = self.bodies() else { return Duration::ZERO };
         let look = |(number, gone): (&u64, &Arc<AtomicU64>)| {
             let gone = gone.load(Relaxed);
@@ -117,7 +117,7 @@ impl Activity {
             };
             (*number, (gone, still))
         };
-        let now: Seen = bodies.iter().map(look).collect();
+        let now: BodyProgress = bodies.iter().map(look).collect();
         *seen = now;
         seen.values().map(|(_, still)| *still).max().unwrap_or_default()
     }
@@ -140,7 +140,7 @@ impl Activity {
         let look = || (self.moved.load(Relaxed), self.heads.load(Relaxed));
         let (mut moved, mut heads) = look();
         let (mut still, mut waiting) = (Duration::ZERO, Duration::ZERO);
-        let (mut seen, mut stuck) = (Seen::new(), Duration::ZERO);
+        let (mut seen, mut stuck) = (BodyProgress::new(), Duration::ZERO);
         let between = || self.unfinished.load(Relaxed) == 0;
         let limit = || if between() && crowded() { idle / 10 } else { idle };
         while still < limit() && stuck < idle && waiting < head {
@@ -259,7 +259,7 @@ mod tests {
         let (tick, second) = (Duration::from_millis(500), Duration::from_secs(1));
         let (_stream, activity) = CountedStream::new((), false, Arc::default());
         let (slow, fast) = (activity.send().unwrap(), activity.send().unwrap());
-        let mut seen = Seen::new();
+        let mut seen = BodyProgress::new();
         let mut look = || activity.stuck(&mut seen, tick);
         assert_eq!(look(), Duration::ZERO);
         fast.moved(1);
