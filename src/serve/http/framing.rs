@@ -43,7 +43,7 @@ enum State {
 
 /// What was seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct FramingReport {
     /// Heads that came to their end.
     pub(super) heads: u64,
     /// Whether a request was framed in two ways.
@@ -62,8 +62,8 @@ impl Framing {
     }
 
     /// Looks at bytes as they come in.
-    pub(super) fn pass(&mut self, mut bytes: &[u8]) -> Seen {
-        let mut seen = Seen::default();
+    pub(super) fn pass(&mut self, mut bytes: &[u8]) -> FramingReport {
+        let mut seen = FramingReport::default();
         while let Some((&byte, rest)) = bytes.split_first() {
             match &mut self.state {
                 State::Off => break,
