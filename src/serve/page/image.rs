@@ -30,7 +30,7 @@ const MAX_ROWS: usize = 1_000;
 const DAY: usize = "2024-11-05".len();
 
 /// What the parts of a page need.
-struct Near<'a> {
+struct PageContext<'a> {
     registry: &'a Registry,
     found: &'a FoundRepository<'a>,
     entry: &'a Entry,
@@ -56,7 +56,7 @@ pub(super) fn answer(registry: &Registry, asked: &Asked, entry: &Entry) -> Answe
     };
     let weight = Weight::of(catalogue, &entry.name, &entry.digest);
     let uses = listing::uses(catalogue, |digest| weight.has(digest));
-    let near = Near { registry, found: &found, entry, uses };
+    let near = PageContext { registry, found: &found, entry, uses };
     shell::page(asked, &reference, |h| {
         h.element("div", &[("class", "head")], |h| {
             h.element("h1", &[], |h| shell::name(h, entry));
@@ -104,7 +104,7 @@ fn pull(h: &mut Html, asked: &Asked, reference: &str) {
     });
 }
 
-impl Near<'_> {
+impl PageContext<'_> {
     fn summary(&self, h: &mut Html, view: &View, weight: &Weight) {
         h.leaf("code", &[("class", "digest")], view.desc.digest.to_string());
         let shared = weight.shared(&self.uses);
