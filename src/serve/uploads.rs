@@ -124,11 +124,15 @@ impl Uploads {
     /// # Errors
     /// [`Stop::Mismatch`] when it is another, [`Stop::Failed`] when the medium failed: the session is
     /// gone then, since what the system failed to write once it takes for written.
-    pub fn prove<'s>(&self, mut claimed: Claimed<'s>, digest: &Digest) -> Result<Proved<'s>, Stop> {
+    pub fn prove<'s>(
+        &self,
+        mut claimed: Claimed<'s>,
+        digest: &Digest,
+    ) -> Result<VerifiedUpload<'s>, Stop> {
         let found = claimed.digest(digest.algorithm())?;
         let flushed = if self.sync { claimed.flush() } else { Ok(()) };
         if found == *digest && flushed.is_ok() {
-            return Ok(Proved { claimed, digest: *digest });
+            return Ok(VerifiedUpload { claimed, digest: *digest });
         }
         self.cancel(claimed)?;
         flushed.and(Err(Stop::Mismatch(found)))
@@ -138,7 +142,7 @@ impl Uploads {
     ///
     /// # Errors
     /// `Io`.
-    pub fn finish(&self, Proved { claimed, digest }: Proved<'_>) -> Result<u64> {
+    pub fn finish(&self, VerifiedUpload { claimed, digest }: VerifiedUpload<'_>) -> Result<u64> {
         let (session, size) = (claimed.session(), claimed.offset());
         self.name(session.file(), &digest)?;
         self.sessions().remove(session.id());
@@ -223,7 +227,7 @@ impl Uploads {
 }
 
 /// A session that has a digest, flushed.
-pub struct Proved<'s> {
+pub struct VerifiedUpload<'s> {
     claimed: Claimed<'s>,
     digest: Digest,
 }
