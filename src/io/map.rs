@@ -9,9 +9,9 @@ use std::fs::File;
 use crate::error::{Error, Result};
 
 /// The bytes of a scratch file.
-pub struct Map(memmap2::Mmap);
+pub struct MappedFile(memmap2::Mmap);
 
-impl Map {
+impl MappedFile {
     /// Maps a scratch file that is complete and will not change.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, Once};
 use crate::context::Context;
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Cause, Error, Result};
-use crate::io::map::Map;
+use crate::io::map::MappedFile;
 use crate::io::parts::Extent;
 use crate::io::pump;
 use crate::io::scratch::Scratch;
@@ -49,7 +49,7 @@ pub(super) struct Archive {
     slots: BTreeMap<Box<str>, Slot>,
     input: Option<Extent>,
     shared: Option<Extent>,
-    map: Option<Map>,
+    map: Option<MappedFile>,
     scratch: Option<Arc<Scratch>>,
     path: String,
     hashed: Mutex<BTreeMap<u64, Digest>>,
@@ -109,7 +109,7 @@ impl Archive {
             Ok(Slot::Own { file, size: entry.size, digest })
         })?;
         if small_size > 0 {
-            archive.map = Some(Map::scratch(&small)?);
+            archive.map = Some(MappedFile::scratch(&small)?);
         }
         archive.shared = Some(Extent::whole(small, &scratch.path(&small_name), small_size));
         archive.scratch = Some(scratch);
