@@ -44,7 +44,7 @@ struct Home {
 
 /// Bytes of a file in one state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Stretch {
+struct FileRange {
     stamp: Stamp,
     offset: u64,
     size: u64,
@@ -53,9 +53,9 @@ struct Stretch {
 #[derive(Default)]
 struct Known {
     /// Digests, and when they were used: the larger, the later.
-    digests: HashMap<Stretch, (Digest, u64)>,
+    digests: HashMap<FileRange, (Digest, u64)>,
     uses: u64,
-    forgotten: HashSet<Stretch>,
+    forgotten: HashSet<FileRange>,
     /// Whether there is something to write.
     changed: bool,
 }
@@ -80,13 +80,13 @@ impl Digests {
     /// Those of `hash`.
     pub fn digest(&self, extent: &Extent, hash: impl FnOnce() -> Result<Digest>) -> Result<Digest> {
         let Some(home) = &self.home else { return hash() };
-        let Some(stretch) = Stretch::of(extent) else { return hash() };
+        let Some(stretch) = FileRange::of(extent) else { return hash() };
         if let Some(digest) = self.known().find(&stretch) {
             return Ok(digest);
         }
         let settled = stretch.settled((home.now)());
         let digest = hash()?;
-        if settled && Stretch::of(extent) == Some(stretch) {
+        if settled && FileRange::of(extent) == Some(stretch) {
             self.known().note(stretch, digest);
         }
         Ok(digest)
@@ -94,7 +94,7 @@ impl Digests {
 
     /// Forgets what proved wrong. True when it was remembered.
     pub fn forget(&self, extent: &Extent) -> bool {
-        let Some(stretch) = Stretch::of(extent) else { return false };
+        let Some(stretch) = FileRange::of(extent) else { return false };
         let mut known = self.known();
         let was = known.digests.remove(&stretch).is_some();
         if was {
@@ -126,12 +126,12 @@ impl Digests {
 }
 
 impl Known {
-    fn put(&mut self, stretch: Stretch, digest: Digest) {
+    fn put(&mut self, stretch: FileRange, digest: Digest) {
         self.uses += 1;
         self.digests.insert(stretch, (digest, self.uses));
     }
 
-    fn find(&mut self, stretch: &Stretch) -> Option<Digest> {
+    fn find(&mut self, stretch: &FileRange) -> Option<Digest> {
         self.uses += 1;
         let (digest, used) = self.digests.get_mut(stretch)?;
         *used = self.uses;
@@ -139,7 +139,7 @@ impl Known {
     }
 
     /// Adds what was hashed; what the file was before, and the oldest of too many, goes.
-    fn note(&mut self, stretch: Stretch, digest: Digest) {
+    fn note(&mut self, stretch: FileRange, digest: Digest) {
         self.digests.retain(|other, _| !stretch.replaces(other));
         self.put(stretch, digest);
         if self.digests.len() > MOST {
@@ -152,14 +152,14 @@ impl Known {
     }
 
     /// Whether something that lies in the file, and is not known here, stays there.
-    fn leaves(&self, stretch: &Stretch) -> bool {
+    fn leaves(&self, stretch: &FileRange) -> bool {
         !self.digests.contains_key(stretch)
             && !self.forgotten.contains(stretch)
             && !self.digests.keys().any(|known| known.replaces(stretch))
     }
 }
 
-impl Stretch {
+impl FileRange {
     /// Nothing when the file cannot be looked at.
     fn of(extent: &Extent) -> Option<Self> {
         let stamp = extent.stamp().ok()?;
@@ -189,18 +189,18 @@ impl Stretch {
 }
 
 /// What a directory remembers; nothing when that is damaged.
-fn read(dir: &Dir) -> Vec<(Stretch, Digest)> {
+fn read(dir: &Dir) -> Vec<(FileRange, Digest)> {
     let bytes = dir.read(NAME, MAX).ok().flatten().unwrap_or_default();
     parse(&String::from_utf8_lossy(&bytes)).unwrap_or_default()
 }
 
-fn parse(text: &str) -> Option<Vec<(Stretch, Digest)>> {
+fn parse(text: &str) -> Option<Vec<(FileRange, Digest)>> {
     let (first, lines) = text.split_once('\n')?;
     let whole = first.parse::<Digest>().ok()? == Digest::of(lines.as_bytes());
     lines.lines().filter(|_| whole).map(entry).collect()
 }
 
-fn entry(line: &str) -> Option<(Stretch, Digest)> {
+fn entry(line: &str) -> Option<(FileRange, Digest)> {
     let words: Vec<&str> = line.split(' ').collect();
     let [device, inode, size, m, m_nanos, c, c_nanos, offset, length, digest] = words[..] else {
         return None;
@@ -211,7 +211,7 @@ fn entry(line: &str) -> Option<(Stretch, Digest)> {
         modified: (m.parse().ok()?, m_nanos.parse().ok()?),
         changed: (c.parse().ok()?, c_nanos.parse().ok()?),
     };
-    let stretch = Stretch { stamp, offset: offset.parse().ok()?, size: length.parse().ok()? };
+    let stretch = FileRange { stamp, offset: offset.parse().ok()?, size: length.parse().ok()? };
     Some((stretch, digest.parse().ok()?))
 }
 
@@ -372,7 +372,7 @@ mod tests {
         let digest = Digest::of(b"x");
         let first = opened(&at);
         for n in 0..MOST {
-            first.known().put(Stretch::of(&nth(n)).unwrap(), digest);
+            first.known().put(FileRange::of(&nth(n)).unwrap(), digest);
         }
         // The very first is used once more, so that it is not the oldest.
         assert!(!ask(&first, &nth(0)).1);
