@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::error::{Error, Kind, Result};
-use crate::io::digests::Digests;
+use crate::io::digests::DigestCache;
 use crate::layer;
 use crate::progress::{Event, Progress, Silent};
 
@@ -28,7 +28,7 @@ pub struct Context {
     /// Entries of indexes and manifests that were followed so far.
     pub followed: Arc<AtomicUsize>,
     /// Digests that were found out in earlier runs, for who keeps them.
-    pub digests: Arc<Digests>,
+    pub digests: Arc<DigestCache>,
 }
 
 /// Bounds on what hostile input may demand.

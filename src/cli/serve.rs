@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use imgpack::io::digests::Digests;
+use imgpack::io::digests::DigestCache;
 use imgpack::reference::{DEFAULT_DOMAIN, is_domain};
 use imgpack::serve::names::NameResolver;
 use imgpack::serve::places::{self, Places};
@@ -110,7 +110,7 @@ pub(crate) fn run(args: &ServeArgs, run: &Run) -> Result<Outcome> {
     let served = Context {
         cancel: Arc::default(),
         progress: Arc::new(Waits(ctx.progress.clone())),
-        digests: Arc::new(Digests::open(args.guard.state_dir(), SystemTime::now)),
+        digests: Arc::new(DigestCache::open(args.guard.state_dir(), SystemTime::now)),
         ..ctx.clone()
     };
     // Before that, it ends what is being unpacked or hashed.

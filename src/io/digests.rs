@@ -31,7 +31,7 @@ const WAIT: u64 = 2;
 
 /// The memory; the default one remembers nothing.
 #[derive(Default)]
-pub struct Digests {
+pub struct DigestCache {
     home: Option<Home>,
     known: Mutex<Known>,
 }
@@ -60,7 +60,7 @@ struct Known {
     changed: bool,
 }
 
-impl Digests {
+impl DigestCache {
     /// The memory in a directory, which need not exist.
     pub fn open(directory: PathBuf, now: fn() -> SystemTime) -> Self {
         let mut known = Known::default();
@@ -231,7 +231,7 @@ mod tests {
     }
 
     /// What a memory says, and whether it had to be hashed.
-    fn ask(digests: &Digests, extent: &Extent) -> (Digest, bool) {
+    fn ask(digests: &DigestCache, extent: &Extent) -> (Digest, bool) {
         let mut hashed = false;
         let hash = || {
             hashed = true;
@@ -241,8 +241,8 @@ mod tests {
         (found, hashed)
     }
 
-    fn opened(at: &Path) -> Digests {
-        Digests::open(at.to_path_buf(), SystemTime::now)
+    fn opened(at: &Path) -> DigestCache {
+        DigestCache::open(at.to_path_buf(), SystemTime::now)
     }
 
     #[test]
@@ -341,7 +341,7 @@ mod tests {
         }
         assert_eq!(extent.stamp().unwrap().modified.0, written);
         for (now, kept) in [(at_once as fn() -> _, false), (before, false), (later, true)] {
-            let digests = Digests::open(at.clone(), now);
+            let digests = DigestCache::open(at.clone(), now);
             assert!(ask(&digests, &extent).1);
             assert_eq!(ask(&digests, &extent).1, !kept);
             digests.save();
@@ -359,7 +359,7 @@ mod tests {
         digests.digest(&extent, hash).unwrap();
         assert_eq!(ask(&digests, &extent), (Digest::of(b"c"), true));
         // And the default memory has none.
-        let none = Digests::default();
+        let none = DigestCache::default();
         assert!(ask(&none, &extent).1 && ask(&none, &extent).1);
     }
 
@@ -383,9 +383,9 @@ mod tests {
         let second = opened(&at);
         assert_eq!([0, 2, MOST, 1].map(|n| ask(&second, &nth(n)).1), [false, false, false, true]);
         // Another server, which knew less, takes nothing away but the oldest.
-        let third = Digests::open(at.join("none"), SystemTime::now);
+        let third = DigestCache::open(at.join("none"), SystemTime::now);
         assert!(ask(&third, &nth(MOST + 1)).1);
-        let third = Digests { home: first.home, ..third };
+        let third = DigestCache { home: first.home, ..third };
         third.save();
         let fourth = opened(&at);
         assert_eq!(fourth.known().digests.len(), MOST);

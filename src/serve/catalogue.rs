@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::io::digests::Digests;
+use crate::io::digests::DigestCache;
 use crate::locks::{read, write};
 use crate::manifest::MAX_DOCUMENT;
 use crate::serve::holdings::{Holdings, Repository};
@@ -56,7 +56,7 @@ impl Part {
 
     /// The same; what was remembered of its files is forgotten when it proves wrong.
     #[must_use]
-    pub fn remembered(mut self, digests: Arc<Digests>) -> Self {
+    pub fn remembered(mut self, digests: Arc<DigestCache>) -> Self {
         self.watch = Arc::new(Watch::remembered(digests));
         self
     }

@@ -15,7 +15,7 @@ use rustix::io::{ReadWriteFlags, preadv2};
 
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
-use crate::io::digests::Digests;
+use crate::io::digests::DigestCache;
 use crate::io::parts::{Extent, Stamp};
 use crate::locks::lock;
 
@@ -36,12 +36,12 @@ pub struct Watch {
     /// Files come and go, and are named by their digests; one that is taken away is sent to its end.
     written: bool,
     /// What was remembered of the files of the place.
-    digests: Arc<Digests>,
+    digests: Arc<DigestCache>,
 }
 
 impl Watch {
     /// For a place that was read with a memory, which must forget what proves wrong.
-    pub fn remembered(digests: Arc<Digests>) -> Self {
+    pub fn remembered(digests: Arc<DigestCache>) -> Self {
         Self { digests, ..Self::default() }
     }
 
