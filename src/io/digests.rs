@@ -32,12 +32,12 @@ const WAIT: u64 = 2;
 /// The memory; the default one remembers nothing.
 #[derive(Default)]
 pub struct DigestCache {
-    home: Option<Home>,
+    home: Option<CacheLocation>,
     known: Mutex<Known>,
 }
 
 /// Where a memory is kept, and how it learns the time.
-struct Home {
+struct CacheLocation {
     directory: PathBuf,
     now: fn() -> SystemTime,
 }
@@ -67,7 +67,7 @@ impl DigestCache {
         for (stretch, digest) in Dir::open(&directory).map(|dir| read(&dir)).unwrap_or_default() {
             known.put(stretch, digest);
         }
-        Self { home: Some(Home { directory, now }), known: Mutex::new(known) }
+        Self { home: Some(CacheLocation { directory, now }), known: Mutex::new(known) }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
