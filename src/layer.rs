@@ -71,15 +71,18 @@ pub fn decoder<'a>(
 ) -> io::Result<Box<dyn Read + Send + 'a>> {
     let most = limits.max_output;
     Ok(match encoding {
-        Encoding::Plain => Box::new(output::Output::new(reader, most)),
-        Encoding::Gzip => Box::new(output::Output::new(gunzip::Gunzip::new(reader), most)),
-        Encoding::Zstd => {
-            Box::new(output::Output::new(unzstd::Unzstd::new(reader, limits.max_window), most))
-        }
+        Encoding::Plain => Box::new(output::DecodedStream::new(reader, most)),
+        Encoding::Gzip => Box::new(output::DecodedStream::new(gunzip::Gunzip::new(reader), most)),
+        Encoding::Zstd => Box::new(output::DecodedStream::new(
+            unzstd::Unzstd::new(reader, limits.max_window),
+            most,
+        )),
         Encoding::Xz => {
-            Box::new(output::Output::new(unxz::Unxz::new(reader, limits.max_window), most))
+            Box::new(output::DecodedStream::new(unxz::Unxz::new(reader, limits.max_window), most))
         }
-        Encoding::Bzip2 => Box::new(output::Output::new(unbzip2::Bunzip2::new(reader), most)),
+        Encoding::Bzip2 => {
+            Box::new(output::DecodedStream::new(unbzip2::Bunzip2::new(reader), most))
+        }
     })
 }
 

@@ -9,7 +9,7 @@ use crate::error::Error;
 
 /// Wraps a decoder. It is dropped at its end or first error, which gives its memory and its big-window
 /// permit back even when the caller keeps the reader.
-pub(super) struct Output<R> {
+pub(super) struct DecodedStream<R> {
     state: State<R>,
     left: u64,
     most: u64,
@@ -21,7 +21,7 @@ enum State<R> {
     Failed(Error),
 }
 
-impl<R: Read> Output<R> {
+impl<R: Read> DecodedStream<R> {
     pub(super) fn new(decoder: R, most: u64) -> Self {
         Self { state: State::Open(decoder), left: most, most }
     }
@@ -32,7 +32,7 @@ impl<R: Read> Output<R> {
     }
 }
 
-impl<R: Read> Read for Output<R> {
+impl<R: Read> Read for DecodedStream<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let decoder = match &mut self.state {
             State::Open(decoder) => decoder,
