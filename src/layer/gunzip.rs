@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use flate2::{Decompress, FlushDecompress, Status};
 use libdeflater::Crc;
 
-use super::input::Input;
+use super::input::PeekableInput;
 use super::truncated;
 use crate::encoding::Encoding;
 use crate::error::Error;
@@ -23,7 +23,7 @@ const RESERVED: u8 = 0xe0;
 
 /// A gzip decoder.
 pub(super) struct Gunzip<R> {
-    input: Input<R>,
+    input: PeekableInput<R>,
     inflate: Decompress,
     crc: Crc,
     size: u32,
@@ -42,7 +42,7 @@ enum State {
 impl<R: Read> Gunzip<R> {
     pub(super) fn new(reader: R) -> Self {
         Self {
-            input: Input::new(reader),
+            input: PeekableInput::new(reader),
             inflate: Decompress::new(false),
             crc: Crc::new(),
             size: 0,

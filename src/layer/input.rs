@@ -8,7 +8,7 @@ use std::io::{self, Read};
 const CAPACITY: usize = 64 << 10;
 
 /// A buffered source.
-pub(super) struct Input<R> {
+pub(super) struct PeekableInput<R> {
     reader: R,
     buffer: Box<[u8]>,
     pos: usize,
@@ -16,7 +16,7 @@ pub(super) struct Input<R> {
     ended: bool,
 }
 
-impl<R: Read> Input<R> {
+impl<R: Read> PeekableInput<R> {
     pub(super) fn new(reader: R) -> Self {
         let buffer = vec![0; CAPACITY].into_boxed_slice();
         Self { reader, buffer, pos: 0, len: 0, ended: false }

@@ -6,14 +6,14 @@ use std::io::{self, Read};
 
 use bzip2::{Decompress, Status};
 
-use super::input::Input;
+use super::input::PeekableInput;
 use super::truncated;
 use crate::encoding::Encoding;
 use crate::error::Error;
 
 /// A bzip2 decoder.
 pub(super) struct Bunzip2<R> {
-    input: Input<R>,
+    input: PeekableInput<R>,
     state: State,
 }
 
@@ -25,7 +25,7 @@ enum State {
 
 impl<R: Read> Bunzip2<R> {
     pub(super) fn new(reader: R) -> Self {
-        Self { input: Input::new(reader), state: State::Between { first: true } }
+        Self { input: PeekableInput::new(reader), state: State::Between { first: true } }
     }
 
     fn next(&mut self, first: bool) -> io::Result<State> {

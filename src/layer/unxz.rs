@@ -9,7 +9,7 @@ use std::io::{self, Read};
 
 use liblzma::stream::{Action, Error as LzmaError, Status, Stream, TELL_UNSUPPORTED_CHECK};
 
-use super::input::Input;
+use super::input::PeekableInput;
 use super::permit::Permit;
 use super::{SMALL_WINDOW, binary_size, truncated};
 use crate::encoding::Encoding;
@@ -20,7 +20,7 @@ const BESIDE_DICTIONARY: u64 = 1 << 20;
 
 /// An xz decoder.
 pub(super) struct Unxz<R> {
-    input: Input<R>,
+    input: PeekableInput<R>,
     max_window: u64,
     state: State,
 }
@@ -39,7 +39,11 @@ struct Decoder {
 
 impl<R: Read> Unxz<R> {
     pub(super) fn new(reader: R, max_window: u64) -> Self {
-        Self { input: Input::new(reader), max_window, state: State::Between { first: true } }
+        Self {
+            input: PeekableInput::new(reader),
+            max_window,
+            state: State::Between { first: true },
+        }
     }
 
     fn next(&mut self, first: bool) -> io::Result<State> {

@@ -9,7 +9,7 @@ use std::io::{self, Read};
 
 use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, ResetDirective, get_error_name};
 
-use super::input::Input;
+use super::input::PeekableInput;
 use super::permit::Permit;
 use super::{SMALL_WINDOW, binary_size, truncated};
 use crate::encoding::Encoding;
@@ -23,7 +23,7 @@ const CHECKSUM_WRONG: usize = 0_usize.wrapping_sub(22);
 
 /// A zstd decoder.
 pub(super) struct Unzstd<R> {
-    input: Input<R>,
+    input: PeekableInput<R>,
     max_window: u64,
     // Declared before the permit: the memory goes first, then the right to it.
     context: Option<DCtx<'static>>,
@@ -89,7 +89,7 @@ impl Start {
 impl<R: Read> Unzstd<R> {
     pub(super) fn new(reader: R, max_window: u64) -> Self {
         let state = State::Between { first: true };
-        let input = Input::new(reader);
+        let input = PeekableInput::new(reader);
         Self { input, max_window, context: None, permit: None, state, begun: false }
     }
 
