@@ -38,7 +38,7 @@ struct Holders {
 }
 
 /// The right to one big window; dropping it gives the right back.
-pub(super) struct Permit {
+pub(super) struct WindowPermit {
     gate: &'static Gate,
     id: u64,
     thread: ThreadId,
@@ -58,7 +58,7 @@ impl Gate {
         lock(&self.holders)
     }
 
-    fn acquire(&'static self, patience: Duration) -> Permit {
+    fn acquire(&'static self, patience: Duration) -> WindowPermit {
         let thread = thread::current().id();
         let mut holders = self.lock();
         while holders.threads.iter().any(|(_, other)| *other != thread) {
@@ -74,11 +74,11 @@ impl Gate {
         holders.next += 1;
         holders.threads.push((id, thread));
         self.beat.fetch_add(1, Ordering::Relaxed);
-        Permit { gate: self, id, thread }
+        WindowPermit { gate: self, id, thread }
     }
 }
 
-impl Permit {
+impl WindowPermit {
     /// Waits for the turn to decode with a big window.
     pub(super) fn acquire() -> Self {
         GATE.acquire(PATIENCE)
@@ -101,7 +101,7 @@ impl Permit {
     }
 }
 
-impl Drop for Permit {
+impl Drop for WindowPermit {
     fn drop(&mut self) {
         self.gate.lock().threads.retain(|(id, _)| *id != self.id);
         self.gate.freed.notify_all();

@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use liblzma::stream::{Action, Error as LzmaError, Status, Stream, TELL_UNSUPPORTED_CHECK};
 
 use super::input::PeekableInput;
-use super::permit::Permit;
+use super::permit::WindowPermit;
 use super::{SMALL_WINDOW, binary_size, truncated};
 use crate::encoding::Encoding;
 use crate::error::Error;
@@ -34,7 +34,7 @@ enum State {
 struct Decoder {
     // Declared before the permit: the memory goes first, then the right to it.
     stream: Stream,
-    permit: Option<Permit>,
+    permit: Option<WindowPermit>,
 }
 
 impl<R: Read> Unxz<R> {
@@ -76,7 +76,7 @@ fn raise(decoder: &mut Decoder, max_window: u64) -> Result<(), Error> {
     // Fails at once when even this is too little, before anybody has to wait.
     let limit = max_window.saturating_add(BESIDE_DICTIONARY);
     decoder.stream.set_memlimit(limit).map_err(|_| refused())?;
-    decoder.permit = Some(Permit::acquire());
+    decoder.permit = Some(WindowPermit::acquire());
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, ResetDirective, get_error_name};
 
 use super::input::PeekableInput;
-use super::permit::Permit;
+use super::permit::WindowPermit;
 use super::{SMALL_WINDOW, binary_size, truncated};
 use crate::encoding::Encoding;
 use crate::error::Error;
@@ -27,7 +27,7 @@ pub(super) struct Unzstd<R> {
     max_window: u64,
     // Declared before the permit: the memory goes first, then the right to it.
     context: Option<DCtx<'static>>,
-    permit: Option<Permit>,
+    permit: Option<WindowPermit>,
     state: State,
     /// Whether the library has seen the first byte of the frame.
     begun: bool,
@@ -135,7 +135,7 @@ impl<R: Read> Unzstd<R> {
         if window > SMALL_WINDOW && self.permit.is_none() {
             // What a small frame needed goes before somebody else's big one is waited for.
             self.context = None;
-            self.permit = Some(Permit::acquire());
+            self.permit = Some(WindowPermit::acquire());
         }
         let mut context = match self.context.take() {
             Some(context) => context,
