@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use divan::Bencher;
 use divan::counter::BytesCount;
-use imgpack::layer::{Compression, Encoder, Limits, decoder};
+use imgpack::layer::{Compression, Encoder, StreamLimits, decoder};
 
 const SIZE: usize = 32 << 20;
 
@@ -53,7 +53,8 @@ fn decode(bencher: Bencher<'_, '_>, compression: &str) {
     let encoded = encoded(&data, compression);
     let encoding = compression.parse::<Compression>().expect("a valid compression").encoding;
     bencher.counter(BytesCount::of_slice(&data)).bench_local(|| {
-        let mut reader = decoder(encoding, &encoded[..], &Limits::default()).expect("a decoder");
+        let mut reader =
+            decoder(encoding, &encoded[..], &StreamLimits::default()).expect("a decoder");
         io::copy(&mut reader, &mut io::sink()).expect("decoded")
     });
 }

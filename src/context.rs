@@ -35,7 +35,7 @@ pub struct Context {
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// What decoding one compressed stream may cost.
-    pub stream: layer::Limits,
+    pub stream: layer::StreamLimits,
     /// Most images in one place.
     pub images: usize,
     /// Most members of one archive.
@@ -48,7 +48,7 @@ const ENTRIES: usize = 500;
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { stream: layer::Limits::default(), images: 10_000, members: 1_000_000 }
+        Self { stream: layer::StreamLimits::default(), images: 10_000, members: 1_000_000 }
     }
 }
 

@@ -36,14 +36,14 @@ const SMALL_WINDOW: u64 = 8 << 20;
 
 /// What a decoder may cost, whatever the stream claims about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct StreamLimits {
     /// Most decoded bytes one stream may give.
     pub max_output: u64,
     /// Largest zstd window or xz dictionary, in bytes, that memory is set aside for.
     pub max_window: u64,
 }
 
-impl Default for Limits {
+impl Default for StreamLimits {
     /// 64 GiB of output; 128 MiB of window, which is what `zstd --long` and `zstd -22` need.
     fn default() -> Self {
         Self { max_output: 64 << 30, max_window: 128 << 20 }
@@ -67,7 +67,7 @@ impl Default for Limits {
 pub fn decoder<'a>(
     encoding: Encoding,
     reader: impl Read + Send + 'a,
-    limits: &Limits,
+    limits: &StreamLimits,
 ) -> io::Result<Box<dyn Read + Send + 'a>> {
     let most = limits.max_output;
     Ok(match encoding {

@@ -331,7 +331,7 @@ impl Read for Chunks {
 pub fn diff_id(
     encoding: Encoding,
     from: impl Read + Send,
-    limits: &layer::Limits,
+    limits: &layer::StreamLimits,
 ) -> Result<DiffId> {
     let mut decoded = layer::decoder(encoding, from, limits)?;
     let mut hasher = Hasher::new(Algorithm::Sha256);

@@ -45,7 +45,7 @@ impl Run {
         };
         let renderer = Arc::new(Renderer::new(global.progress, global.verbose, log.clone()));
         let limits = Limits {
-            stream: imgpack::layer::Limits {
+            stream: imgpack::layer::StreamLimits {
                 max_output: global.max_layer_size,
                 max_window: global.max_window,
             },

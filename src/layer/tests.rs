@@ -55,14 +55,18 @@ fn compress(data: &[u8], encoding: Encoding) -> Vec<u8> {
     out
 }
 
-fn decode_within(bytes: &[u8], encoding: Encoding, limits: &Limits) -> Result<Vec<u8>, Error> {
+fn decode_within(
+    bytes: &[u8],
+    encoding: Encoding,
+    limits: &StreamLimits,
+) -> Result<Vec<u8>, Error> {
     let mut out = Vec::new();
     decoder(encoding, bytes, limits)?.read_to_end(&mut out)?;
     Ok(out)
 }
 
 fn decode(bytes: &[u8], encoding: Encoding) -> Result<Vec<u8>, Error> {
-    decode_within(bytes, encoding, &Limits::default())
+    decode_within(bytes, encoding, &StreamLimits::default())
 }
 
 fn check_error(got: Result<Vec<u8>, Error>, kind: Kind, what: &str) {
@@ -103,7 +107,7 @@ fn every_encoding_gives_back_what_went_in() {
             let (sniffed, mut reader) = sniffed(&bytes[..]).unwrap();
             assert_eq!(sniffed, encoding);
             let mut out = Vec::new();
-            decoder(encoding, &mut reader, &Limits::default())
+            decoder(encoding, &mut reader, &StreamLimits::default())
                 .unwrap()
                 .read_to_end(&mut out)
                 .unwrap();
@@ -152,7 +156,7 @@ fn what_a_zstd_frame_means_does_not_depend_on_how_it_arrives() {
     // whole frames takes it, its decoder of streams does not.
     let odd = [&[0x28, 0xb5, 0x2f, 0xfd, 0x20, 0][..], &[0; 33], &[3, 0, 0, 0]].concat();
     for frame in [odd, encode(&sample(1_000), "zstd"), encode(b"", "zstd")] {
-        let limits = Limits::default();
+        let limits = StreamLimits::default();
         let mut slow = Vec::new();
         let mut reader = decoder(Encoding::Zstd, Drip(&frame), &limits).unwrap();
         let slow = reader.read_to_end(&mut slow).is_ok().then_some(slow);
@@ -264,7 +268,7 @@ fn output_past_the_limit_is_refused() {
     let data = sample(100_000);
     for encoding in COMPRESSED.into_iter().chain([Encoding::Plain]) {
         let bytes = compress(&data, encoding);
-        let limits = |max_output| Limits { max_output, ..Limits::default() };
+        let limits = |max_output| StreamLimits { max_output, ..StreamLimits::default() };
         assert!(decode_within(&bytes, encoding, &limits(100_000)).unwrap() == data);
         let what = "the decoded data is larger than the limit of 64 KiB";
         let got = decode_within(&bytes, encoding, &limits(64 << 10));
@@ -276,7 +280,7 @@ fn output_past_the_limit_is_refused() {
 fn a_failed_stream_keeps_failing() {
     let bytes = encode(&sample(50_000), "gzip");
     let mut reader =
-        decoder(Encoding::Gzip, &bytes[..bytes.len() - 1], &Limits::default()).unwrap();
+        decoder(Encoding::Gzip, &bytes[..bytes.len() - 1], &StreamLimits::default()).unwrap();
     let first = io::copy(&mut reader, &mut io::sink()).unwrap_err().to_string();
     for _ in 0..3 {
         assert_eq!(reader.read(&mut [0; 16]).unwrap_err().to_string(), first);
@@ -307,13 +311,13 @@ fn a_zstd_frame_for_a_dictionary_is_unsupported() {
 #[test]
 fn big_windows_up_to_the_limit_are_decoded() {
     let data = sample(3_000_000);
-    let limits = Limits { max_window: 64 << 20, ..Limits::default() };
+    let limits = StreamLimits { max_window: 64 << 20, ..StreamLimits::default() };
     let xz = xz_with_dictionary(&data, 64 << 20);
     assert!(decode_within(&xz, Encoding::Xz, &limits).unwrap() == data);
     let zstd = [zstd_with_window(&data, 26), encode(&data, "zstd"), zstd_with_window(&data, 25)];
     assert!(decode_within(&zstd.concat(), Encoding::Zstd, &limits).unwrap() == data.repeat(3));
 
-    let limits = Limits { max_window: 32 << 20, ..Limits::default() };
+    let limits = StreamLimits { max_window: 32 << 20, ..StreamLimits::default() };
     let what = "the xz dictionary is larger than the limit of 32 MiB";
     check_error(decode_within(&xz, Encoding::Xz, &limits), Kind::Malformed, what);
     let what = "the zstd window of 64 MiB is larger than the limit of 32 MiB";
@@ -323,7 +327,7 @@ fn big_windows_up_to_the_limit_are_decoded() {
 #[test]
 fn a_big_window_inside_a_big_window_is_decoded_by_one_thread() {
     let data = sample(500_000);
-    let limits = Limits::default();
+    let limits = StreamLimits::default();
     let outer = xz_with_dictionary(&zstd_with_window(&data, 25), 16 << 20);
     let archive = decoder(Encoding::Xz, &outer[..], &limits).unwrap();
     let mut out = Vec::new();
@@ -442,7 +446,7 @@ proptest! {
         let data = data.repeat(repeat);
         let encoding = COMPRESSED[which];
         let bytes = compress(&data, encoding);
-        let mut reader = decoder(encoding, &bytes[..], &Limits::default()).unwrap();
+        let mut reader = decoder(encoding, &bytes[..], &StreamLimits::default()).unwrap();
         let mut out = Vec::new();
         let mut piece = vec![0; step];
         loop {
@@ -464,7 +468,7 @@ proptest! {
         let mut bytes = compress(b"some data, some data, some more data", encoding);
         bytes.truncate(keep);
         bytes.extend(junk);
-        let limits = Limits { max_output: 1 << 24, max_window: 1 << 24 };
+        let limits = StreamLimits { max_output: 1 << 24, max_window: 1 << 24 };
         let _ = decode_within(&bytes, encoding, &limits);
     }
 }

@@ -71,7 +71,7 @@ impl ArchiveSource {
         let result = (|| {
             let (encoding, from) = layer::sniffed(from)?;
             // Whatever an archive unpacks to is bounded by its members, not by a layer's limit.
-            let limits = layer::Limits { max_output: u64::MAX, ..ctx.limits.stream };
+            let limits = layer::StreamLimits { max_output: u64::MAX, ..ctx.limits.stream };
             let mut plain = layer::decoder(encoding, from, &limits)?;
             let archive = Archive::ingest(&mut plain, name, scratch, ctx)?;
             // What follows the tar is read too: a bad checksum or a cut shows only there.
