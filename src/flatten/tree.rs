@@ -34,7 +34,7 @@ pub trait LayerStreams {
 }
 
 /// A path with NUL for `/`: byte order is then the order of a walk, parents first.
-pub(crate) type Key = Vec<u8>;
+pub(crate) type PathKey = Vec<u8>;
 
 /// Where an inode's content is: the layer, and the number of the member in it, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,7 +70,7 @@ struct Node {
 /// The final tree.
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
-    nodes: BTreeMap<Key, Node>,
+    nodes: BTreeMap<PathKey, Node>,
     inodes: Vec<Inode>,
     xattr_bytes: usize,
 }
@@ -188,7 +188,7 @@ impl Tree {
         Ok(())
     }
 
-    fn add(&mut self, layer: usize, key: Key, inode: Inode) -> Result<()> {
+    fn add(&mut self, layer: usize, key: PathKey, inode: Inode) -> Result<()> {
         let place = || format!("member {}", String::from_utf8_lossy(&path(&key)));
         let key = self.make_parents(layer, &key).map_err(|e| e.at(place()))?;
         let is_dir = |tree: &Self, n: &Node| tree.kind(n) == Some(EntryKind::Dir);
@@ -214,7 +214,7 @@ impl Tree {
         Ok(())
     }
 
-    fn insert(&mut self, key: Key, layer: usize, inode: Inode) {
+    fn insert(&mut self, key: PathKey, layer: usize, inode: Inode) {
         self.nodes.insert(key, Node { inode: self.inodes.len(), layer });
         self.inodes.push(inode);
     }
@@ -229,7 +229,7 @@ impl Tree {
             self.nodes.clear();
             return;
         }
-        let doomed: Vec<Key> = self
+        let doomed: Vec<PathKey> = self
             .nodes
             .range([key, &[0]].concat()..[key, &[1]].concat())
             .map(|(k, _)| k.clone())
@@ -240,14 +240,14 @@ impl Tree {
     }
 
     /// The key a name stands for after links in its parents; `None` when a parent is not there.
-    fn find(&self, key: &[u8]) -> Result<Option<Key>> {
+    fn find(&self, key: &[u8]) -> Result<Option<PathKey>> {
         let (real, missing) = self.resolve(key)?;
         Ok((missing == 0).then_some(real))
     }
 
     /// The same for a name to be added: parents that are not there become plain directories, and a
     /// file of a lower layer gives way to one.
-    fn make_parents(&mut self, layer: usize, key: &[u8]) -> Result<Key> {
+    fn make_parents(&mut self, layer: usize, key: &[u8]) -> Result<PathKey> {
         let (real, _) = self.resolve(key)?;
         let mut ends: Vec<usize> = Vec::new();
         for (i, _) in real.iter().enumerate().filter(|(_, b)| **b == 0).rev() {
@@ -269,7 +269,7 @@ impl Tree {
 
     /// Follows symbolic links in the parents of a name, never the name itself, inside the root.
     /// Also says how many of the parents are not there.
-    fn resolve(&self, key: &[u8]) -> Result<(Key, usize)> {
+    fn resolve(&self, key: &[u8]) -> Result<(PathKey, usize)> {
         let Some(cut) = key.iter().rposition(|b| *b == 0) else {
             return Ok((key.to_vec(), 0));
         };
@@ -278,7 +278,7 @@ impl Tree {
             return Ok((key.to_vec(), 0));
         }
         let mut todo: Vec<Vec<u8>> = key[..cut].split(|b| *b == 0).rev().map(Into::into).collect();
-        let mut at: Key = Vec::new();
+        let mut at: PathKey = Vec::new();
         let (mut hops, mut missing) = (0, 0);
         while let Some(part) = todo.pop() {
             match part.as_slice() {
