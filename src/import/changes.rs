@@ -15,7 +15,7 @@ use values::{Outcome, check_signal, duration, ports, working_dir};
 
 /// What the instructions set; absent when nothing did.
 #[derive(Default)]
-struct Config {
+struct ConfigChanges {
     user: String,
     ports: BTreeSet<String>,
     env: Vec<(String, String)>,
@@ -55,7 +55,7 @@ fn run(lines: &[String]) -> Outcome<Map<String, Value>> {
     if let Some(other) = instructions.iter().find(|i| i.args.is_none()) {
         return Err(format!("{} is not a valid change command", other.name));
     }
-    let mut config = Config::default();
+    let mut config = ConfigChanges::default();
     for instruction in &instructions {
         config.apply(instruction)?;
     }
@@ -270,7 +270,7 @@ fn on_build(line: &str, rest: &str) -> Outcome<String> {
     }
 }
 
-impl Config {
+impl ConfigChanges {
     fn apply(&mut self, instruction: &Instruction) -> Outcome<()> {
         let title = instruction.title();
         let Some(args) = &instruction.args else { return Ok(()) };
