@@ -130,7 +130,7 @@ pub enum ChangeKind {
 
 /// One path that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct FileChange {
     /// The path, without leading `/`.
     pub path: Vec<u8>,
     /// How it differs.
@@ -141,7 +141,10 @@ pub struct Change {
 }
 
 /// The differences between `a` and `b`, sorted by path as bytes.
-pub fn compare(a: &BTreeMap<Vec<u8>, FileMeta>, b: &BTreeMap<Vec<u8>, FileMeta>) -> Vec<Change> {
+pub fn compare(
+    a: &BTreeMap<Vec<u8>, FileMeta>,
+    b: &BTreeMap<Vec<u8>, FileMeta>,
+) -> Vec<FileChange> {
     let (mut left, mut right) = (a.iter().peekable(), b.iter().peekable());
     let mut out = Vec::new();
     loop {
@@ -160,7 +163,7 @@ pub fn compare(a: &BTreeMap<Vec<u8>, FileMeta>, b: &BTreeMap<Vec<u8>, FileMeta>)
             (None, None) => return out,
         };
         if kind != ChangeKind::Modified || !what.is_empty() {
-            out.push(Change { path: path.clone(), kind, what });
+            out.push(FileChange { path: path.clone(), kind, what });
         }
     }
 }
@@ -229,7 +232,7 @@ mod tests {
 
     fn diff(a: Vec<Vec<u8>>, b: Vec<Vec<u8>>) -> Vec<(String, ChangeKind, Vec<&'static str>)> {
         let [a, b] = [a, b].map(|l| tree(&Layers(l), true).expect("a tree"));
-        let name = |c: Change| (String::from_utf8_lossy(&c.path).into_owned(), c.kind, c.what);
+        let name = |c: FileChange| (String::from_utf8_lossy(&c.path).into_owned(), c.kind, c.what);
         compare(&a, &b).into_iter().map(name).collect()
     }
 

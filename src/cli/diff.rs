@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use clap::Args;
-use imgpack::diff_files::{Change, ChangeKind, compare, tree};
+use imgpack::diff_files::{ChangeKind, FileChange, compare, tree};
 use imgpack::digest::DiffId;
 use imgpack::{Error, Kind, Result};
 use serde_json::{Map, Value, json};
@@ -101,7 +101,7 @@ fn text(
     b: &Side,
     layers: &[(char, DiffId)],
     config: &[(String, Value, Value)],
-    files: &[Change],
+    files: &[FileChange],
     same: bool,
 ) -> Result<()> {
     if same {
@@ -129,7 +129,7 @@ fn text(
     Ok(())
 }
 
-fn file_value(change: &Change) -> Value {
+fn file_value(change: &FileChange) -> Value {
     let kind = match change.kind {
         ChangeKind::Added => "added",
         ChangeKind::Removed => "removed",
