@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::error::{Error, Kind, Result};
 use crate::locks::{lock, read, write};
-use crate::serve::answer::{Answer, Code, Fault};
+use crate::serve::answer::{Answer, ApiError, Code};
 use crate::serve::request::Request;
 use crate::serve::route::Route;
 
@@ -145,7 +145,7 @@ impl Access {
         }
         let Some(users) = &roll.users else {
             let fine = !self.rules.certificates || (self.rules.anonymous_pull && request.is_read());
-            let fault = || Fault::new(Code::Denied, "a client certificate is required");
+            let fault = || ApiError::new(Code::Denied, "a client certificate is required");
             return if fine {
                 Admission::Open(None)
             } else {
@@ -275,7 +275,7 @@ impl Access {
     /// 401, with how to do better. Clients of the API do not show a password to a registry that lets
     /// them read without one; a token they fetch by themselves, with a password when they have one.
     fn challenge(&self, request: &Request, why: &str) -> Box<Answer> {
-        let answer = Answer::from(Fault::new(Code::Unauthorized, why));
+        let answer = Answer::from(ApiError::new(Code::Unauthorized, why));
         let tokens = self.rules.anonymous_pull && request.route != Route::Token;
         let api = !matches!(request.route, Route::Page(_) | Route::Metrics);
         let realm = match request.header(header::HOST).filter(|host| is_host(host)) {
@@ -302,7 +302,7 @@ fn is_host(host: &str) -> bool {
 
 /// 429, and when to come back.
 fn too_many(why: &str, later: Duration) -> Box<Answer> {
-    let fault = Fault::new(Code::TooManyRequests, why);
+    let fault = ApiError::new(Code::TooManyRequests, why);
     let answer = Answer::from(fault.status(StatusCode::TOO_MANY_REQUESTS));
     Box::new(answer.with(header::RETRY_AFTER, &later.as_secs().to_string()))
 }

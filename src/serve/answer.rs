@@ -82,7 +82,7 @@ impl Answer {
 
     /// 404, for a path that nothing belongs to.
     pub fn nothing_here() -> Self {
-        Fault::new(Code::Unknown, "nothing found at this address")
+        ApiError::new(Code::Unknown, "nothing found at this address")
             .status(StatusCode::NOT_FOUND)
             .into()
     }
@@ -90,7 +90,7 @@ impl Answer {
     /// 405: why, with what would be allowed.
     pub fn not_allowed(why: &str, allowed: &[Method]) -> Self {
         let allowed: Vec<&str> = allowed.iter().map(Method::as_str).collect();
-        Self::from(Fault::new(Code::Unsupported, why)).with(header::ALLOW, &allowed.join(", "))
+        Self::from(ApiError::new(Code::Unsupported, why)).with(header::ALLOW, &allowed.join(", "))
     }
 }
 
@@ -168,14 +168,14 @@ impl Code {
 
 /// A refusal, as the API words it.
 #[derive(Clone, Debug)]
-pub struct Fault {
+pub struct ApiError {
     code: Code,
     message: String,
     detail: Value,
     status: StatusCode,
 }
 
-impl Fault {
+impl ApiError {
     /// A refusal; `message` is a lower-case fragment.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), detail: Value::Null, status: code.status() }
@@ -196,8 +196,8 @@ impl Fault {
     }
 }
 
-impl From<Fault> for Answer {
-    fn from(fault: Fault) -> Self {
+impl From<ApiError> for Answer {
+    fn from(fault: ApiError) -> Self {
         let mut error = json!({"code": fault.code.name(), "message": fault.message});
         if !fault.detail.is_null() {
             error["detail"] = fault.detail;
@@ -208,7 +208,7 @@ impl From<Fault> for Answer {
     }
 }
 
-impl From<Error> for Fault {
+impl From<Error> for ApiError {
     /// What went wrong on our side; the words are shown, since who serves a stick is whom it concerns.
     fn from(error: Error) -> Self {
         let code = match error.kind() {
@@ -230,6 +230,6 @@ impl From<Error> for Fault {
 
 impl From<Error> for Answer {
     fn from(error: Error) -> Self {
-        Fault::from(error).into()
+        ApiError::from(error).into()
     }
 }

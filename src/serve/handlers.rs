@@ -8,7 +8,7 @@ use http::header;
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use crate::serve::answer::{Answer, Code, Fault};
+use crate::serve::answer::{Answer, ApiError, Code};
 use crate::serve::request::Request;
 use crate::serve::route::{Route, RouteError};
 use crate::serve::{Registry, page};
@@ -69,7 +69,7 @@ fn unless_unread(registry: &Registry, request: &Request, answer: Answer) -> Answ
     };
     match why.filter(|_| request.is_read()) {
         Some(error) => {
-            let fault = Fault::new(Code::Unavailable, format!("cannot be read: {error}"));
+            let fault = ApiError::new(Code::Unavailable, format!("cannot be read: {error}"));
             Answer::from(fault).with(header::RETRY_AFTER, "2")
         }
         None => answer,
@@ -91,7 +91,7 @@ fn written(registry: &Registry, request: &Request, body: &mut (dyn Read + Send))
         };
     };
     let push = |path| Push::new(registry, writable, request, path);
-    let mut answer = || -> Result<Answer, Fault> {
+    let mut answer = || -> Result<Answer, ApiError> {
         Ok(match (route, method) {
             (Route::Uploads(path), &Method::POST) => push(path)?.begin(body),
             (Route::Upload(path, id), _) => push(path)?.session(id, body),
@@ -116,5 +116,5 @@ pub fn stray(stray: RouteError) -> Answer {
         RouteError::Tag => (Code::TagInvalid, "the tag is not valid"),
         RouteError::Unknown => return Answer::nothing_here().of_api(),
     };
-    Answer::from(Fault::new(code, what)).of_api()
+    Answer::from(ApiError::new(code, what)).of_api()
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::reply::{CONTENT_DIGEST, NAMESPACE, is_known, no_repository};
 use crate::digest::Digest;
 use crate::serve::Registry;
-use crate::serve::answer::{Answer, Body, Code, Fault};
+use crate::serve::answer::{Answer, ApiError, Body, Code};
 use crate::serve::catalogue::Content;
 use crate::serve::range::{self, ByteRange};
 use crate::serve::request::Request;
@@ -22,7 +22,7 @@ pub(super) fn get(registry: &Registry, request: &Request, name: &str, digest: &D
         Ok(Some(stored)) => stored,
         Ok(None) => {
             let about = json!({"name": name, "digest": shown});
-            return Fault::new(Code::BlobUnknown, "no such blob").about(about).into();
+            return ApiError::new(Code::BlobUnknown, "no such blob").about(about).into();
         }
         Err(error) => return error.into(),
     };
@@ -49,7 +49,7 @@ pub(super) fn get(registry: &Registry, request: &Request, name: &str, digest: &D
         ByteRange::Whole => (StatusCode::OK, 0, size),
         ByteRange::Part(start, length) => (StatusCode::PARTIAL_CONTENT, start, length),
         ByteRange::Unsatisfiable => {
-            let fault = Fault::new(Code::RangeInvalid, format!("the blob has {size} bytes"));
+            let fault = ApiError::new(Code::RangeInvalid, format!("the blob has {size} bytes"));
             return Answer::from(fault)
                 .with(header::CONTENT_RANGE, &format!("bytes */{size}"))
                 .with(CONTENT_DIGEST, &shown);

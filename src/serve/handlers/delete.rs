@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::push::{Push, READS};
 use crate::digest::Digest;
-use crate::serve::answer::{Answer, Code, Fault};
+use crate::serve::answer::{Answer, ApiError, Code};
 use crate::serve::route::ManifestReference;
 
 /// Why nothing is.
@@ -28,10 +28,10 @@ impl Push<'_> {
             Ok(false) => {
                 let found = self.registry.catalogue().find(self.path, self.request.ns().as_deref());
                 if found.is_some_and(|found| found.manifest(wanted).is_some()) {
-                    let fault = Fault::new(Code::Denied, "it is in a read-only place");
+                    let fault = ApiError::new(Code::Denied, "it is in a read-only place");
                     return fault.into();
                 }
-                Fault::new(Code::ManifestUnknown, "no such manifest")
+                ApiError::new(Code::ManifestUnknown, "no such manifest")
                     .about(json!({"name": self.path}))
                     .into()
             }
@@ -48,7 +48,7 @@ impl Push<'_> {
             Ok(true) => Answer::new(StatusCode::ACCEPTED),
             Ok(false) => {
                 let about = json!({"digest": digest.to_string()});
-                Fault::new(Code::BlobUnknown, "no such blob").about(about).into()
+                ApiError::new(Code::BlobUnknown, "no such blob").about(about).into()
             }
             Err(e) => e.into(),
         }

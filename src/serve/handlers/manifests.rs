@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::reply::{CONTENT_DIGEST, NAMESPACE, is_known, no_repository};
 use crate::serve::Registry;
-use crate::serve::answer::{Answer, Code, Fault};
+use crate::serve::answer::{Answer, ApiError, Code};
 use crate::serve::request::Request;
 use crate::serve::route::ManifestReference;
 
@@ -27,7 +27,7 @@ pub(super) fn get(
                 json!({"name": name, "digest": digest.to_string()})
             }
         };
-        return Fault::new(Code::ManifestUnknown, "no such manifest").about(about).into();
+        return ApiError::new(Code::ManifestUnknown, "no such manifest").about(about).into();
     };
     let desc = stored.descriptor();
     let digest = desc.digest.to_string();

@@ -5,7 +5,7 @@
 use http::{Method, header};
 
 use crate::digest::Digest;
-use crate::serve::answer::{Answer, Code, Fault};
+use crate::serve::answer::{Answer, ApiError, Code};
 use crate::serve::names::RepositoryName;
 use crate::serve::request::Request;
 use crate::serve::writable::Writable;
@@ -33,13 +33,13 @@ impl<'r> Push<'r> {
         writable: &'r Writable,
         request: &'r Request,
         path: &'r str,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, ApiError> {
         let target = registry.catalogue().naming().target(path, request.ns().as_deref());
         // Only a name that is read back as it was written can be kept in an index.
         let kept = |name: &RepositoryName| {
             name.as_str().parse().is_ok_and(|read| RepositoryName::of(&read) == *name)
         };
-        let fault = || Fault::new(Code::NameInvalid, "a repository cannot have this name");
+        let fault = || ApiError::new(Code::NameInvalid, "a repository cannot have this name");
         let name = target.filter(kept).ok_or_else(fault)?;
         Ok(Self { registry, writable, request, name, path })
     }

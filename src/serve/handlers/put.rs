@@ -16,7 +16,7 @@ use crate::error::Kind;
 use crate::manifest::Document;
 use crate::media_type::MediaType;
 use crate::reference::is_tag;
-use crate::serve::answer::{Answer, Code, Fault};
+use crate::serve::answer::{Answer, ApiError, Code};
 use crate::serve::request::Request;
 use crate::serve::route::ManifestReference;
 
@@ -34,14 +34,14 @@ impl Push<'_> {
         wanted: &ManifestReference,
         body: &mut (dyn Read + Send),
     ) -> Answer {
-        let mut put = || -> Result<Answer, Fault> {
+        let mut put = || -> Result<Answer, ApiError> {
             let bytes = read(self.request, body)?;
             let digest = named(wanted, &bytes)?;
             let tags = tags(self.request, wanted)?;
             let claimed = self.request.header(header::CONTENT_TYPE).unwrap_or_default();
             let claimed = MediaType::from(claimed.split(';').next().unwrap_or_default().trim());
             let document = Document::parse(&bytes, &claimed)
-                .map_err(|e| Fault::new(Code::ManifestInvalid, e.to_string()))?;
+                .map_err(|e| ApiError::new(Code::ManifestInvalid, e.to_string()))?;
             let desc = Descriptor::new(document.media_type.clone(), digest, bytes.len() as u64);
             self.publish(&desc, &bytes, &tags)?;
             let shown = digest.to_string();
@@ -58,12 +58,12 @@ impl Push<'_> {
     }
 
     /// Publishes, after blobs that lie elsewhere were taken over.
-    fn publish(&self, desc: &Descriptor, bytes: &[u8], tags: &[String]) -> Result<(), Fault> {
+    fn publish(&self, desc: &Descriptor, bytes: &[u8], tags: &[String]) -> Result<(), ApiError> {
         let mut before = None;
         loop {
             let failed = |e: crate::Error| match e.kind() {
                 Kind::Malformed | Kind::Unsupported => {
-                    Fault::new(Code::ManifestInvalid, e.to_string())
+                    ApiError::new(Code::ManifestInvalid, e.to_string())
                 }
                 _ => e.into(),
             };
@@ -71,8 +71,10 @@ impl Push<'_> {
             let Some(absent) = published.map_err(failed)? else { return Ok(()) };
             let stuck = before.replace(absent) == Some(absent);
             if stuck || !self.adopt(self.path, &absent)? {
-                let fault =
-                    Fault::new(Code::ManifestBlobUnknown, "the manifest refers to missing content");
+                let fault = ApiError::new(
+                    Code::ManifestBlobUnknown,
+                    "the manifest refers to missing content",
+                );
                 return Err(fault.about(json!({"digest": absent.to_string()})));
             }
         }
@@ -80,9 +82,9 @@ impl Push<'_> {
 }
 
 /// The body, when it is no larger than a manifest may be.
-fn read(request: &Request, body: &mut (dyn Read + Send)) -> Result<Vec<u8>, Fault> {
+fn read(request: &Request, body: &mut (dyn Read + Send)) -> Result<Vec<u8>, ApiError> {
     let too_large =
-        || Fault::new(Code::SizeInvalid, format!("a manifest has at most {MAX_MANIFEST} bytes"));
+        || ApiError::new(Code::SizeInvalid, format!("a manifest has at most {MAX_MANIFEST} bytes"));
     let said = request.header(header::CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok());
     if said.is_some_and(|said| said > MAX_MANIFEST) {
         return Err(too_large());
@@ -90,34 +92,34 @@ fn read(request: &Request, body: &mut (dyn Read + Send)) -> Result<Vec<u8>, Faul
     let mut bytes = Vec::new();
     body.take(MAX_MANIFEST + 1)
         .read_to_end(&mut bytes)
-        .map_err(|_| Fault::new(Code::ManifestInvalid, "the body was cut off"))?;
+        .map_err(|_| ApiError::new(Code::ManifestInvalid, "the body was cut off"))?;
     if bytes.len() as u64 > MAX_MANIFEST { Err(too_large()) } else { Ok(bytes) }
 }
 
 /// The digest that the manifest is stored under.
-fn named(wanted: &ManifestReference, bytes: &[u8]) -> Result<Digest, Fault> {
+fn named(wanted: &ManifestReference, bytes: &[u8]) -> Result<Digest, ApiError> {
     let ManifestReference::Digest(digest) = wanted else { return Ok(Digest::of(bytes)) };
     let found = digest.algorithm().digest(bytes);
     if found == *digest {
         return Ok(found);
     }
-    let fault = Fault::new(Code::DigestInvalid, "the manifest has a different digest");
+    let fault = ApiError::new(Code::DigestInvalid, "the manifest has a different digest");
     Err(fault.about(json!({"found": found.to_string()})))
 }
 
 /// The tags it is to have.
-fn tags(request: &Request, wanted: &ManifestReference) -> Result<Vec<String>, Fault> {
+fn tags(request: &Request, wanted: &ManifestReference) -> Result<Vec<String>, ApiError> {
     let mut tags: Vec<String> = match wanted {
         ManifestReference::Tag(tag) => vec![tag.clone()],
         ManifestReference::Digest(_) => request.queries("tag").collect(),
     };
     tags.dedup();
     if let Some(bad) = tags.iter().find(|tag| !is_tag(tag)) {
-        let fault = Fault::new(Code::TagInvalid, "the tag is not valid");
+        let fault = ApiError::new(Code::TagInvalid, "the tag is not valid");
         return Err(fault.about(json!({"tag": bad})));
     }
     if tags.len() > MAX_TAGS {
-        let fault = Fault::new(Code::TagInvalid, format!("more than {MAX_TAGS} tags at once"));
+        let fault = ApiError::new(Code::TagInvalid, format!("more than {MAX_TAGS} tags at once"));
         return Err(fault.status(StatusCode::URI_TOO_LONG));
     }
     Ok(tags)

@@ -5,7 +5,7 @@
 use http::header::{self, HeaderName};
 use serde_json::json;
 
-use crate::serve::answer::{Answer, Code, Fault};
+use crate::serve::answer::{Answer, ApiError, Code};
 use crate::serve::request::Request;
 
 /// Says which registry an answer is about, to containerd.
@@ -14,7 +14,7 @@ pub(super) const NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace"
 pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 /// 404 for a repository.
 pub(super) fn no_repository(name: &str) -> Answer {
-    Fault::new(Code::NameUnknown, "no such repository").about(json!({"name": name})).into()
+    ApiError::new(Code::NameUnknown, "no such repository").about(json!({"name": name})).into()
 }
 
 /// Whether the client has this digest already.

@@ -12,7 +12,7 @@ use super::push::{NOT_HERE, Push};
 use super::reply::CONTENT_DIGEST;
 use crate::digest::{Algorithm, Digest};
 use crate::error::Kind;
-use crate::serve::answer::{Answer, Code, Fault};
+use crate::serve::answer::{Answer, ApiError, Code};
 use crate::serve::range;
 use crate::serve::request::Request;
 use crate::serve::uploads::{Claimed, Session, Stop};
@@ -33,7 +33,7 @@ impl Push<'_> {
                 None | Some("sha256") => Algorithm::Sha256,
                 Some("sha512") => Algorithm::Sha512,
                 Some(_) => {
-                    let fault = Fault::new(Code::DigestInvalid, "no such digest algorithm");
+                    let fault = ApiError::new(Code::DigestInvalid, "no such digest algorithm");
                     return Err(refuse(fault));
                 }
             };
@@ -41,7 +41,7 @@ impl Push<'_> {
             let algorithm = digest.map_or(algorithm, |digest| digest.algorithm());
             let begun = self.writable.uploads().begin(&self.name, algorithm);
             let session = begun.map_err(|e| match e.kind() {
-                Kind::Busy => refuse(Fault::new(Code::TooManyRequests, e.to_string())),
+                Kind::Busy => refuse(ApiError::new(Code::TooManyRequests, e.to_string())),
                 _ => refuse(e),
             })?;
             let Some(digest) = digest else {
@@ -85,7 +85,7 @@ impl Push<'_> {
             },
             Method::PUT => {
                 let Some(digest) = self.request.query("digest") else {
-                    return Fault::new(Code::DigestInvalid, "the digest is missing").into();
+                    return ApiError::new(Code::DigestInvalid, "the digest is missing").into();
                 };
                 let digest = match parse(&digest) {
                     Ok(digest) => digest,
@@ -162,7 +162,7 @@ impl Push<'_> {
     }
 
     fn stopped(&self, stop: Stop, session: &Session) -> Answer {
-        let invalid = |what: &str| Fault::new(Code::BlobUploadInvalid, what);
+        let invalid = |what: &str| ApiError::new(Code::BlobUploadInvalid, what);
         match stop {
             Stop::Unknown => unknown(session.id()),
             Stop::Busy => {
@@ -171,16 +171,16 @@ impl Push<'_> {
             }
             Stop::Order(offset) => {
                 let fault =
-                    Fault::new(Code::RangeInvalid, format!("the upload has {offset} bytes"));
+                    ApiError::new(Code::RangeInvalid, format!("the upload has {offset} bytes"));
                 self.placed(fault.into(), session)
             }
             Stop::Size => {
                 let fault =
-                    Fault::new(Code::SizeInvalid, "the body has another length than announced");
+                    ApiError::new(Code::SizeInvalid, "the body has another length than announced");
                 self.placed(fault.status(StatusCode::BAD_REQUEST).into(), session)
             }
             Stop::Mismatch(found) => {
-                let fault = Fault::new(Code::DigestInvalid, "the bytes have a different digest");
+                let fault = ApiError::new(Code::DigestInvalid, "the bytes have a different digest");
                 fault.about(json!({"found": found.to_string()})).into()
             }
             Stop::Cut => self.placed(invalid("the body was cut off").into(), session),
@@ -190,7 +190,7 @@ impl Push<'_> {
 }
 
 fn parse(digest: &str) -> Result<Digest, Box<Answer>> {
-    let bad = |_| refuse(Fault::new(Code::DigestInvalid, "the digest is not valid"));
+    let bad = |_| refuse(ApiError::new(Code::DigestInvalid, "the digest is not valid"));
     digest.parse().map_err(bad)
 }
 
@@ -204,5 +204,5 @@ fn length(request: &Request) -> Option<u64> {
 }
 
 fn unknown(id: &str) -> Answer {
-    Fault::new(Code::BlobUploadUnknown, "no such upload").about(json!({"id": id})).into()
+    ApiError::new(Code::BlobUploadUnknown, "no such upload").about(json!({"id": id})).into()
 }

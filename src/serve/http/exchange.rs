@@ -17,7 +17,7 @@ use super::progress::Activity;
 use super::sending::BodyInFlight;
 use super::turns::Turn;
 use crate::serve::access::{Admission, Caller, Peer};
-use crate::serve::answer::{Answer, Code, Fault};
+use crate::serve::answer::{Answer, ApiError, Code};
 use crate::serve::log::RequestRecord;
 use crate::serve::metrics::{Gauge, Operation};
 use crate::serve::request::{Request, came_over_tls};
@@ -134,7 +134,7 @@ pub(super) fn unread(connection: &Connection, error: &hyper::Error) {
 /// What is refused whoever asks for whatever.
 fn refused(connection: &Connection, parts: &Parts) -> Option<Answer> {
     let bad =
-        |what| Some(Fault::new(Code::Unsupported, what).status(StatusCode::BAD_REQUEST).into());
+        |what| Some(ApiError::new(Code::Unsupported, what).status(StatusCode::BAD_REQUEST).into());
     if connection.activity.is_ambiguous() {
         return bad("a request has either a length or chunks, not both");
     }
@@ -158,7 +158,7 @@ fn refused(connection: &Connection, parts: &Parts) -> Option<Answer> {
     let limit = connection.server.settings.headers;
     let size: usize = parts.headers.iter().map(|(k, v)| k.as_str().len() + v.len() + 4).sum();
     (size > limit).then(|| {
-        let fault = Fault::new(Code::SizeInvalid, format!("more than {limit} bytes of headers"));
+        let fault = ApiError::new(Code::SizeInvalid, format!("more than {limit} bytes of headers"));
         fault.status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE).into()
     })
 }
@@ -245,7 +245,7 @@ fn needs_turn(route: &Route) -> bool {
 
 /// Others kept their turns for too long.
 fn busy() -> Answer {
-    let fault = Fault::new(Code::Unavailable, "too many requests are being answered");
+    let fault = ApiError::new(Code::Unavailable, "too many requests are being answered");
     Answer::from(fault).with(header::RETRY_AFTER, RETRY)
 }
 
@@ -278,7 +278,7 @@ async fn checked(
 
 /// A thread panicked: this request is lost, the server is not.
 fn lost() -> Answer {
-    Fault::new(Code::Unknown, "the request failed").into()
+    ApiError::new(Code::Unknown, "the request failed").into()
 }
 
 /// Whether a request is answered from memory, so that no thread need be woken for it.
