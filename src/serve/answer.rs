@@ -18,11 +18,11 @@ pub struct Answer {
     /// The headers, without those of the connection.
     pub headers: HeaderMap,
     /// The body.
-    pub body: Body,
+    pub body: ResponseBody,
 }
 
 /// The body of an answer.
-pub enum Body {
+pub enum ResponseBody {
     /// Bytes in memory, perhaps none.
     Bytes(Bytes),
     /// A blob, or a part of one.
@@ -31,7 +31,7 @@ pub enum Body {
     Length(u64),
 }
 
-impl Body {
+impl ResponseBody {
     /// How many bytes it has.
     pub fn len(&self) -> u64 {
         match self {
@@ -50,13 +50,13 @@ impl Body {
 impl Answer {
     /// An answer without a body.
     pub fn new(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), body: Body::Bytes(Bytes::new()) }
+        Self { status, headers: HeaderMap::new(), body: ResponseBody::Bytes(Bytes::new()) }
     }
 
     /// 200 with a body in memory.
     pub fn bytes(media_type: &str, bytes: impl Into<Bytes>) -> Self {
         let mut answer = Self::new(StatusCode::OK);
-        answer.body = Body::Bytes(bytes.into());
+        answer.body = ResponseBody::Bytes(bytes.into());
         answer.with(header::CONTENT_TYPE, media_type)
     }
 

@@ -169,7 +169,7 @@ fn a_password_that_was_checked_while_the_list_changed_is_not_remembered() {
 }
 
 fn text(answer: &Answer, key: &str) -> String {
-    let crate::serve::answer::Body::Bytes(bytes) = &answer.body else { panic!("no bytes") };
+    let crate::serve::answer::ResponseBody::Bytes(bytes) = &answer.body else { panic!("no bytes") };
     let value: serde_json::Value = serde_json::from_slice(bytes).unwrap();
     value[key].as_str().unwrap().to_owned()
 }

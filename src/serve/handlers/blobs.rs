@@ -6,7 +6,7 @@ use serde_json::json;
 use super::reply::{CONTENT_DIGEST, NAMESPACE, is_known, no_repository};
 use crate::digest::Digest;
 use crate::serve::Registry;
-use crate::serve::answer::{Answer, ApiError, Body, Code};
+use crate::serve::answer::{Answer, ApiError, Code, ResponseBody};
 use crate::serve::catalogue::Content;
 use crate::serve::range::{self, ByteRange};
 use crate::serve::request::Request;
@@ -57,11 +57,11 @@ pub(super) fn get(registry: &Registry, request: &Request, name: &str, digest: &D
     };
     let mut answer = Answer::new(status).with(header::CONTENT_TYPE, "application/octet-stream");
     answer.body = if request.is_head() {
-        Body::Length(length)
+        ResponseBody::Length(length)
     } else {
         match found.outgoing(&stored, start, length) {
-            Ok(Content::Memory(bytes)) => Body::Bytes(bytes),
-            Ok(Content::File(outgoing)) => Body::Blob(outgoing),
+            Ok(Content::Memory(bytes)) => ResponseBody::Bytes(bytes),
+            Ok(Content::File(outgoing)) => ResponseBody::Blob(outgoing),
             Err(error) => {
                 registry.look_again();
                 return error.into();

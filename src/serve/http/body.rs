@@ -79,16 +79,18 @@ struct BlobBody {
 
 impl StreamedBody {
     pub(super) fn new(
-        body: answer::Body,
+        body: answer::ResponseBody,
         head: bool,
         sending: Arc<BodyInFlight>,
         account: Account,
     ) -> Self {
         let content = match body {
             _ if head => Content::Bytes(None),
-            answer::Body::Bytes(bytes) => Content::Bytes(Some(bytes).filter(|b| !b.is_empty())),
-            answer::Body::Length(_) => Content::Bytes(None),
-            answer::Body::Blob(outgoing) => {
+            answer::ResponseBody::Bytes(bytes) => {
+                Content::Bytes(Some(bytes).filter(|b| !b.is_empty()))
+            }
+            answer::ResponseBody::Length(_) => Content::Bytes(None),
+            answer::ResponseBody::Blob(outgoing) => {
                 let left = outgoing.len();
                 Content::Blob(BlobBody { left, outgoing: Some(outgoing), reading: None })
             }

@@ -13,7 +13,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::io::parts::Extent;
 use crate::media_type::{OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST};
-use crate::serve::answer::{Answer, Body};
+use crate::serve::answer::{Answer, ResponseBody};
 use crate::serve::catalogue::Part;
 use crate::serve::names::NameResolver;
 use crate::serve::request::Request;
@@ -154,7 +154,7 @@ fn page(registry: &Registry, target: &str) -> String {
 
 fn text(answer: Answer) -> String {
     match answer.body {
-        Body::Bytes(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+        ResponseBody::Bytes(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
         _ => panic!("a page lies in memory"),
     }
 }
