@@ -16,7 +16,7 @@ use crate::error::{Cause, Error, Kind, Result};
 use crate::locks::lock;
 use crate::registry::credentials::Keychain;
 use crate::registry::http::client::{Client, Exchange};
-use crate::registry::http::fault::Fault;
+use crate::registry::http::fault::ErrorBody;
 use crate::registry::http::url::Url;
 use crate::registry::http::{Body, Method, Response, Scope};
 use crate::registry::retry::{self, Backoff};
@@ -325,7 +325,7 @@ impl Auth {
                 return token::reply(&bytes)
                     .map_err(|e| e.context(format!("token realm {}", realm.shown())).input(host));
             }
-            let fault = Fault::read(response);
+            let fault = ErrorBody::read(response);
             refused.get_or_insert((status, fault));
             // What a realm that does not know this way of asking says.
             if !matches!(status, 400 | 401 | 404 | 405) {

@@ -16,7 +16,7 @@ use crate::media_type::{self, MediaType, Role};
 use crate::registry::auth::scope;
 use crate::registry::fetch::{self, Answer};
 use crate::registry::host::Redirects;
-use crate::registry::http::{Body, Fault, Method, Request, Response, Scope};
+use crate::registry::http::{Body, ErrorBody, Method, Request, Response, Scope};
 use crate::registry::retry;
 use crate::registry::{Place, Wanted};
 
@@ -51,7 +51,7 @@ impl Place {
         [if self.pushes { scope::push(&self.path) } else { scope::pull(&self.path) }]
     }
 
-    fn refusal(&self, doing: &str, status: u16, fault: &Fault) -> Error {
+    fn refusal(&self, doing: &str, status: u16, fault: &ErrorBody) -> Error {
         self.host.explain(doing, status, fault).input(self.name())
     }
 
@@ -139,7 +139,7 @@ impl Place {
                 Ok(None)
             }
             (401 | 403, _) => {
-                let fault = Fault::read(response);
+                let fault = ErrorBody::read(response);
                 Err(self.refusal(&format!("HEAD manifest {wanted}"), status, &fault))
             }
             // It does not know HEAD, or says too little: the document itself says all.
@@ -191,7 +191,7 @@ impl Place {
                     return Err(Error::unsupported(what).input(self.name()));
                 }
                 _ => {
-                    let fault = Fault::read(response);
+                    let fault = ErrorBody::read(response);
                     let blobs = fault.has("MANIFEST_BLOB_UNKNOWN") || fault.has("BLOB_UNKNOWN");
                     // Some name one blob at a time; none is sent twice.
                     if blobs && lacking(&fault.digests)? {
@@ -255,7 +255,7 @@ impl Place {
             response.finish();
             return Ok(());
         }
-        let fault = Fault::read(response);
+        let fault = ErrorBody::read(response);
         let by_tag = matches!(wanted, Wanted::Tag(_));
         let refuses = status == 405 || fault.has("UNSUPPORTED");
         Err(match status {

@@ -5,7 +5,7 @@
 use crate::error::{Error, Kind, Result};
 use crate::registry::host::{Host, Redirects};
 use crate::registry::http::fault::is_html;
-use crate::registry::http::{Body, Fault, Method, Request, Scope, quota, read_to_end};
+use crate::registry::http::{Body, ErrorBody, Method, Request, Scope, quota, read_to_end};
 use crate::registry::retry::Backoff;
 
 /// Most bytes of an answer that is an error.
@@ -38,8 +38,11 @@ impl Answer {
     }
 
     /// What its body says, when it is a refusal.
-    pub(crate) fn fault(&self) -> Fault {
-        Fault { quota: self.quota.clone(), ..Fault::parse(&self.bytes, &self.content_type()) }
+    pub(crate) fn fault(&self) -> ErrorBody {
+        ErrorBody {
+            quota: self.quota.clone(),
+            ..ErrorBody::parse(&self.bytes, &self.content_type())
+        }
     }
 
     /// Refuses what no registry sends: web pages of portals that stand between.

@@ -18,7 +18,7 @@ use crate::registry::credentials::Keychain;
 use crate::registry::http::client::{Client, Exchange, ExchangeError, PlainHttp};
 use crate::registry::http::permits::Permits;
 use crate::registry::http::url::{Url, encode};
-use crate::registry::http::{Body, Fault, Method, Request, Response, Wire};
+use crate::registry::http::{Body, ErrorBody, Method, Request, Response, Wire};
 use crate::registry::retry::{self, Backoff};
 use crate::registry::rules::Endpoint;
 use crate::registry::settings::{Credential, Login, Secret, Settings};
@@ -418,7 +418,7 @@ impl Wire for Host {
 
     fn fault(&self, doing: &str, response: Response) -> Error {
         let status = response.status;
-        let fault = Fault::read(response);
+        let fault = ErrorBody::read(response);
         self.explain(doing, status, &fault)
     }
 
@@ -429,7 +429,7 @@ impl Wire for Host {
 
 impl Host {
     /// The error for a refusal whose body has been read.
-    pub(crate) fn explain(&self, doing: &str, status: u16, fault: &Fault) -> Error {
+    pub(crate) fn explain(&self, doing: &str, status: u16, fault: &ErrorBody) -> Error {
         let host = self.name();
         let error = fault.error(doing, status);
         if fault.text.contains("HTTP request to an HTTPS server") {

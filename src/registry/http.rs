@@ -13,7 +13,7 @@ pub(crate) mod url;
 
 use crate::error::{Error, Result};
 
-pub use fault::{Fault, status_text};
+pub use fault::{ErrorBody, status_text};
 pub(crate) use message::LONGEST_ASKED;
 pub use message::{Body, Method, Request, Response, Scope, read_to_end};
 
@@ -29,7 +29,7 @@ pub trait Wire: Send + Sync {
     /// `doing` names it: `HEAD blob sha256:…`.
     fn fault(&self, doing: &str, response: Response) -> Error {
         let status = response.status;
-        Fault::read(response).error(doing, status)
+        ErrorBody::read(response).error(doing, status)
     }
 
     /// What a `Location` of an answer means: an absolute URL. A registry behind a proxy that ends TLS

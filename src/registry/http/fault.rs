@@ -20,7 +20,7 @@ const SHOWN: usize = 200;
 
 /// The codes of an error body, and what it says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fault {
+pub struct ErrorBody {
     /// `MANIFEST_UNKNOWN`, `DENIED`, … in the order of the body.
     pub codes: Vec<String>,
     /// What there is to read, escaped; may be empty.
@@ -33,7 +33,7 @@ pub struct Fault {
     pub quota: Option<String>,
 }
 
-impl Fault {
+impl ErrorBody {
     /// Reads the body of an answer that is an error.
     pub fn read(response: Response) -> Self {
         let kind = response.header("content-type").unwrap_or_default().to_ascii_lowercase();
@@ -200,7 +200,7 @@ mod tests {
             (400, "", "", "GET x: 400 Bad Request"),
             (522, "", "", "GET x: status 522"),
         ] {
-            let fault = Fault::parse(body.as_bytes(), kind);
+            let fault = ErrorBody::parse(body.as_bytes(), kind);
             assert_eq!(fault.error("GET x", status).what(), want);
         }
         let digest = Digest::of(b"a layer");
@@ -208,15 +208,15 @@ mod tests {
             format!(r#"{{"errors":[{{"code":"B","detail":{{"digest":"{digest}"}}}}]}}"#),
             format!("blob unknown to registry: {digest}."),
         ] {
-            assert_eq!(Fault::parse(body.as_bytes(), "").digests, [digest], "{body}");
+            assert_eq!(ErrorBody::parse(body.as_bytes(), "").digests, [digest], "{body}");
         }
-        let long = Fault::parse("y".repeat(500).as_bytes(), "");
+        let long = ErrorBody::parse("y".repeat(500).as_bytes(), "");
         assert_eq!(long.text.chars().count(), SHOWN + 1);
     }
 
     #[test]
     fn statuses_have_kinds() {
-        let none = Fault::default();
+        let none = ErrorBody::default();
         for (status, want) in [
             (400, Kind::Denied),
             (401, Kind::Denied),
@@ -230,12 +230,12 @@ mod tests {
         ] {
             assert_eq!(none.error("", status).kind(), want, "{status}");
         }
-        let digest = Fault { codes: vec!["DIGEST_INVALID".into()], ..Fault::default() };
+        let digest = ErrorBody { codes: vec!["DIGEST_INVALID".into()], ..ErrorBody::default() };
         assert_eq!(digest.error("", 400).kind(), Kind::Corrupt);
-        let code = |code: &str, text: &str| Fault {
+        let code = |code: &str, text: &str| ErrorBody {
             codes: vec![code.into()],
             text: text.into(),
-            ..Fault::default()
+            ..ErrorBody::default()
         };
         assert!(code("UNKNOWN", "UNKNOWN: Not Found").is_missing());
         assert!(code("NAME_UNKNOWN", "").is_missing());

@@ -4,7 +4,7 @@
 
 use std::io::{Cursor, Read as _};
 
-use crate::registry::http::{Fault, Response};
+use crate::registry::http::{ErrorBody, Response};
 
 /// Most bytes of an error's body that are read.
 const LARGEST: u64 = 64 << 10;
@@ -29,14 +29,14 @@ pub(super) fn least(response: &Response) -> Option<u64> {
 }
 
 /// Reads why something was refused, and puts the body back for the message.
-pub(super) fn refusal(response: &mut Response) -> Fault {
+pub(super) fn refusal(response: &mut Response) -> ErrorBody {
     let mut bytes = Vec::new();
     // What came before a cut is enough.
     let _ = response.body.by_ref().take(LARGEST).read_to_end(&mut bytes);
     response.body = Box::new(Cursor::new(bytes.clone()));
     let headers = response.headers.clone();
     let url = response.url.clone();
-    Fault::read(Response {
+    ErrorBody::read(Response {
         status: response.status,
         headers,
         url,
@@ -45,22 +45,22 @@ pub(super) fn refusal(response: &mut Response) -> Fault {
 }
 
 /// Gitea and Forgejo: a session takes one PATCH.
-pub(super) fn one_patch(fault: &Fault) -> bool {
+pub(super) fn one_patch(fault: &ErrorBody) -> bool {
     fault.text.to_lowercase().contains("after first write")
 }
 
 /// What was sent did not hash to what was said.
-pub(super) fn wrong_digest(fault: &Fault) -> bool {
+pub(super) fn wrong_digest(fault: &ErrorBody) -> bool {
     fault.has("DIGEST_INVALID") || fault.has("SIZE_INVALID")
 }
 
 /// Where the bytes were to go is not where the registry is.
-pub(super) fn out_of_step(fault: &Fault) -> bool {
+pub(super) fn out_of_step(fault: &ErrorBody) -> bool {
     fault.has("RANGE_INVALID")
 }
 
 /// The session is none of the registry's any more.
-pub(super) fn gone(status: u16, fault: &Fault) -> bool {
+pub(super) fn gone(status: u16, fault: &ErrorBody) -> bool {
     status == 404 || fault.has("BLOB_UPLOAD_UNKNOWN") || fault.has("BLOB_UPLOAD_INVALID")
 }
 
