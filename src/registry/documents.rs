@@ -14,7 +14,7 @@ use crate::digest::Digest;
 use crate::error::{Cause, Error, Kind, Result};
 use crate::media_type::{self, MediaType, Role};
 use crate::registry::auth::scope;
-use crate::registry::fetch::{self, Answer};
+use crate::registry::fetch::{self, BufferedResponse};
 use crate::registry::host::Redirects;
 use crate::registry::http::{Body, ErrorBody, Method, Request, Response, Scope};
 use crate::registry::retry;
@@ -87,7 +87,7 @@ impl Place {
         Ok(self.check(wanted, answer).map(Some).map_err(named))
     }
 
-    fn check(&self, wanted: Wanted<'_>, answer: Answer) -> Result<Found> {
+    fn check(&self, wanted: Wanted<'_>, answer: BufferedResponse) -> Result<Found> {
         answer.expect_no_page("a manifest")?;
         let said = answer.header("docker-content-digest").and_then(|d| Digest::from_str(d).ok());
         let algorithm = |d: &Digest| d.algorithm().digest(&answer.bytes);

@@ -12,7 +12,7 @@ use crate::registry::retry::Backoff;
 const MAX_ERROR: u64 = 64 << 10;
 
 /// A document, or a refusal.
-pub(crate) struct Answer {
+pub(crate) struct BufferedResponse {
     /// The status.
     pub(crate) status: u16,
     /// Header names in lower case, with their values.
@@ -25,7 +25,7 @@ pub(crate) struct Answer {
     quota: Option<String>,
 }
 
-impl Answer {
+impl BufferedResponse {
     /// The first header of a name in lower case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
@@ -69,7 +69,7 @@ pub(crate) fn get(
     scopes: &[Scope],
     redirects: Redirects,
     limit: u64,
-) -> Result<Answer> {
+) -> Result<BufferedResponse> {
     let request =
         Request { method: Method::Get, url, headers, body: Body::Empty, scopes, again: true };
     let mut backoff = Backoff::new(host.settings());
@@ -83,10 +83,10 @@ pub(crate) fn get(
             // A refusal is one with or without all of its explanation.
             let mut body = std::io::Read::take(response.body, MAX_ERROR);
             let _ = std::io::Read::read_to_end(&mut body, &mut bytes);
-            return Ok(Answer { status, headers, url, bytes, quota });
+            return Ok(BufferedResponse { status, headers, url, bytes, quota });
         }
         match read_to_end(response, limit) {
-            Ok(bytes) => return Ok(Answer { status, headers, url, bytes, quota: None }),
+            Ok(bytes) => return Ok(BufferedResponse { status, headers, url, bytes, quota: None }),
             Err(e) if e.kind() == Kind::Unreachable && backoff.goes_on() => {
                 let cause = format!("{}: {}", host.name(), e.what());
                 backoff.wait(None, &cause, host.context())?;

@@ -11,7 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::reference::{Reference, is_tag};
 use crate::registry::Place;
 use crate::registry::auth::scope;
-use crate::registry::fetch::{self, Answer};
+use crate::registry::fetch::{self, BufferedResponse};
 use crate::registry::host::{Host, Redirects};
 use crate::registry::http::Scope;
 use crate::registry::http::url::Url;
@@ -32,7 +32,7 @@ pub(crate) fn pages(
     scopes: &[Scope],
     redirects: Redirects,
     limit: u64,
-    mut page: impl FnMut(&Answer) -> Result<bool>,
+    mut page: impl FnMut(&BufferedResponse) -> Result<bool>,
 ) -> Result<()> {
     let accept = [("accept", "application/json, */*;q=0.1".to_owned())];
     let mut seen = HashSet::new();
@@ -53,7 +53,7 @@ pub(crate) fn pages(
 
 /// Path and query of the page that follows. A link to another host counts for its path only: a registry
 /// behind a proxy may not know its own name, and whoever else is named is not asked.
-fn next(answer: &Answer) -> Option<String> {
+fn next(answer: &BufferedResponse) -> Option<String> {
     let links = answer.headers.iter().filter(|(name, _)| name == "link");
     let target = links.flat_map(|(_, value)| parse_link(value)).next()?;
     Some(Url::parse(&answer.url)?.resolve(&target)?.rest)
@@ -81,7 +81,7 @@ fn parse_link(header: &str) -> Vec<String> {
 
 /// Adds the strings under `key` that are names; anything else is dropped.
 fn collect(
-    answer: &Answer,
+    answer: &BufferedResponse,
     key: &str,
     keep: impl Fn(&str) -> bool,
     all: &mut BTreeSet<String>,
