@@ -34,7 +34,7 @@ const USUAL_LIMIT: usize = 4 << 20;
 const UNSEEN: u32 = 3;
 
 /// A manifest as it came.
-pub(crate) struct Found {
+pub(crate) struct FetchedManifest {
     pub(crate) descriptor: Descriptor,
     pub(crate) bytes: Vec<u8>,
     pub(crate) etag: Option<String>,
@@ -56,7 +56,7 @@ impl Place {
     }
 
     /// A manifest or index; `None` when there is none.
-    pub(crate) fn manifest(&self, wanted: Wanted<'_>) -> Result<Option<Found>> {
+    pub(crate) fn manifest(&self, wanted: Wanted<'_>) -> Result<Option<FetchedManifest>> {
         let mut fetched = self.fetch(wanted)?;
         if matches!(&fetched, Err(e) if matches!(e.kind(), Kind::Corrupt | Kind::Malformed)) {
             // A cache on the way may have spoilt it once; twice the same is the registry's own doing.
@@ -70,7 +70,7 @@ impl Place {
     }
 
     /// The outer error is about asking, the inner one about what came.
-    fn fetch(&self, wanted: Wanted<'_>) -> Result<Result<Option<Found>>> {
+    fn fetch(&self, wanted: Wanted<'_>) -> Result<Result<Option<FetchedManifest>>> {
         let headers = [("accept", ACCEPT.to_owned())];
         let limit = self.host.settings().max_document;
         let url = self.manifest_url(wanted);
@@ -87,7 +87,7 @@ impl Place {
         Ok(self.check(wanted, answer).map(Some).map_err(named))
     }
 
-    fn check(&self, wanted: Wanted<'_>, answer: BufferedResponse) -> Result<Found> {
+    fn check(&self, wanted: Wanted<'_>, answer: BufferedResponse) -> Result<FetchedManifest> {
         answer.expect_no_page("a manifest")?;
         let said = answer.header("docker-content-digest").and_then(|d| Digest::from_str(d).ok());
         let algorithm = |d: &Digest| d.algorithm().digest(&answer.bytes);
@@ -115,7 +115,7 @@ impl Place {
         };
         let etag = answer.header("etag").map(str::to_owned);
         let descriptor = Descriptor::new(media_type.as_str(), digest, answer.bytes.len() as u64);
-        Ok(Found { descriptor, bytes: answer.bytes, etag })
+        Ok(FetchedManifest { descriptor, bytes: answer.bytes, etag })
     }
 
     /// What is there, without its bytes where that can be had.
