@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes};
 
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
-use crate::serve::catalogue::{Content, FoundRepository};
+use crate::serve::catalogue::{BlobContent, FoundRepository};
 use crate::serve::names::RepositoryName;
 use crate::serve::outgoing::{LARGE_PIECE, Outgoing};
 use crate::serve::uploads::Stop;
@@ -32,8 +32,8 @@ pub fn blob(
     let Some(stored) = from.blob(digest)? else { return Ok(false) };
     let size = stored.descriptor().size;
     let mut body = match from.outgoing(&stored, 0, size)? {
-        Content::Memory(bytes) => Pieces { outgoing: None, piece: bytes },
-        Content::File(outgoing) => Pieces { outgoing: Some(outgoing), piece: Bytes::new() },
+        BlobContent::Memory(bytes) => Pieces { outgoing: None, piece: bytes },
+        BlobContent::File(outgoing) => Pieces { outgoing: Some(outgoing), piece: Bytes::new() },
     };
     let session = writable.uploads().begin(name, digest.algorithm())?;
     let mut claimed = session.claim().map_err(failed)?;

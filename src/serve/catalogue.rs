@@ -338,14 +338,14 @@ impl FoundRepository<'_> {
     ///
     /// # Errors
     /// `Missing` when the medium no longer has it, `Corrupt`, `Io`.
-    pub fn outgoing(&self, stored: &Stored, start: u64, length: u64) -> Result<Content> {
+    pub fn outgoing(&self, stored: &Stored, start: u64, length: u64) -> Result<BlobContent> {
         let (part, desc) = (&stored.part, &stored.desc);
         let Some(extent) = part.source.extent(desc) else {
             // What was made here lies in memory.
             if part.source.has(desc)? && desc.size <= MAX_DOCUMENT {
                 let bytes = self.document(stored)?;
                 let at = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(bytes.len());
-                return Ok(Content::Memory(bytes.slice(at(start)..at(start + length))));
+                return Ok(BlobContent::Memory(bytes.slice(at(start)..at(start + length))));
             }
             let what = format!("{} is no longer there", desc.digest);
             return Err(Error::corrupt(what).input(part.place()));
@@ -354,7 +354,7 @@ impl FoundRepository<'_> {
             let what = format!("{} has changed its size", desc.digest);
             return Err(Error::corrupt(what).input(part.place()));
         }
-        part.watch.outgoing(extent, &desc.digest, start, length).map(Content::File)
+        part.watch.outgoing(extent, &desc.digest, start, length).map(BlobContent::File)
     }
 }
 
@@ -366,7 +366,7 @@ impl Stored {
 }
 
 /// Bytes of a blob.
-pub enum Content {
+pub enum BlobContent {
     /// In memory.
     Memory(Bytes),
     /// In a file.

@@ -7,7 +7,7 @@ use super::reply::{CONTENT_DIGEST, NAMESPACE, is_known, no_repository};
 use crate::digest::Digest;
 use crate::serve::Registry;
 use crate::serve::answer::{Answer, ApiError, Code, ResponseBody};
-use crate::serve::catalogue::Content;
+use crate::serve::catalogue::BlobContent;
 use crate::serve::range::{self, ByteRange};
 use crate::serve::request::Request;
 
@@ -60,8 +60,8 @@ pub(super) fn get(registry: &Registry, request: &Request, name: &str, digest: &D
         ResponseBody::Length(length)
     } else {
         match found.outgoing(&stored, start, length) {
-            Ok(Content::Memory(bytes)) => ResponseBody::Bytes(bytes),
-            Ok(Content::File(outgoing)) => ResponseBody::Blob(outgoing),
+            Ok(BlobContent::Memory(bytes)) => ResponseBody::Bytes(bytes),
+            Ok(BlobContent::File(outgoing)) => ResponseBody::Blob(outgoing),
             Err(error) => {
                 registry.look_again();
                 return error.into();
