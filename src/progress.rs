@@ -27,6 +27,8 @@ pub enum Event<'a> {
     Unpacking(&'a str, u64),
     /// The layers of an archive of so many bytes are hashed: nothing in it says their digests.
     Hashing(&'a str, u64),
+    /// Layers of so many bytes of a place are unpacked: only their diff ids tell whether they are whole.
+    Checking(&'a str, u64),
     /// Something the user should know, and no error.
     Warning(&'a str),
     /// Something only `-v` shows.

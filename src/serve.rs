@@ -29,6 +29,7 @@ pub mod range;
 pub mod request;
 pub mod route;
 pub mod status;
+pub mod unproven;
 pub mod uploads;
 pub mod writable;
 

@@ -505,10 +505,19 @@ fn a_memory_that_lies_gives_no_wrong_bytes_and_is_corrected() {
     let memory = sandbox.path("state/digests");
     let text = std::fs::read_to_string(&memory).expect("a memory");
     let (_, line) = text.split_once('\n').expect("lines");
-    let (before, _) = line.split_once("sha256:").expect("a digest");
+    let (before, digests) = line.split_once("sha256:").expect("a digest");
+    let (_, diff_id) = digests.split_once(' ').expect("a diff id");
     let lie = sha256(b"something else");
-    let line = format!("{before}{lie}\n");
-    std::fs::write(&memory, format!("{}\n{line}", sha256(line.as_bytes()))).expect("a file");
+    let write = |line: &str| {
+        std::fs::write(&memory, format!("{}\n{line}", sha256(line.as_bytes()))).expect("a file");
+    };
+    // Where the layers must be unpacked anyway, the lie is found at the start.
+    write(&format!("{before}{lie}\n"));
+    let server = Imgpack::read_only(sandbox, &args);
+    assert_eq!(fetched(server.address(), TAG), Ok(right.clone()));
+    let sandbox = server.ended();
+    assert_eq!(std::fs::read_to_string(&memory).expect("a memory"), text);
+    write(&format!("{before}{lie} {diff_id}"));
 
     let server = Imgpack::read_only(sandbox, &args);
     let host = server.address().to_owned();

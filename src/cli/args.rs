@@ -165,7 +165,7 @@ pub(crate) struct Changes {
     /// Recompress layers: gzip, zstd or none, with an optional level (gzip:9)
     #[arg(long, value_name = "ENCODING[:LEVEL]")]
     pub(crate) compress: Option<String>,
-    /// Do not unpack layers to check their diff ids
+    /// Do not unpack layers to check their diff ids, unless nothing else records what they are
     #[arg(long)]
     pub(crate) no_unpack_check: bool,
     /// Continue with the other images when one fails (exit 9)

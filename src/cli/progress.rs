@@ -119,6 +119,7 @@ fn line_of(event: &Event<'_>) -> Option<String> {
         Event::Published(image) => format!("published {image}"),
         Event::Unpacking(archive, size) => format!("unpacking {archive}, {size} bytes"),
         Event::Hashing(archive, size) => format!("hashing layers of {archive}, {size} bytes"),
+        Event::Checking(place, size) => format!("unpacking layers of {place}, {size} bytes"),
         Event::Warning(text) => format!("warning: {text}"),
         Event::Detail(text) => (*text).to_owned(),
         _ => return None,
@@ -147,6 +148,9 @@ fn value_of(event: &Event<'_>, done: &AtomicU64) -> Option<serde_json::Value> {
         }
         Event::Hashing(archive, size) => {
             json!({"event": "hashing", "archive": archive, "bytes": size})
+        }
+        Event::Checking(place, size) => {
+            json!({"event": "checking", "place": place, "bytes": size})
         }
         Event::Warning(text) => json!({"event": "warning", "text": text}),
         Event::Detail(text) => json!({"event": "detail", "text": text}),

@@ -26,7 +26,7 @@ pub(crate) struct VerifyArgs {
     /// Archives, directories, or store:
     #[arg(required = true, value_name = "PLACE")]
     pub(crate) places: Vec<String>,
-    /// Do not unpack layers to check their diff ids
+    /// Do not unpack layers to check their diff ids, unless nothing else records what they are
     #[arg(long)]
     pub(crate) no_unpack_check: bool,
     /// Print only errors

@@ -33,7 +33,8 @@ pub struct Policy {
     pub compress: Option<Compression>,
     /// Recode plain layers whose manifest was made here: a registry should not be sent bare tars.
     pub pack: Option<Compression>,
-    /// Unpack every layer and compare its diff id with the config.
+    /// Unpack every layer and compare its diff id with the config. Where a manifest was made here, that
+    /// is done in any case.
     pub unpack: bool,
     /// Publish the sound images although others fail.
     pub keep_going: bool,

@@ -244,9 +244,7 @@ impl Run<'_> {
         let plain =
             encoding == Some(Encoding::Plain) && leaf.desc.digest.algorithm() == Algorithm::Sha256;
         let free = if plain { Some(DiffId(leaf.desc.digest)) } else { proven };
-        // A registry keeps layers packed, and whoever unpacks them checks.
-        let checks = leaf.check && self.to.network().is_none();
-        let needs_check = checks && !leaf.claimed.is_empty() && free.is_none();
+        let needs_check = leaf.check && !leaf.claimed.is_empty() && free.is_none();
         self.turn.wait(leaf.at, self.ordered);
         if let Some(reused) = self.to.reuse(&leaf.desc)? {
             // The sink has the bytes; whether the config tells the truth about them is still open.

@@ -1,9 +1,11 @@
-//! Digests of ranges of files, remembered between runs, so that each range is hashed only once.
+//! Digests and diff ids of ranges of files, remembered between runs, so that each range is hashed and
+//! unpacked only once.
 //!
 //! It knows no archive and no clock. A range is identified by its file's device, inode, size and times, so
 //! that any write to the file invalidates it. The cache may be lost: a damaged file counts as empty, and
-//! one that cannot be written costs only time in the next run. It is not trusted either: whoever sends the
-//! bytes hashes them again, and removes an entry that proves wrong.
+//! one that cannot be written costs only time in the next run. No digest in it is trusted either: whoever
+//! sends the bytes hashes them again, and removes an entry that proves wrong. A diff id belongs to the
+//! digest beside it.
 //!
 //! The file: the digest of everything after it, then one line per range, the last used at the end.
 
@@ -12,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::digest::Digest;
+use crate::digest::{DiffId, Digest};
 use crate::error::Result;
 use crate::io::dir::Dir;
 use crate::io::parts::{Extent, Stamp};
@@ -50,10 +52,20 @@ struct FileRange {
     size: u64,
 }
 
+/// What bytes are, and what they unpack to where that was checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Content {
+    digest: Digest,
+    diff_id: Option<DiffId>,
+}
+
+/// A stretch before it is read; nothing where it will not be remembered.
+pub struct Before(Option<FileRange>);
+
 #[derive(Default)]
 struct Known {
-    /// Digests, and when they were used: the larger, the later.
-    digests: HashMap<FileRange, (Digest, u64)>,
+    /// What stretches hold, and when they were asked for: the larger, the later.
+    digests: HashMap<FileRange, (Content, u64)>,
     uses: u64,
     forgotten: HashSet<FileRange>,
     /// Whether there is something to write.
@@ -64,8 +76,8 @@ impl DigestCache {
     /// The memory in a directory, which need not exist.
     pub fn open(directory: PathBuf, now: fn() -> SystemTime) -> Self {
         let mut known = Known::default();
-        for (stretch, digest) in Dir::open(&directory).map(|dir| read(&dir)).unwrap_or_default() {
-            known.put(stretch, digest);
+        for (stretch, content) in Dir::open(&directory).map(|dir| read(&dir)).unwrap_or_default() {
+            known.put(stretch, content);
         }
         Self { home: Some(CacheLocation { directory, now }), known: Mutex::new(known) }
     }
@@ -79,17 +91,43 @@ impl DigestCache {
     /// # Errors
     /// Those of `hash`.
     pub fn digest(&self, extent: &Extent, hash: impl FnOnce() -> Result<Digest>) -> Result<Digest> {
-        let Some(home) = &self.home else { return hash() };
-        let Some(stretch) = FileRange::of(extent) else { return hash() };
-        if let Some(digest) = self.known().find(&stretch) {
-            return Ok(digest);
+        if let Some(content) = self.find(extent) {
+            return Ok(content.digest);
         }
-        let settled = stretch.settled((home.now)());
+        let before = self.before(extent);
         let digest = hash()?;
-        if settled && FileRange::of(extent) == Some(stretch) {
-            self.known().note(stretch, digest);
-        }
+        self.note(before, extent, Content { digest, diff_id: None });
         Ok(digest)
+    }
+
+    /// What a stretch with this digest is known to unpack to.
+    pub fn diff_id(&self, extent: &Extent, digest: &Digest) -> Option<DiffId> {
+        self.find(extent).filter(|content| content.digest == *digest)?.diff_id
+    }
+
+    /// To be asked before a stretch is unpacked, for [`DigestCache::unpacked`].
+    pub fn before(&self, extent: &Extent) -> Before {
+        let settled =
+            |home: &CacheLocation| FileRange::of(extent).filter(|s| s.settled((home.now)()));
+        Before(self.home.as_ref().and_then(settled))
+    }
+
+    /// Remembers what a stretch with this digest unpacked to, unless it changed meanwhile.
+    pub fn unpacked(&self, before: Before, extent: &Extent, digest: Digest, diff_id: DiffId) {
+        self.note(before, extent, Content { digest, diff_id: Some(diff_id) });
+    }
+
+    fn find(&self, extent: &Extent) -> Option<Content> {
+        self.home.as_ref()?;
+        self.known().find(&FileRange::of(extent)?)
+    }
+
+    fn note(&self, before: Before, extent: &Extent, content: Content) {
+        if let Some(stretch) = before.0
+            && FileRange::of(extent) == Some(stretch)
+        {
+            self.known().note(stretch, content);
+        }
     }
 
     /// Forgets what proved wrong. True when it was remembered.
@@ -114,8 +152,8 @@ impl DigestCache {
         all.retain(|(stretch, _)| known.leaves(stretch));
         let mut own: Vec<_> = known.digests.iter().collect();
         own.sort_by_key(|(_, (_, used))| *used);
-        all.extend(own.into_iter().map(|(stretch, (digest, _))| (*stretch, *digest)));
-        let lines = all[all.len().saturating_sub(MOST)..].iter().map(|(s, d)| s.line(d));
+        all.extend(own.into_iter().map(|(stretch, (content, _))| (*stretch, *content)));
+        let lines = all[all.len().saturating_sub(MOST)..].iter().map(|(s, c)| s.line(c));
         let lines: String = lines.collect();
         let text = format!("{}\n{lines}", Digest::of(lines.as_bytes()));
         // Not flushed: what a crash leaves of it is seen by its first line.
@@ -126,22 +164,22 @@ impl DigestCache {
 }
 
 impl Known {
-    fn put(&mut self, stretch: FileRange, digest: Digest) {
+    fn put(&mut self, stretch: FileRange, content: Content) {
         self.uses += 1;
-        self.digests.insert(stretch, (digest, self.uses));
+        self.digests.insert(stretch, (content, self.uses));
     }
 
-    fn find(&mut self, stretch: &FileRange) -> Option<Digest> {
+    fn find(&mut self, stretch: &FileRange) -> Option<Content> {
         self.uses += 1;
-        let (digest, used) = self.digests.get_mut(stretch)?;
+        let (content, used) = self.digests.get_mut(stretch)?;
         *used = self.uses;
-        Some(*digest)
+        Some(*content)
     }
 
-    /// Adds what was hashed; what the file was before, and the oldest of too many, goes.
-    fn note(&mut self, stretch: FileRange, digest: Digest) {
+    /// Adds what was read; what the file was before, and the oldest of too many, goes.
+    fn note(&mut self, stretch: FileRange, content: Content) {
         self.digests.retain(|other, _| !stretch.replaces(other));
-        self.put(stretch, digest);
+        self.put(stretch, content);
         if self.digests.len() > MOST {
             let oldest = self.digests.iter().min_by_key(|(_, (_, used))| *used);
             if let Some(oldest) = oldest.map(|(stretch, _)| *stretch) {
@@ -180,30 +218,39 @@ impl FileRange {
         (seconds + SETTLED.as_secs(), u32::try_from(nanos).unwrap_or_default()) <= now
     }
 
-    fn line(&self, digest: &Digest) -> String {
+    fn line(&self, Content { digest, diff_id }: &Content) -> String {
         let Stamp { file: (device, inode), size, modified: (m, m_nanos), changed: (c, c_nanos) } =
             self.stamp;
         let (offset, length) = (self.offset, self.size);
-        format!("{device} {inode} {size} {m} {m_nanos} {c} {c_nanos} {offset} {length} {digest}\n")
+        let diff_id = diff_id.map(|diff_id| format!(" {diff_id}")).unwrap_or_default();
+        format!(
+            "{device} {inode} {size} {m} {m_nanos} {c} {c_nanos} {offset} {length} {digest}{diff_id}\n"
+        )
     }
 }
 
 /// What a directory remembers; nothing when that is damaged.
-fn read(dir: &Dir) -> Vec<(FileRange, Digest)> {
+fn read(dir: &Dir) -> Vec<(FileRange, Content)> {
     let bytes = dir.read(NAME, MAX).ok().flatten().unwrap_or_default();
     parse(&String::from_utf8_lossy(&bytes)).unwrap_or_default()
 }
 
-fn parse(text: &str) -> Option<Vec<(FileRange, Digest)>> {
+fn parse(text: &str) -> Option<Vec<(FileRange, Content)>> {
     let (first, lines) = text.split_once('\n')?;
     let whole = first.parse::<Digest>().ok()? == Digest::of(lines.as_bytes());
     lines.lines().filter(|_| whole).map(entry).collect()
 }
 
-fn entry(line: &str) -> Option<(FileRange, Digest)> {
+fn entry(line: &str) -> Option<(FileRange, Content)> {
     let words: Vec<&str> = line.split(' ').collect();
+    let (words, diff_id) = words.split_at_checked(10)?;
     let [device, inode, size, m, m_nanos, c, c_nanos, offset, length, digest] = words[..] else {
         return None;
+    };
+    let diff_id = match diff_id {
+        [] => None,
+        [diff_id] => Some(diff_id.parse().ok()?),
+        _ => return None,
     };
     let stamp = Stamp {
         file: (device.parse().ok()?, inode.parse().ok()?),
@@ -212,7 +259,7 @@ fn entry(line: &str) -> Option<(FileRange, Digest)> {
         changed: (c.parse().ok()?, c_nanos.parse().ok()?),
     };
     let stretch = FileRange { stamp, offset: offset.parse().ok()?, size: length.parse().ok()? };
-    Some((stretch, digest.parse().ok()?))
+    Some((stretch, Content { digest: digest.parse().ok()?, diff_id }))
 }
 
 #[cfg(test)]
@@ -275,6 +322,32 @@ mod tests {
         let text = std::fs::read_to_string(at.join(NAME)).unwrap();
         assert!(!text.contains(&Digest::of(b"234").to_string()), "the file before is forgotten");
         assert!(!ask(&opened(&at), &changed).1);
+    }
+
+    #[test]
+    fn what_was_unpacked_is_known_with_its_digest_until_the_file_changes() {
+        let temp = tempfile::tempdir().unwrap();
+        let (at, path) = (temp.path().join("state"), temp.path().join("a"));
+        let extent = file(&path, b"packed");
+        let (digest, diff_id) = (Digest::of(b"packed"), DiffId(Digest::of(b"unpacked")));
+        let first = opened(&at);
+        assert!(ask(&first, &extent).1);
+        assert_eq!(first.diff_id(&extent, &digest), None);
+        first.unpacked(first.before(&extent), &extent, digest, diff_id);
+        first.save();
+        let second = opened(&at);
+        assert_eq!(ask(&second, &extent), (digest, false));
+        assert_eq!(second.diff_id(&extent, &digest), Some(diff_id));
+        assert_eq!(second.diff_id(&extent, &Digest::of(b"other")), None);
+        // What changes while it is unpacked is not remembered.
+        let before = second.before(&extent);
+        std::thread::sleep(Duration::from_millis(20));
+        let extent = file(&path, b"PACKED");
+        second.unpacked(before, &extent, digest, diff_id);
+        assert_eq!(second.diff_id(&extent, &digest), None);
+        let none = DigestCache::default();
+        none.unpacked(none.before(&extent), &extent, digest, diff_id);
+        assert_eq!(none.diff_id(&extent, &digest), None);
     }
 
     #[test]
@@ -372,7 +445,8 @@ mod tests {
         let digest = Digest::of(b"x");
         let first = opened(&at);
         for n in 0..MOST {
-            first.known().put(FileRange::of(&nth(n)).unwrap(), digest);
+            let content = Content { digest, diff_id: Some(DiffId(digest)) };
+            first.known().put(FileRange::of(&nth(n)).unwrap(), content);
         }
         // The very first is used once more, so that it is not the oldest.
         assert!(!ask(&first, &nth(0)).1);

@@ -187,11 +187,23 @@ pub fn images(
     Ok(images)
 }
 
-/// What was found of one layer member. Compressed members are hashed, uncompressed ones are not:
-/// their digest is their diff id.
+/// What was found of one layer member.
 struct LayerMember {
     size: u64,
+    /// Whether it is uncompressed: then its digest is its diff id.
+    plain: bool,
+    /// Hashed here: of what is compressed and not named by its digest.
     digest: Option<Digest>,
+}
+
+/// The digest that the name of a member says its bytes have: `<hex>.json` (docker), `sha256:<hex>` and
+/// `<hex>.tar.gz` (crane, kaniko, Jib), `blobs/sha256/<hex>` with or without an ending (docker,
+/// Bazel). `<hex>/layer.tar` is named by an ID.
+fn named_by(name: &str) -> Option<Digest> {
+    let name = name.strip_prefix("blobs/sha256/").unwrap_or(name);
+    let stem = name.split('.').next().unwrap_or(name);
+    let hex = stem.strip_prefix("sha256:").unwrap_or(stem);
+    Digest::from_hex(hex).ok().filter(|digest| digest.algorithm() == Algorithm::Sha256)
 }
 
 fn sniff_layers(
@@ -215,12 +227,10 @@ fn sniff_layers(
                 "layer {shown} is missing (a thin archive needs the base image at its destination)"
             )));
         };
-        let encoding = Encoding::sniff(&members.head(name, SNIFF_LEN)?);
-        let digest = match encoding {
-            Encoding::Plain => None,
-            _ => Some(members.digest(name)?),
-        };
-        Ok((name.clone(), LayerMember { size, digest }))
+        let plain = Encoding::sniff(&members.head(name, SNIFF_LEN)?) == Encoding::Plain;
+        let nameless = !plain && named_by(name).is_none();
+        let digest = nameless.then(|| members.digest(name)).transpose()?;
+        Ok((name.clone(), LayerMember { size, plain, digest }))
     };
     unique.par_iter().with_max_len(1).map(look).collect()
 }
@@ -239,16 +249,19 @@ fn image(
         .ok_or_else(|| Error::absent(format_args!("config {shown}")))?;
     let parsed = Config::parse(&bytes).map_err(|e| e.within(shown.clone()))?;
     let diff_ids = parsed.check_layers(item.layers.len()).map_err(|e| e.at(shown))?;
-    let config = Descriptor::of(media_type::DOCKER_CONFIG, &bytes);
+    // Whoever reads it finds out whether it is what it is called.
+    let mut config = Descriptor::of(media_type::DOCKER_CONFIG, &bytes);
+    config.digest = named_by(&path).unwrap_or(config.digest);
     layout.members.insert(config.digest, path);
     let mut descs = Vec::new();
     for (layer, diff_id) in item.layers.iter().zip(diff_ids) {
         let name = clean(layer.as_bytes())?;
         let Some(found) = layers.get(&name) else { continue };
-        let (kind, digest) = match found.digest {
-            None => (media_type::DOCKER_LAYER, plain_digest(members, &name, diff_id.0)?),
-            Some(digest) => (media_type::DOCKER_LAYER_GZIP, digest),
+        let kind = match found.plain {
+            true => media_type::DOCKER_LAYER,
+            false => media_type::DOCKER_LAYER_GZIP,
         };
+        let digest = digest_of(members, &name, found, diff_id.0)?;
         let known = layout.members.entry(digest).or_insert_with(|| name.clone());
         // Only the first is read later, so one that merely claims the same diff id ends here.
         if *known != name && !members.same(known, &name)? {
@@ -265,7 +278,17 @@ fn image(
     Ok(Image { config: config.digest, root })
 }
 
-/// The digest of an uncompressed layer is its diff id, unless the diff id is not SHA-256.
-fn plain_digest(members: &dyn Members, name: &str, claimed: Digest) -> Result<Digest> {
-    if claimed.algorithm() == Algorithm::Sha256 { Ok(claimed) } else { members.digest(name) }
+/// The digest of a layer: of an uncompressed one its diff id, unless that is not SHA-256; else the one
+/// that it is named by, unless that is its diff id. Whoever reads the layer finds out whether it is true.
+fn digest_of(
+    members: &dyn Members,
+    name: &str,
+    found: &LayerMember,
+    diff_id: Digest,
+) -> Result<Digest> {
+    let said = if found.plain { Some(diff_id) } else { found.digest.or_else(|| named_by(name)) };
+    match said.filter(|said| said.algorithm() == Algorithm::Sha256) {
+        Some(said) if found.plain || said != diff_id => Ok(said),
+        _ => members.digest(name),
+    }
 }

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use serde_json::Value;
 
 use crate::context::Context;
+use crate::copy::Failed;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{self, Error, Result};
@@ -152,20 +153,30 @@ fn digests(list: Option<&Vec<Descriptor>>) -> Box<[Digest]> {
     all.into()
 }
 
-/// Reads everything a place holds. Images without any name go into `unnamed`.
+/// Reads everything a place holds, but for what is `wrong`. Images without any name go into `unnamed`.
 ///
 /// # Errors
 /// `Interrupted`, `Malformed` beyond what one reading follows. What else cannot be read is noted, and
 /// hides nothing else.
 pub fn gather(
     source: &dyn Source,
+    wrong: &[Failed],
     unnamed: Option<&RepositoryName>,
     ctx: &Context,
 ) -> Result<Holdings> {
     let mut holdings = Holdings::default();
     holdings.notes.extend(source.warnings().iter().cloned());
-    let roots = source.roots();
-    let parsed = documents(source, roots, ctx, &mut holdings)?;
+    for failed in wrong {
+        for error in &failed.errors {
+            holdings.notes.push(format!("{} is not served: {error}", failed.title));
+            if error.kind() == error::Kind::Io {
+                holdings.unread.get_or_insert_with(|| error.clone());
+            }
+        }
+    }
+    let mut roots = source.roots().to_vec();
+    roots.retain(|root| wrong.iter().all(|failed| failed.digest != root.desc.digest));
+    let parsed = documents(source, &roots, ctx, &mut holdings)?;
     let mut whose: HashMap<Digest, Vec<RepositoryName>> = HashMap::new();
     // Where nobody says so in a name or an annotation, the document itself does.
     let (companions, images): (Vec<&Root>, Vec<&Root>) = roots.iter().partition(|root| {

@@ -18,6 +18,7 @@ use crate::serve::Registry;
 use crate::serve::catalogue::Part;
 use crate::serve::holdings;
 use crate::serve::names::RepositoryName;
+use crate::serve::unproven::unproven;
 use crate::sync::folder;
 use crate::transport::Source;
 use crate::transport::table::{Env, Place, Scheme};
@@ -115,9 +116,14 @@ impl Places {
     /// What a place holds, and why some of it cannot be read now.
     fn read(&self, place: &Place) -> Result<(Arc<Part>, Vec<Error>)> {
         let env = Env { ctx: self.env.ctx.afresh(), ..self.env.clone() };
-        let (source, unread) = opened(place, &env)?;
+        let (mut source, mut unread) = opened(place, &env)?;
         let unnamed = stem(&place.path);
-        let held = holdings::gather(&*source, unnamed.as_ref(), &env.ctx)?;
+        let mut wrong = unproven(&*source, &env.temporary, &env.ctx.afresh())?;
+        if wrong.cached {
+            (source, unread) = opened(place, &env)?;
+            wrong = unproven(&*source, &env.temporary, &env.ctx.afresh())?;
+        }
+        let held = holdings::gather(&*source, &wrong.failed, unnamed.as_ref(), &env.ctx)?;
         for note in &held.notes {
             self.env.ctx.warn(&format!("{}: {note}", source.place()));
         }

@@ -171,7 +171,7 @@ impl Writable {
         let roots = entries::roots(editor.index());
         let named = entries::named(&roots);
         let source = LayoutSource::with_roots(self.root.clone(), roots, HashMap::new(), None);
-        let mut held = holdings::gather(&source, None, &self.ctx.afresh())?;
+        let mut held = holdings::gather(&source, &[], None, &self.ctx.afresh())?;
         for note in &held.notes {
             self.ctx.warn(&format!("{}: {note}", self.root.path().display()));
         }

@@ -1,4 +1,4 @@
-//! Messages about places that must be unpacked or hashed before they can be served.
+//! Messages about places that must be unpacked, hashed or checked before they can be served.
 
 use std::sync::Arc;
 
@@ -29,6 +29,10 @@ fn said(event: &Event<'_>) -> Option<String> {
         )),
         Event::Hashing(archive, size) if *size >= LONG => Some(format!(
             "{archive}: {} are hashed once: nothing in it says the digests of its layers",
+            units::size(*size)
+        )),
+        Event::Checking(place, size) if *size >= LONG => Some(format!(
+            "{place}: {} of layers are unpacked once: only their diff ids tell whether they are whole",
             units::size(*size)
         )),
         _ => None,

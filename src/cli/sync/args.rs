@@ -161,7 +161,8 @@ pub(crate) struct Course {
     /// Recompress layers: gzip, zstd or none, with an optional level (gzip:9)
     #[arg(long, value_name = "ENCODING[:LEVEL]")]
     pub(crate) compress: Option<String>,
-    /// Also unpack layers to check their diff ids; digests are always checked
+    /// Also unpack layers to check their diff ids; digests are always checked, and diff ids where an
+    /// archive records no digests
     #[arg(long)]
     pub(crate) unpack_check: bool,
     /// Do not gzip the uncompressed layers of a Docker archive for a registry

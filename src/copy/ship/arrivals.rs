@@ -82,7 +82,7 @@ impl Run<'_> {
         };
         let unpacked = Arc::new(Unpacked::default());
         let mut blob = Blob::new(self.from, leaf.desc.clone(), self.ctx);
-        if leaf.check && !leaf.claimed.is_empty() && self.to.network().is_none() {
+        if leaf.check && !leaf.claimed.is_empty() {
             blob = blob.unpacking(None, unpacked.clone()).claiming(leaf.claimed.clone());
         }
         let size = leaf.desc.size;

@@ -13,7 +13,7 @@ use crate::layer;
 use crate::manifest;
 use crate::media_type::Role;
 use crate::partial::Partials;
-use crate::transport::{Arrival, Sink, Source};
+use crate::transport::{Arrival, Origin, Sink, Source};
 
 /// One leaf to deliver.
 pub(super) struct Leaf {
@@ -22,7 +22,8 @@ pub(super) struct Leaf {
     pub(super) desc: Descriptor,
     /// Whether it is a file system layer.
     pub(super) layer: bool,
-    /// Whether its diff id is to be checked.
+    /// Whether its diff id is to be checked: where the policy says so, and wherever a manifest was made
+    /// here, since its digests are those of whatever came.
     pub(super) check: bool,
     /// What the images claim it unpacks to.
     pub(super) claimed: Vec<DiffId>,
@@ -44,11 +45,13 @@ pub(super) fn plan(from: &dyn Source, trees: &[&Tree], policy: &Policy) -> Resul
             .flat_map(|m| &m.layers)
             .map(|layer| layer.digest)
             .collect();
+        let check = policy.unpack || tree.root.origin == Origin::Synthesised;
         for (desc, claimed) in tree.node.leaves() {
             let layer = images.contains(&desc.digest);
             if let Some(&i) = at.get(&desc.digest) {
                 leaves[i].claimed.extend(claimed);
                 leaves[i].layer |= layer;
+                leaves[i].check |= check;
                 continue;
             }
             if desc.media_type.role() == Role::ForeignLayer && !from.has(desc)? {
@@ -56,7 +59,6 @@ pub(super) fn plan(from: &dyn Source, trees: &[&Tree], policy: &Policy) -> Resul
             }
             at.insert(desc.digest, leaves.len());
             let claimed = claimed.into_iter().collect();
-            let check = policy.unpack;
             let desc = desc.clone();
             let (at, synthesised) = (leaves.len(), true);
             leaves.push(Leaf { at, desc, layer, check, claimed, synthesised, bytes: None });

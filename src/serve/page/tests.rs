@@ -91,7 +91,7 @@ impl Memory {
     fn served(self) -> Registry {
         let ctx = Context::default();
         let registry = Registry::new(NameResolver::default(), &ctx);
-        let held = holdings::gather(&self, None, &ctx).unwrap();
+        let held = holdings::gather(&self, &[], None, &ctx).unwrap();
         registry.catalogue().replace(vec![Arc::new(Part::new(Box::new(self), held))], Vec::new());
         registry
     }
@@ -430,7 +430,7 @@ fn an_image_that_cannot_be_read_any_more_is_an_error_of_its_own_page_only() {
     place.name(&one, "docker.io/library/one:1");
     place.name(&two, "docker.io/library/two:1");
     let ctx = Context::default();
-    let held = holdings::gather(&place, None, &ctx).unwrap();
+    let held = holdings::gather(&place, &[], None, &ctx).unwrap();
     place.blobs.get_mut(&one.digest).unwrap()[0] = b'[';
     let registry = Registry::new(NameResolver::default(), &ctx);
     registry.catalogue().replace(vec![Arc::new(Part::new(Box::new(place), held))], Vec::new());
