@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::sync::{Arc, Mutex, OnceLock};
 
+use crate::descriptor::Descriptor;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
 use crate::io::dir::{self, Dir, Entry};
@@ -22,6 +23,18 @@ use crate::transport::Blob;
 const EAGER: u64 = 1 << 20;
 /// Up to this many small files are flushed one by one; beyond, the file system is flushed once.
 const FEW: usize = 32;
+
+/// Fails before any hashing when a blob has not the size its descriptor says.
+///
+/// # Errors
+/// `Corrupt`.
+pub fn check_size(desc: &Descriptor, size: u64) -> Result<()> {
+    if size == desc.size {
+        return Ok(());
+    }
+    let (digest, claimed) = (desc.digest, desc.size);
+    Err(Error::corrupt(format!("{digest} is {size} bytes, its descriptor says {claimed}")))
+}
 
 /// The blobs beneath a directory.
 pub struct BlobDir {

@@ -66,10 +66,7 @@ const FLOORS: &[(&str, u32)] = &[
 
 /// What one transport knows of another, with the reason.
 const BETWEEN_TRANSPORTS: &[(&str, &str, &str)] = &[
-    ("transport::archive", "transport::layout", "the same check of a blob's size"),
     ("transport::daemon", "transport::archive", "engines give and take archives"),
-    ("transport::skopeo_dir", "transport::layout", "the same check of a blob's size"),
-    ("transport::distribution", "transport::layout", "the same check of a blob's size"),
     ("transport::tree", "transport::layout", "what lies in the folder"),
     ("transport::tree", "transport::union", "several layouts as one source"),
     ("transport::store", "transport::layout", "the store is a layout with a memory"),

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
+use crate::blobs::check_size;
 use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
@@ -18,7 +19,6 @@ use crate::io::look;
 use crate::io::parts::Extent;
 use crate::manifest::{Document, MAX_DOCUMENT};
 use crate::reference::Reference;
-use crate::transport::layout::check_size;
 use crate::transport::{Checked, Origin, Root, Source};
 
 /// The distribution registry's storage opened for reading.

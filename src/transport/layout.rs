@@ -9,7 +9,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use crate::blobs::{BlobDir, Staging};
+use crate::blobs::{BlobDir, Staging, check_size};
 use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::{DiffId, Digest};
@@ -113,18 +113,6 @@ impl Source for LayoutSource {
     fn warnings(&self) -> &[String] {
         &self.layout.warnings
     }
-}
-
-/// Fails before any hashing when a blob has not the size its descriptor says.
-///
-/// # Errors
-/// `Corrupt`.
-pub fn check_size(desc: &Descriptor, size: u64) -> Result<()> {
-    if size == desc.size {
-        return Ok(());
-    }
-    let (digest, claimed) = (desc.digest, desc.size);
-    Err(Error::corrupt(format!("{digest} is {size} bytes, its descriptor says {claimed}")))
 }
 
 struct DirMembers<'c> {

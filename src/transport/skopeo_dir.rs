@@ -8,7 +8,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use crate::blobs::Staging;
+use crate::blobs::{Staging, check_size};
 use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::{Algorithm, Digest};
@@ -18,7 +18,6 @@ use crate::io::parts::Extent;
 use crate::io::scratch::Scratch;
 use crate::locks::lock;
 use crate::manifest::{Document, MAX_DOCUMENT};
-use crate::transport::layout::check_size;
 use crate::transport::{
     Accepts, Blob, Checked, Origin, Refused, Reused, Root, Sealed, Sink, Source,
 };

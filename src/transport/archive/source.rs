@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::blobs::check_size;
 use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::encoding::{Encoding, SNIFF_LEN};
@@ -17,7 +18,6 @@ use crate::layer;
 use crate::layout::{Layout, Reading, interpret};
 use crate::progress::Event;
 use crate::transport::archive::members::Archive;
-use crate::transport::layout::check_size;
 use crate::transport::{Checked, Root, Source};
 
 /// An archive of images.
