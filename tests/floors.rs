@@ -70,7 +70,6 @@ const BETWEEN_TRANSPORTS: &[(&str, &str, &str)] = &[
     ("transport::tree", "transport::layout", "what lies in the folder"),
     ("transport::tree", "transport::union", "several layouts as one source"),
     ("transport::store", "transport::layout", "the store is a layout with a memory"),
-    ("transport::layout", "transport::store", "the sink tells the store what it proved"),
 ];
 
 /// One source file.

@@ -26,6 +26,7 @@ use crate::media_type::Role;
 use crate::transport::{Accepts, Blob, Checked, Refused, Reused, Root, Sealed, Sink, Source};
 
 pub mod index;
+pub(crate) mod proofs;
 
 use index::{Change, Index};
 
@@ -207,7 +208,7 @@ pub fn appendable(path: &Path) -> Result<Dir> {
     if root.stat("index.json")?.is_none() && root.stat("oci-layout")?.is_none() {
         // A run that was killed before it wrote a table left these.
         let ours = |n: &Vec<u8>| {
-            n == b"blobs" || n.starts_with(b".imgpack-") || n == super::store::PROOFS.as_bytes()
+            n == b"blobs" || n.starts_with(b".imgpack-") || n == proofs::FILE.as_bytes()
         };
         if !root.names()?.iter().all(ours) {
             let what = "directory is not empty and not an OCI layout";
@@ -262,7 +263,7 @@ impl LayoutSink {
             return Ok(before);
         }
         let proofs = match self.rules.remember {
-            true => crate::transport::store::proofs(&self.root)?,
+            true => proofs::read(&self.root)?,
             false => HashMap::new(),
         };
         let before = (Index::load(&self.root)?, proofs);
@@ -383,7 +384,7 @@ impl Sink for LayoutSink {
         }
         self.staging.commit()?;
         if self.rules.remember {
-            crate::transport::store::remember(&self.root, &proved(&published))?;
+            proofs::remember(&self.root, &proved(&published))?;
         }
         let changes = self.changes(&published);
         index::change(&self.root, self.ctx.sync, self.ctx.wait, self.rules.journaled, |_| {

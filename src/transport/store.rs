@@ -5,14 +5,13 @@
 //! index. What nothing references is collected by [`prune`].
 
 use std::collections::{HashMap, HashSet};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::blobs::BlobDir;
 use crate::context::Context;
 use crate::descriptor::Descriptor;
-use crate::digest::{DiffId, Digest};
+use crate::digest::Digest;
 use crate::error::{Cause, Error, Kind, Result};
 use crate::io::dir::{self, Dir};
 use crate::layout::name_of;
@@ -21,14 +20,12 @@ use crate::media_type::MediaType;
 use crate::partial::Partials;
 use crate::reference::Reference;
 use crate::transport::layout::index::{self, Change, Index};
-use crate::transport::layout::{LayoutSink, LayoutSource, Rules};
+use crate::transport::layout::{LayoutSink, LayoutSource, Rules, proofs};
 use crate::transport::{Origin, Root};
 
-pub(crate) const PROOFS: &str = "diff-ids";
 /// Where a registry that serves the store keeps what is being uploaded. Whoever holds its lock keeps
 /// [`Store::prune`] away: what a registry was given may have no manifest yet.
 pub const UPLOADS: &str = ".imgpack-uploads";
-const MAX_PROOFS: u64 = 64 << 20;
 
 /// A store on disk.
 #[derive(Clone, Debug)]
@@ -74,7 +71,7 @@ impl Store {
             None => None,
         };
         let roots = roots(&Index::load(&root)?);
-        let proofs = proofs(&root)?;
+        let proofs = proofs::read(&root)?;
         Ok(Some(LayoutSource::with_roots(root, roots, proofs, lock)))
     }
 
@@ -175,7 +172,7 @@ impl Store {
             for (digest, _) in &garbage {
                 blobs.remove(digest)?;
             }
-            forget(&root, &live, self.ctx.sync)?;
+            proofs::forget(&root, &live, self.ctx.sync)?;
         }
         Ok(garbage)
     }
@@ -243,44 +240,6 @@ fn children(root: &Dir, desc: &Descriptor) -> Result<Vec<Descriptor>> {
             Err(Error::corrupt(what).input(root.join(&path).display().to_string()))
         }
     }
-}
-
-/// Notes layers whose diff id was checked, one line each; a lost line costs only a check.
-pub(crate) fn remember(root: &Dir, proved: &HashMap<Digest, DiffId>) -> Result<()> {
-    if proved.is_empty() {
-        return Ok(());
-    }
-    let known = proofs(root)?;
-    let mut new: Vec<_> =
-        proved.iter().filter(|(layer, id)| known.get(layer) != Some(id)).collect();
-    new.sort_unstable();
-    let text: String = new.iter().map(|(layer, diff_id)| format!("{layer} {diff_id}\n")).collect();
-    let path = root.join(PROOFS);
-    root.append_file(PROOFS)?
-        .write_all(text.as_bytes())
-        .map_err(|e| Error::io(&path, "writing", &e))
-}
-
-/// Layers whose diff id was checked.
-pub(crate) fn proofs(root: &Dir) -> Result<HashMap<Digest, DiffId>> {
-    let bytes = root.read(PROOFS, MAX_PROOFS)?.unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    let line = |line: &str| {
-        let (layer, diff_id) = line.split_once(' ')?;
-        Some((layer.parse().ok()?, diff_id.parse().ok()?))
-    };
-    Ok(text.lines().filter_map(line).collect())
-}
-
-fn forget(root: &Dir, live: &HashSet<Digest>, sync: bool) -> Result<()> {
-    let mut kept: Vec<(Digest, DiffId)> =
-        proofs(root)?.into_iter().filter(|(layer, _)| live.contains(layer)).collect();
-    kept.sort_unstable();
-    let text: String = kept.iter().map(|(layer, diff_id)| format!("{layer} {diff_id}\n")).collect();
-    if root.stat(PROOFS)?.is_some() {
-        root.replace(PROOFS, text.as_bytes(), sync)?;
-    }
-    Ok(())
 }
 
 /// What is said of a store that has never had an image.
