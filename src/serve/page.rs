@@ -25,7 +25,7 @@ mod view;
 
 use asked::Asked;
 pub use kept::Kept;
-use listing::Entry;
+use listing::ImageEntry;
 
 /// Where nothing comes from but this server, and nobody may frame or be told of it.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
@@ -61,7 +61,7 @@ pub fn answer(registry: &Registry, request: &Request, path: &str) -> Answer {
 }
 
 /// The image that `/r/<repository>:<tag>` or `/r/<repository>@<digest>` means.
-fn entry(registry: &Registry, path: &str) -> Option<Entry> {
+fn entry(registry: &Registry, path: &str) -> Option<ImageEntry> {
     let reference = path.strip_prefix("/r/")?;
     let (repository, wanted) = match reference.rsplit_once('@') {
         Some((repository, digest)) => {
@@ -78,7 +78,7 @@ fn entry(registry: &Registry, path: &str) -> Option<Entry> {
         ManifestReference::Tag(tag) => Some(tag),
         ManifestReference::Digest(_) => None,
     };
-    Some(Entry { name: found.name.clone(), tag, digest })
+    Some(ImageEntry { name: found.name.clone(), tag, digest })
 }
 
 #[cfg(test)]

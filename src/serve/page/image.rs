@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::asked::{Asked, link};
 use super::html::Html;
-use super::listing::{self, Entry, Weight};
+use super::listing::{self, ImageEntry, Weight};
 use super::pull::TOOLS;
 use super::shell;
 use super::view::{self, Pairs, View};
@@ -33,12 +33,12 @@ const DAY: usize = "2024-11-05".len();
 struct PageContext<'a> {
     registry: &'a Registry,
     found: &'a FoundRepository<'a>,
-    entry: &'a Entry,
+    entry: &'a ImageEntry,
     uses: HashMap<Digest, usize>,
 }
 
 /// The page of an image.
-pub(super) fn answer(registry: &Registry, asked: &Asked, entry: &Entry) -> Answer {
+pub(super) fn answer(registry: &Registry, asked: &Asked, entry: &ImageEntry) -> Answer {
     let catalogue = registry.catalogue();
     let reference = entry.reference(catalogue.naming());
     let Some(found) = view::repository(catalogue, &entry.name) else {

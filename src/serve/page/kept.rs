@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
-use super::listing::{self, Entry, Weight};
+use super::listing::{self, ImageEntry, Weight};
 use crate::digest::Digest;
 use crate::locks::lock;
 use crate::serve::catalogue::{Catalogue, Generation};
@@ -43,7 +43,7 @@ pub(super) struct Counted {
 /// One image of the list.
 pub(super) struct Image {
     /// What it is called.
-    pub(super) entry: Entry,
+    pub(super) entry: ImageEntry,
     /// Bytes of all beneath it, each thing once.
     pub(super) bytes: u64,
     /// Bytes of what other images use too.
@@ -91,7 +91,7 @@ impl Counted {
         };
         let things: Vec<Arc<[u32]>> =
             entries.iter().map(|entry| weighed[&(&entry.name, entry.digest)].clone()).collect();
-        let image = |(entry, things): (Entry, Arc<[u32]>)| Image {
+        let image = |(entry, things): (ImageEntry, Arc<[u32]>)| Image {
             bytes: sum(&things, &|_| true),
             shared: sum(&things, &|n| several[n]),
             entry,

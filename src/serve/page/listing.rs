@@ -14,7 +14,7 @@ use crate::serve::names::{NameResolver, RepositoryName};
 
 /// An image of the list.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub(super) struct ImageEntry {
     /// Its repository.
     pub name: RepositoryName,
     /// Its tag, if it has one.
@@ -23,7 +23,7 @@ pub(super) struct Entry {
     pub digest: Digest,
 }
 
-impl Entry {
+impl ImageEntry {
     /// `:1.27` or `@sha256:…`.
     pub(super) fn suffix(&self) -> String {
         match &self.tag {
@@ -49,7 +49,7 @@ impl Entry {
 }
 
 /// Every image, by name. Sidecars (`sha256-….sig`) are shown with what they are about.
-pub(super) fn entries(catalogue: &Catalogue) -> Vec<Entry> {
+pub(super) fn entries(catalogue: &Catalogue) -> Vec<ImageEntry> {
     let mut all: BTreeMap<(RepositoryName, Option<String>, Option<Digest>), Digest> =
         BTreeMap::new();
     for part in catalogue.parts() {
@@ -66,7 +66,7 @@ pub(super) fn entries(catalogue: &Catalogue) -> Vec<Entry> {
             }
         });
     }
-    let entry = |((name, tag, _), digest)| Entry { name, tag, digest };
+    let entry = |((name, tag, _), digest)| ImageEntry { name, tag, digest };
     all.into_iter().map(entry).collect()
 }
 

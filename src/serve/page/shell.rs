@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use super::asked::Asked;
 use super::html::Html;
-use super::listing::Entry;
+use super::listing::ImageEntry;
 use crate::serve::answer::Answer;
 use crate::serve::route;
 
@@ -88,7 +88,7 @@ fn banner(h: &mut Html, asked: &Asked) {
 }
 
 /// The name of an image, its registry quieter.
-pub(super) fn name(h: &mut Html, entry: &Entry) {
+pub(super) fn name(h: &mut Html, entry: &ImageEntry) {
     h.leaf("span", &[("class", "quiet")], format!("{}/", entry.name.domain()));
     h.text(entry.name.path());
     match &entry.tag {
