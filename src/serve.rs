@@ -46,7 +46,7 @@ pub struct Registry {
     /// Set when something was not as it should be, so that places are looked at again at once.
     again: AtomicBool,
     status: Arc<ServerStatus>,
-    kept: page::Kept,
+    kept: page::ImageListCache,
 }
 
 impl Registry {
@@ -56,7 +56,7 @@ impl Registry {
         let ctx = Context { cancel: Arc::default(), ..ctx.clone() };
         let status = Arc::<ServerStatus>::default();
         let catalogue = Catalogue::new(naming, &ctx, status.clone());
-        let (again, kept) = (AtomicBool::new(false), page::Kept::default());
+        let (again, kept) = (AtomicBool::new(false), page::ImageListCache::default());
         Self { catalogue, writable: None, again, status, kept }
     }
 
@@ -79,7 +79,7 @@ impl Registry {
     }
 
     /// What the page counted last.
-    pub fn kept(&self) -> &page::Kept {
+    pub fn kept(&self) -> &page::ImageListCache {
         &self.kept
     }
 

@@ -24,7 +24,7 @@ mod shell;
 mod view;
 
 use asked::Asked;
-pub use kept::Kept;
+pub use kept::ImageListCache;
 use listing::ImageEntry;
 
 /// Where nothing comes from but this server, and nobody may frame or be told of it.

@@ -14,9 +14,9 @@ use crate::serve::names::RepositoryName;
 
 /// What was counted last.
 #[derive(Default)]
-pub struct Kept(Mutex<Option<(Generation, Arc<Counted>)>>);
+pub struct ImageListCache(Mutex<Option<(Generation, Arc<Counted>)>>);
 
-impl Kept {
+impl ImageListCache {
     /// The images of a catalogue as it is now.
     pub(super) fn counted(&self, catalogue: &Catalogue) -> Arc<Counted> {
         let mut kept = lock(&self.0);
