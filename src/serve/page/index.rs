@@ -4,7 +4,7 @@
 
 use super::asked::{Asked, link};
 use super::html::Html;
-use super::kept::{Counted, Image};
+use super::kept::{Counted, ListedImage};
 use super::listing;
 use super::pull::{self, TOOLS};
 use super::shell::{self, Slice, name};
@@ -18,7 +18,7 @@ const PAGE: usize = 200;
 
 /// One line of the list.
 struct Row<'k> {
-    image: &'k Image,
+    image: &'k ListedImage,
     platforms: Vec<String>,
     layers: Option<usize>,
     artifact: Option<String>,
@@ -76,7 +76,7 @@ pub(super) fn answer(registry: &Registry, asked: &Asked) -> Answer {
     })
 }
 
-fn summary(h: &mut Html, asked: &Asked, counted: &Counted, all: &[&Image]) {
+fn summary(h: &mut Html, asked: &Asked, counted: &Counted, all: &[&ListedImage]) {
     let totals = counted.totals(all);
     h.element("p", &[("class", "quiet")], |h| match (all.is_empty(), asked.query.is_empty()) {
         (true, true) => h.text("Nothing is served yet."),
@@ -119,7 +119,7 @@ fn tools(h: &mut Html, asked: &Asked) {
     });
 }
 
-fn row<'k>(registry: &Registry, image: &'k Image) -> Row<'k> {
+fn row<'k>(registry: &Registry, image: &'k ListedImage) -> Row<'k> {
     let (catalogue, entry) = (registry.catalogue(), &image.entry);
     let found = view::repository(catalogue, &entry.name);
     let read = found.as_ref().map(|found| View::read(found, &entry.digest));

@@ -35,13 +35,13 @@ impl ImageListCache {
 
 /// Every image, by name.
 pub(super) struct Counted {
-    images: Vec<Image>,
+    images: Vec<ListedImage>,
     /// Bytes of every document and blob; images hold the numbers of theirs.
     sizes: Vec<u64>,
 }
 
 /// One image of the list.
-pub(super) struct Image {
+pub(super) struct ListedImage {
     /// What it is called.
     pub(super) entry: ImageEntry,
     /// Bytes of all beneath it, each thing once.
@@ -91,7 +91,7 @@ impl Counted {
         };
         let things: Vec<Arc<[u32]>> =
             entries.iter().map(|entry| weighed[&(&entry.name, entry.digest)].clone()).collect();
-        let image = |(entry, things): (ImageEntry, Arc<[u32]>)| Image {
+        let image = |(entry, things): (ImageEntry, Arc<[u32]>)| ListedImage {
             bytes: sum(&things, &|_| true),
             shared: sum(&things, &|n| several[n]),
             entry,
@@ -103,14 +103,15 @@ impl Counted {
     }
 
     /// The images whose name or digest contains all of these words.
-    pub(super) fn found(&self, words: &[String]) -> Vec<&Image> {
+    pub(super) fn found(&self, words: &[String]) -> Vec<&ListedImage> {
         let mut text = String::new();
-        let matches = |image: &&Image| words.is_empty() || image.entry.matches(words, &mut text);
+        let matches =
+            |image: &&ListedImage| words.is_empty() || image.entry.matches(words, &mut text);
         self.images.iter().filter(matches).collect()
     }
 
     /// What images of it are together.
-    pub(super) fn totals(&self, images: &[&Image]) -> Totals {
+    pub(super) fn totals(&self, images: &[&ListedImage]) -> Totals {
         let mut open = vec![true; self.sizes.len()];
         let (mut bytes, mut alone) = (0_u64, 0_u64);
         for image in images {
