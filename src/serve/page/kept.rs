@@ -53,7 +53,7 @@ pub(super) struct ListedImage {
 
 /// What several images are together.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Totals {
+pub(super) struct ListTotals {
     /// Repositories.
     pub(super) repositories: usize,
     /// Bytes, what they share counted once.
@@ -111,7 +111,7 @@ impl Counted {
     }
 
     /// What images of it are together.
-    pub(super) fn totals(&self, images: &[&ListedImage]) -> Totals {
+    pub(super) fn totals(&self, images: &[&ListedImage]) -> ListTotals {
         let mut open = vec![true; self.sizes.len()];
         let (mut bytes, mut alone) = (0_u64, 0_u64);
         for image in images {
@@ -124,6 +124,6 @@ impl Counted {
         }
         let repositories: HashSet<&RepositoryName> =
             images.iter().map(|image| &image.entry.name).collect();
-        Totals { repositories: repositories.len(), bytes, alone }
+        ListTotals { repositories: repositories.len(), bytes, alone }
     }
 }

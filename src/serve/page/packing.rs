@@ -4,7 +4,7 @@
 
 use super::asked::{Asked, link};
 use super::html::Html;
-use super::kept::Totals;
+use super::kept::ListTotals;
 use super::shell::{self, Slice, name};
 use super::view::{self, View};
 use crate::serve::Registry;
@@ -82,8 +82,8 @@ pub(super) fn answer(registry: &Registry, asked: &Asked) -> Answer {
 }
 
 /// How much it is, and how much it would be had nothing been shared.
-fn totals(h: &mut Html, images: usize, totals: &Totals) {
-    let Totals { bytes, alone, .. } = *totals;
+fn totals(h: &mut Html, images: usize, totals: &ListTotals) {
+    let ListTotals { bytes, alone, .. } = *totals;
     h.text(format!("{}, ", count(images, "image", "images")));
     h.leaf("b", &[], units::size(bytes));
     if alone > bytes {
