@@ -4,6 +4,8 @@
 //! the leaves once each; *ship* delivers them in parallel, verified and, where asked, recoded; *seal*
 //! writes the parents bottom-up, with their original bytes unless a child changed, and publishes.
 
+use std::collections::HashMap;
+
 use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
@@ -24,9 +26,9 @@ use ship::{Arrivals, Shipped};
 
 pub use policy::{Mode, Policy};
 pub use preview::preview;
-pub use report::{Changed, Damage, Failed, Published, Report};
+pub use report::{Changed, Damage, Failed, Orphan, Published, Report};
 pub use tree::{Child, Manifest, Missing, Node, Tree};
-pub use walk::{glance, walk};
+pub use walk::{glance, walk, walk_wanted};
 
 /// Copies roots from a source to a sink and completes the sink.
 ///
@@ -77,7 +79,7 @@ pub fn attempt(
         let failed = report.take_back(root);
         report.failed.push(Failed::new(&failed, error));
     }
-    arrivals.done();
+    arrivals.into_iter().for_each(Arrivals::done);
     Ok(report)
 }
 
@@ -88,7 +90,7 @@ fn transfer(
     policy: &Policy,
     ctx: &Context,
     report: &mut Report,
-) -> Result<Arrivals> {
+) -> Result<Vec<Arrivals>> {
     let mut present: Vec<Tree> = Vec::new();
     for found in
         walk::all(from, &wanting(from, to, roots, policy, ctx, report)?, to.accepts(), policy, ctx)
@@ -104,26 +106,50 @@ fn transfer(
             Err(failed) => return Err(failed.error()),
         }
     }
+    let mut left: Vec<Orphan> = Vec::new();
+    let mut became: HashMap<Digest, Digest> = HashMap::new();
     if policy.prunes() {
-        present = orphans::without(present, &policy.standing, ctx);
+        (present, left) = orphans::split(present, &policy.standing);
     }
+    let recodes = policy.compress.is_some() || policy.pack.is_some();
     if let Some(network) = to.network() {
-        if policy.compress.is_some() || policy.pack.is_some() {
-            present = changed_since(to, network, present, ctx, report)?;
+        if recodes {
+            present = changed_since(to, network, present, policy, &mut became, ctx, report)?;
         }
         for tree in &present {
             network.expect(&tree.root, needs(from, tree));
         }
     }
-    let present: Vec<&Tree> = present.iter().collect();
-    let (shipped, arrivals) = ship::ship(from, to, &present, policy, ctx)?;
-    for damage in shipped.damage(&present) {
-        report.damage.push(damage);
+    // What is about an image waits until it is known what became of the image.
+    let (about, images): (Vec<Tree>, Vec<Tree>) =
+        present.into_iter().partition(|tree| recodes && tree.root.companion);
+    let mut arrivals = vec![deliver(from, to, &images, policy, &mut became, ctx, report)?];
+    if !about.is_empty() {
+        let (about, changed) = orphans::split_changed(about, &became);
+        left.extend(changed);
+        arrivals.push(deliver(from, to, &about, policy, &mut became, ctx, report)?);
     }
-    for tree in &present {
+    report.leave(left, &became, ctx);
+    Ok(arrivals)
+}
+
+/// Ships and seals trees; `became` learns which of their parents are others now.
+fn deliver(
+    from: &dyn Source,
+    to: &dyn Sink,
+    trees: &[Tree],
+    policy: &Policy,
+    became: &mut HashMap<Digest, Digest>,
+    ctx: &Context,
+    report: &mut Report,
+) -> Result<Arrivals> {
+    let trees: Vec<&Tree> = trees.iter().collect();
+    let (shipped, arrivals) = ship::ship(from, to, &trees, policy, ctx)?;
+    report.damage.extend(shipped.damage(&trees));
+    for tree in &trees {
         let mut errors = shipped.errors_of(tree);
         if errors.is_empty() {
-            let sealed = seal::seal(to, tree, &shipped, ctx);
+            let sealed = seal::seal(to, tree, &shipped, became, ctx);
             match sealed.and_then(|sealed| report.seal(tree, sealed, to, ctx)) {
                 Ok(()) => continue,
                 Err(e) if to.network().is_some() && policy.tolerates() && !stops(&e) => {
@@ -137,9 +163,9 @@ fn transfer(
         let (title, digest) = (tree.root.title(), tree.root.desc.digest);
         report.failed.push(Failed { title, digest, errors });
     }
-    report.changed = shipped.changed();
-    report.stored = shipped.stored;
-    report.reused = shipped.reused;
+    report.changed.extend(shipped.changed());
+    report.stored += shipped.stored;
+    report.reused += shipped.reused;
     Ok(arrivals)
 }
 
@@ -179,10 +205,18 @@ fn changed_since(
     to: &dyn Sink,
     network: &dyn NetworkSink,
     trees: Vec<Tree>,
+    policy: &Policy,
+    became: &mut HashMap<Digest, Digest>,
     ctx: &Context,
     report: &mut Report,
 ) -> Result<Vec<Tree>> {
-    let standing = lanes::each(&trees, ctx.jobs, |tree| network.configs(&tree.root));
+    // A manifest that was found goes as it is: another one there is another image.
+    let changes = |tree: &Tree| {
+        policy.compress.is_some() || tree.node.manifests().iter().any(|m| m.is_synthesised())
+    };
+    let ask =
+        |tree: &Tree| if changes(tree) { network.configs(&tree.root) } else { Ok(Vec::new()) };
+    let standing = lanes::each(&trees, ctx.jobs, ask);
     let mut changed = Vec::new();
     for (tree, standing) in trees.into_iter().zip(standing) {
         let manifests = tree.node.manifests();
@@ -190,6 +224,11 @@ fn changed_since(
         let configs: Vec<Digest> = images.filter_map(|m| Some(m.config.as_ref()?.digest)).collect();
         if !configs.is_empty() && standing? == configs {
             let there = to.standing(&tree.root)?.unwrap_or_else(|| tree.node.desc().clone());
+            if there.digest != tree.node.desc().digest {
+                let parents = manifests.iter().map(|m| m.desc.digest);
+                became
+                    .extend(parents.chain([tree.root.desc.digest]).map(|was| (was, there.digest)));
+            }
             report.unchanged(&tree.root, &there, ctx);
         } else {
             changed.push(tree);

@@ -54,6 +54,9 @@ impl Renderer {
     }
 
     fn plan(&self, blobs: u64, bytes: u64) {
+        if let Some(bar) = &*self.bar() {
+            return bar.inc_length(bytes);
+        }
         let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr_with_hz(8));
         let colour = std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
         let template = if colour {

@@ -1,44 +1,70 @@
-//! Companions of what does not come along: signatures of platforms that were not chosen, and of an
-//! index that is written anew.
+//! Companions of what does not come along or becomes another: signatures of platforms that were not
+//! chosen, of an index that is written anew, of an image whose layers are recoded.
 //!
 //! It reads nothing but what the walk has read. What a companion is about is said by its annotation,
 //! its cosign tag, or its own `subject`.
 
 use std::collections::{HashMap, HashSet};
 
-use crate::context::Context;
+use crate::copy::report::Orphan;
 use crate::copy::tree::{Child, Node, Tree};
 use crate::digest::Digest;
 use crate::layout::said_subject;
 use crate::manifest::Document;
-use crate::progress::Event;
 use crate::transport::GENERATIONS;
 
-/// The trees without companions whose subject is in none of the others, nor among `standing`.
-pub(super) fn without(trees: Vec<Tree>, standing: &[Digest], ctx: &Context) -> Vec<Tree> {
+/// Takes out the companions whose subject is in none of the other trees, nor among `standing`.
+pub(super) fn split(trees: Vec<Tree>, standing: &[Digest]) -> (Vec<Tree>, Vec<Orphan>) {
     let mut kept: HashSet<Digest> = standing.iter().copied().collect();
     let mut known = HashMap::new();
     for tree in trees.iter().filter(|t| !t.root.companion) {
         whole(&tree.node, &mut known);
     }
     kept.extend(known.into_iter().filter_map(|(digest, same)| same.then_some(digest)));
-    // A signature of an SBOM stays when the SBOM does.
-    for _ in 0..GENERATIONS {
-        for tree in trees.iter().filter(|t| t.root.companion) {
-            if subject(tree).is_none_or(|s| kept.contains(&s)) {
-                kept.insert(tree.node.desc().digest);
+    apart(trees, |subject| !kept.contains(&subject))
+}
+
+/// Takes out the companions of what became another, as `became` has it.
+pub(super) fn split_changed(
+    trees: Vec<Tree>,
+    became: &HashMap<Digest, Digest>,
+) -> (Vec<Tree>, Vec<Orphan>) {
+    apart(trees, |subject| became.contains_key(&subject))
+}
+
+/// Takes out the companions of what is `lost`, unless it is among them: a signature of an SBOM stays when
+/// the SBOM does, and goes when it goes.
+fn apart(trees: Vec<Tree>, lost: impl Fn(Digest) -> bool) -> (Vec<Tree>, Vec<Orphan>) {
+    let about: HashMap<Digest, Option<Digest>> = trees
+        .iter()
+        .filter(|tree| tree.root.companion)
+        .map(|tree| (tree.node.desc().digest, subject(tree)))
+        .collect();
+    let goes = |digest: Digest| {
+        let mut at = Some(digest);
+        for _ in 0..=GENERATIONS {
+            let Some(Some(subject)) = at.and_then(|digest| about.get(&digest)) else {
+                return false;
+            };
+            if !about.contains_key(subject) {
+                return lost(*subject);
             }
+            at = Some(*subject);
         }
-    }
-    let stays = |tree: &Tree| {
-        let stays = !tree.root.companion || kept.contains(&tree.node.desc().digest);
-        if !stays {
-            let what = format!("{}: left behind with what it is about", tree.root.title());
-            ctx.progress.event(Event::Detail(&what));
-        }
-        stays
+        true
     };
-    trees.into_iter().filter(stays).collect()
+    let mut orphans = Vec::new();
+    let mut stays = |tree: &Tree| {
+        let digest = tree.node.desc().digest;
+        let subject = about.get(&digest).copied().flatten();
+        match subject.filter(|_| tree.root.companion && goes(digest)) {
+            Some(subject) => orphans.push(Orphan { title: tree.root.title(), digest, subject }),
+            None => return true,
+        }
+        false
+    };
+    let trees = trees.into_iter().filter(|tree| stays(tree)).collect();
+    (trees, orphans)
 }
 
 /// Notes which parents keep their bytes; says whether this one does.

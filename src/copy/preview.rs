@@ -2,6 +2,8 @@
 //!
 //! It decides nothing: it is the walk and the seal of a copy, onto a sink that keeps nothing.
 
+use std::collections::HashMap;
+
 use crate::context::Context;
 use crate::copy::policy::{Mode, Policy};
 use crate::copy::{Shipped, seal, walk};
@@ -23,5 +25,6 @@ pub fn preview(
 ) -> Result<Sealed> {
     let policy = Policy { platforms: platforms.to_vec(), mode: Mode::Glance, ..Policy::default() };
     let tree = walk::one(from, root, to.accepts(), &policy, ctx);
-    seal::seal(to, &tree.map_err(|e| e.input_or(from.place()))?, &Shipped::default(), ctx)
+    let tree = tree.map_err(|e| e.input_or(from.place()))?;
+    seal::seal(to, &tree, &Shipped::default(), &mut HashMap::new(), ctx)
 }

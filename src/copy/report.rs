@@ -1,5 +1,7 @@
 //! What a copy did, as data.
 
+use std::collections::HashMap;
+
 use crate::context::Context;
 use crate::copy::tree::{Missing, Tree};
 use crate::descriptor::Descriptor;
@@ -19,6 +21,8 @@ pub struct Report {
     pub damage: Vec<Damage>,
     /// Blobs that were recoded.
     pub changed: Vec<Changed>,
+    /// Companions that were left behind, since what they are about did not come as it was.
+    pub orphans: Vec<Orphan>,
     /// Platforms that were listed and absent.
     pub missing: Vec<String>,
     /// Blobs stored.
@@ -87,6 +91,17 @@ pub struct Damage {
     pub images: Vec<String>,
 }
 
+/// A signature or another companion of what did not come as it was.
+#[derive(Clone, Debug)]
+pub struct Orphan {
+    /// Its name, or its digest.
+    pub title: String,
+    /// Its digest.
+    pub digest: Digest,
+    /// What it is about.
+    pub subject: Digest,
+}
+
 /// One layer that became another blob.
 #[derive(Debug)]
 pub struct Changed {
@@ -97,6 +112,29 @@ pub struct Changed {
 }
 
 impl Report {
+    /// Notes companions that stay behind and says of each what it no longer signs; `became` knows what is
+    /// there instead.
+    pub(super) fn leave(
+        &mut self,
+        orphans: Vec<Orphan>,
+        became: &HashMap<Digest, Digest>,
+        ctx: &Context,
+    ) {
+        for orphan in &orphans {
+            let Orphan { title, digest, subject } = orphan;
+            let what = match title.contains(&digest.to_string()) {
+                true => title.clone(),
+                false => format!("{title} ({digest})"),
+            };
+            let why = match became.get(subject) {
+                Some(now) => format!("{subject}, which became {now}"),
+                None => format!("{subject}, which is not copied"),
+            };
+            ctx.warn(&format!("{what} is left behind: it refers to {why}"));
+        }
+        self.orphans.extend(orphans);
+    }
+
     pub(super) fn note_missing(&mut self, tree: &Tree, ctx: &Context) {
         for Missing { digest, platform } in &tree.missing {
             let platform =

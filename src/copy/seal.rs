@@ -13,18 +13,29 @@ use crate::error::Result;
 use crate::manifest::{self, Document};
 use crate::transport::{Blob, Image, Sealed, Sink};
 
-/// Stores the parents of one tree and says what it became.
-pub(super) fn seal(to: &dyn Sink, tree: &Tree, shipped: &Shipped, ctx: &Context) -> Result<Sealed> {
+/// Stores the parents of one tree and says what it became; `became` learns of each parent that is another
+/// now.
+pub(super) fn seal(
+    to: &dyn Sink,
+    tree: &Tree,
+    shipped: &Shipped,
+    became: &mut HashMap<Digest, Digest>,
+    ctx: &Context,
+) -> Result<Sealed> {
     let mut sealer = Sealer {
         to,
         ctx,
         shipped,
+        became,
         images: Vec::new(),
         blobs: Vec::new(),
         seen: HashSet::new(),
         done: HashMap::new(),
     };
     let target = sealer.node(&tree.node)?;
+    if target.digest != tree.root.desc.digest {
+        sealer.became.insert(tree.root.desc.digest, target.digest);
+    }
     let mut root = tree.root.clone();
     // The entry of the place keeps its annotations; platform and type follow what it points at.
     root.desc.media_type = target.media_type;
@@ -59,6 +70,7 @@ struct Sealer<'a> {
     to: &'a dyn Sink,
     ctx: &'a Context,
     shipped: &'a Shipped,
+    became: &'a mut HashMap<Digest, Digest>,
     images: Vec<Image>,
     blobs: Vec<Descriptor>,
     seen: HashSet<Digest>,
@@ -148,6 +160,7 @@ impl Sealer<'_> {
                 rewritten = manifest::rewrite(bytes, &replaced)?;
                 let digest = desc.digest.algorithm().digest(&rewritten);
                 let size = rewritten.len() as u64;
+                self.became.insert(desc.digest, digest);
                 (rewritten.as_slice(), Descriptor { digest, size, ..desc.clone() })
             }
         };

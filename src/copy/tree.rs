@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::descriptor::Descriptor;
 use crate::digest::{DiffId, Digest};
+use crate::manifest;
 use crate::platform::Platform;
 use crate::transport::Root;
 
@@ -79,6 +80,15 @@ pub struct Manifest {
     pub diff_ids: Vec<DiffId>,
     /// Where it runs.
     pub platform: Option<Platform>,
+}
+
+impl Manifest {
+    /// Whether its bytes say nothing but what the tables of a Docker archive say, so that they may be made
+    /// anew.
+    pub fn is_synthesised(&self) -> bool {
+        let made = |config| self.bytes == manifest::synthesise(config, &self.layers);
+        self.config_bytes.is_some() && self.config.as_ref().is_some_and(made)
+    }
 }
 
 impl Node {

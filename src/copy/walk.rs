@@ -58,6 +58,14 @@ pub fn walk(from: &dyn Source, root: &Root, ctx: &Context) -> Result<Tree> {
     one(from, root, accepts, &Policy::default(), ctx).map_err(|e| e.input_or(from.place()))
 }
 
+/// Like [`walk`], but only what the policy wants of the root.
+///
+/// # Errors
+/// As [`walk`], and `Policy`.
+pub fn walk_wanted(from: &dyn Source, root: &Root, policy: &Policy, ctx: &Context) -> Result<Tree> {
+    one(from, root, Accepts::staged(1), policy, ctx).map_err(|e| e.input_or(from.place()))
+}
+
 /// Like [`walk`], but does not ask whether the layers are there: for lists of many images.
 ///
 /// # Errors

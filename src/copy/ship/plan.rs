@@ -10,7 +10,6 @@ use crate::descriptor::Descriptor;
 use crate::digest::{DiffId, Digest};
 use crate::error::{Error, Result};
 use crate::layer;
-use crate::manifest;
 use crate::media_type::Role;
 use crate::partial::Partials;
 use crate::transport::{Arrival, Origin, Sink, Source};
@@ -67,10 +66,7 @@ pub(super) fn plan(from: &dyn Source, trees: &[&Tree], policy: &Policy) -> Resul
             let (Some(config), Some(bytes)) = (&manifest.config, &manifest.config_bytes) else {
                 continue;
             };
-            // Bytes that say nothing but what the archive's tables say may be made anew.
-            if policy.pack.is_some()
-                && manifest.bytes != manifest::synthesise(config, &manifest.layers)
-            {
+            if policy.pack.is_some() && !manifest.is_synthesised() {
                 for layer in &manifest.layers {
                     if let Some(&i) = at.get(&layer.digest) {
                         leaves[i].synthesised = false;
