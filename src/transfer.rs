@@ -17,12 +17,12 @@ use crate::transport::table::{Env, Place, Scheme};
 use crate::transport::{Root, Sink, Source};
 
 mod choose;
-pub mod consumer;
+mod consumer;
 mod images;
 mod rename;
 
 pub use choose::choose;
-pub use consumer::Consumer;
+pub use consumer::{Consumer, Takes};
 pub use images::Images;
 pub use rename::Rename;
 
@@ -72,6 +72,10 @@ impl Transfer {
     pub fn prepare(self, env: &Env) -> Result<Ready> {
         let Self { from, to, rename, consumer, halves, preserve_digests, mut policy } = self;
         from.check()?;
+        let known = consumer.map(Consumer::takes);
+        if let Some(takes) = &known {
+            takes.check_archive(&to, halves)?;
+        }
         let sink = to.sink(env, halves)?;
         let images::Opened { source, mut roots, unresolved } =
             from.open(&policy, env, &|| sink.scratch())?;
@@ -83,12 +87,12 @@ impl Transfer {
                 pack(&mut policy);
             }
         }
-        let consumer = match consumer {
-            None => Consumer::behind(&to, env)?,
+        let takes = match known {
+            None => Takes::behind(&to, env)?,
             known => known,
         };
-        if let Some(consumer) = consumer {
-            consumer.adapt(source.as_ref(), &mut roots, &mut policy, &env.ctx)?;
+        if let Some(takes) = takes {
+            takes.adapt(source.as_ref(), &mut roots, &mut policy, &env.ctx)?;
         }
         Ok(Ready { source, roots, unresolved, sink, policy })
     }

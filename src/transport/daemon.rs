@@ -72,6 +72,8 @@ pub struct Engines {
 pub enum Version {
     /// Before docker 23: no zstd layers.
     Old,
+    /// Docker 23 and later with a graph driver, which chains a bounded number of layers.
+    GraphDriver,
     /// Everything else.
     Current,
 }
@@ -82,10 +84,15 @@ pub enum Version {
 /// `Unreachable`, `Denied`.
 pub fn version(engine: Engine, engines: &Engines, ctx: &Context) -> Result<Version> {
     const ZSTD: u32 = 23;
-    match engine {
-        Engine::Docker if Docker::new(engines, ctx)?.major()? < ZSTD => Ok(Version::Old),
-        _ => Ok(Version::Current),
+    if engine != Engine::Docker {
+        return Ok(Version::Current);
     }
+    let docker = Docker::new(engines, ctx)?;
+    Ok(match docker.major()? {
+        Some(major) if major < ZSTD => Version::Old,
+        Some(_) if docker.has_graph_driver()? => Version::GraphDriver,
+        _ => Version::Current,
+    })
 }
 
 /// Images of an engine: the one that is named, several with commas between, all when none is.

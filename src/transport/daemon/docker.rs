@@ -113,20 +113,32 @@ impl Docker {
         })
     }
 
-    /// The first number of the engine's version; podman's is the Docker it can stand in for.
+    /// The first number of the engine's version; none when podman stands in for docker.
     ///
     /// # Errors
     /// `Unreachable`, `Denied`, `Malformed`.
-    pub(super) fn major(&self) -> Result<u32> {
+    pub(super) fn major(&self) -> Result<Option<u32>> {
         let answer = self.json("/version")?;
         let engine = answer["Components"].as_array().and_then(|all| all.first());
         if engine.is_some_and(|e| e["Name"].as_str().is_some_and(|n| n.contains("Podman"))) {
-            return Ok(u32::MAX);
+            return Ok(None);
         }
         let version = answer["Version"].as_str().unwrap_or_default();
         let major = version.split('.').next().unwrap_or_default();
         // A build without a number is a new one.
-        Ok(major.parse().unwrap_or(u32::MAX))
+        Ok(Some(major.parse().unwrap_or(u32::MAX)))
+    }
+
+    /// Whether images lie in a graph driver, not in containerd's store.
+    ///
+    /// # Errors
+    /// As [`Docker::major`].
+    pub(super) fn has_graph_driver(&self) -> Result<bool> {
+        let answer = self.json("/info")?;
+        let mut status = answer["DriverStatus"].as_array().into_iter().flatten();
+        let containerd =
+            |pair: &Value| pair[1].as_str().is_some_and(|v| v.starts_with("io.containerd."));
+        Ok(!status.any(containerd))
     }
 
     /// Every image: its names, or its ID when it has none.
