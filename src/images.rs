@@ -2,18 +2,16 @@
 //!
 //! It prints nothing. It opens up roots of any source far enough to say what they are.
 
-use std::collections::HashMap;
-
 use crate::config::Config;
 use crate::context::Context;
 use crate::copy::{Manifest, Tree, glance};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::layout::{docker, said_subject};
+use crate::layout::docker;
 use crate::media_type::Role;
 use crate::reference::Reference;
 use crate::transport::select::no_image;
-use crate::transport::{GENERATIONS, Root, Source};
+use crate::transport::{Root, Source};
 
 /// A root with what its image for this machine says of itself.
 pub struct Described {
@@ -158,122 +156,4 @@ pub fn typed_name(text: &str) -> Result<Reference> {
         let text = crate::text::escape(text);
         Error::new(crate::error::Kind::Usage, format!("{text} is a digest reference, not a name"))
     })
-}
-
-/// Most companions of one image.
-const MAX_COMPANIONS: usize = 1_000;
-
-/// Roots of the source that refer to any of `roots`, to an image beneath them, or to another of those
-/// found; what comes first is nearest.
-///
-/// # Errors
-/// `Malformed` when one image has more than 1 000 of them.
-pub fn companions(source: &dyn Source, roots: &[Root], ctx: &Context) -> Result<Vec<Root>> {
-    let candidates: Vec<&Root> = source
-        .roots()
-        .iter()
-        .filter(|r| r.companion && roots.iter().all(|chosen| chosen.desc.digest != r.desc.digest))
-        .collect();
-    if candidates.is_empty() {
-        return Ok(Vec::new());
-    }
-    // How many companions each subject has so far.
-    let mut subjects: HashMap<Digest, usize> = HashMap::new();
-    for root in roots {
-        subjects.insert(root.desc.digest, 0);
-        if let Ok(tree) = glance(source, root, ctx) {
-            subjects.extend(tree.node.manifests().iter().map(|m| (m.desc.digest, 0)));
-        }
-    }
-    let about = |root| subject_of(source, root, ctx).map(|subject| (subject, root));
-    let mut rest: Vec<(Digest, &Root)> = candidates.into_iter().filter_map(about).collect();
-    let mut found: Vec<Root> = Vec::new();
-    for _ in 0..GENERATIONS {
-        let (near, far): (Vec<_>, Vec<_>) =
-            rest.into_iter().partition(|(subject, _)| subjects.contains_key(subject));
-        for (subject, root) in near {
-            let count = subjects.entry(subject).or_default();
-            *count += 1;
-            if *count > MAX_COMPANIONS {
-                let what =
-                    format!("more referrers of {subject} than the limit of {MAX_COMPANIONS}");
-                return Err(Error::malformed(what));
-            }
-            subjects.entry(root.desc.digest).or_default();
-            found.push(root.clone());
-        }
-        rest = far;
-    }
-    Ok(found)
-}
-
-/// Names companions beside the images they refer to, in a place that keeps things under names: a
-/// cosign tag stays that tag, others go by digest. One whose image is not among `roots` is dropped, and
-/// one about another companion comes after it.
-pub fn name_companions(source: &dyn Source, roots: &mut Vec<Root>, ctx: &Context) {
-    if roots.iter().all(|r| !r.companion) {
-        return;
-    }
-    let mut homes: HashMap<Digest, Vec<Reference>> = HashMap::new();
-    for root in roots.iter().filter(|r| !r.companion) {
-        let mut beneath = vec![root.desc.digest];
-        // Of what is far away only the index is read.
-        if source.remote() {
-            beneath.extend(listed(source, root, ctx));
-        } else if let Ok(tree) = glance(source, root, ctx) {
-            beneath.extend(tree.node.manifests().iter().map(|m| m.desc.digest));
-        }
-        for digest in beneath {
-            homes.entry(digest).or_default().extend(root.names.iter().cloned());
-        }
-    }
-    roots.retain_mut(|root| {
-        if !root.companion {
-            return true;
-        }
-        // The same bytes may be there under two tags.
-        let mut tags: Vec<&str> = root.names.iter().filter_map(Reference::tag).collect();
-        if tags.is_empty() {
-            tags.extend(root.label.as_deref().filter(|label| crate::reference::is_tag(label)));
-        }
-        let Some(subject) = subject_of(source, root, ctx) else { return false };
-        let mut names: Vec<Reference> = Vec::new();
-        for home in homes.get(&subject).into_iter().flatten() {
-            let mut called: Vec<_> = tags.iter().filter_map(|t| home.with_tag(t).ok()).collect();
-            if tags.is_empty() {
-                called.push(home.with_digest(root.desc.digest));
-            }
-            for name in called {
-                if !names.contains(&name) {
-                    names.push(name);
-                }
-            }
-        }
-        root.names = names;
-        homes.entry(root.desc.digest).or_default().extend(root.names.iter().cloned());
-        !root.names.is_empty()
-    });
-}
-
-/// What an index lists.
-fn listed(source: &dyn Source, root: &Root, ctx: &Context) -> Vec<Digest> {
-    if root.desc.media_type.role() != Role::Index {
-        return Vec::new();
-    }
-    let blob = crate::transport::Blob::new(source, root.desc.clone(), ctx);
-    let document = blob.bytes(crate::manifest::MAX_DOCUMENT);
-    let document =
-        document.and_then(|bytes| crate::manifest::Document::parse(&bytes, &root.desc.media_type));
-    document.map_or(Vec::new(), |d| d.children().iter().map(|child| child.digest).collect())
-}
-
-/// What a companion refers to, by its annotation, its cosign tag or its own `subject`.
-pub fn subject_of(source: &dyn Source, root: &Root, ctx: &Context) -> Option<Digest> {
-    if let Some(subject) = said_subject(&root.desc, root.tags()) {
-        return Some(subject);
-    }
-    let blob = crate::transport::Blob::new(source, root.desc.clone(), ctx);
-    let bytes = blob.bytes(crate::manifest::MAX_DOCUMENT).ok()?;
-    let doc = crate::manifest::Document::parse(&bytes, &root.desc.media_type).ok()?;
-    Some(doc.subject?.digest)
 }

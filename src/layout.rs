@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value;
 
+use crate::companion;
 use crate::context::Context;
 use crate::descriptor::{self, Descriptor};
 use crate::digest::Digest;
@@ -16,9 +17,10 @@ use crate::json;
 use crate::manifest::{self, Document, MAX_DOCUMENT};
 use crate::media_type::Role;
 use crate::reference::Reference;
-use crate::transport::{Origin, Root};
+use crate::transport::Root;
 
 pub mod docker;
+pub mod entry;
 pub mod legacy;
 pub mod tables;
 
@@ -172,47 +174,22 @@ fn entries(
     let manifest::Kind::Index(descs) = doc.kind else {
         return Err(Error::malformed("not an index"));
     };
-    let mut roots: Vec<Root> = Vec::new();
-    let mut by_digest: HashMap<Digest, usize> = HashMap::new();
-    let mut listed: HashSet<(usize, Reference)> = HashSet::new();
-    for desc in descs {
-        if roots.len() >= ctx.limits.images {
-            let most = ctx.limits.images;
-            return Err(Error::malformed(format!("more images than the limit of {most}")));
-        }
-        let (name, label) = name_of(&desc);
-        let at = match by_digest.get(&desc.digest) {
-            Some(&at) => at,
-            None => {
-                let companion = is_companion(members, &desc, label.as_deref());
-                let mut bare = desc.clone();
-                bare.unannotate(descriptor::ANNOTATION_NAME);
-                bare.unannotate(descriptor::ANNOTATION_REF);
-                let root = Root {
-                    names: Vec::new(),
-                    label: None,
-                    desc: bare,
-                    origin: Origin::Recorded,
-                    companion,
-                };
-                by_digest.insert(desc.digest, roots.len());
-                roots.push(root);
-                roots.len() - 1
-            }
-        };
-        if roots[at].desc.size != desc.size {
+    let mut sizes: HashMap<Digest, u64> = HashMap::new();
+    for desc in &descs {
+        if *sizes.entry(desc.digest).or_insert(desc.size) != desc.size {
             let what = format!("ambiguous: {} is listed with two sizes", desc.digest);
             return Err(Error::malformed(what));
         }
-        if let Some(name) = name
-            && listed.insert((at, name.clone()))
-        {
-            roots[at].names.push(name);
-        }
-        if roots[at].label.is_none() {
-            roots[at].label = label;
-        }
     }
+    if sizes.len() > ctx.limits.images {
+        let most = ctx.limits.images;
+        return Err(Error::malformed(format!("more images than the limit of {most}")));
+    }
+    let root = |mut group: entry::Group| {
+        let companion = is_companion(members, &mut group);
+        group.root(companion)
+    };
+    let roots: Vec<Root> = entry::groups(&descs).into_iter().map(root).collect();
     let mut seen: HashMap<&Reference, Digest> = HashMap::new();
     for root in &roots {
         for name in &root.names {
@@ -228,47 +205,19 @@ fn entries(
     Ok(roots)
 }
 
-/// The full name of an index entry, and its recorded label. A label that is no reference (a bare
-/// tag) stays a label.
-pub fn name_of(desc: &Descriptor) -> (Option<Reference>, Option<String>) {
-    let label = desc.annotation(descriptor::ANNOTATION_REF).map(str::to_owned);
-    let full = desc.annotation(descriptor::ANNOTATION_NAME).and_then(|n| n.parse().ok());
-    let name = full.or_else(|| {
-        let label = label.as_deref()?;
-        if label.contains(['/', ':', '@']) { label.parse().ok() } else { None }
-    });
-    let name = name.map(Reference::or_latest).filter(|n: &Reference| n.tag().is_some());
-    (name, label)
-}
-
-/// The image that a cosign tag (`sha256-<hex>.sig`) is about.
-pub fn subject_of_tag(tag: &str) -> Option<Digest> {
-    let stem = tag.rsplit(['/', ':']).next()?.strip_prefix("sha256-")?;
-    Digest::from_hex(stem.get(..64)?).ok()
-}
-
-/// What an entry says that it is about, without a look at what it names: by its annotation, else by the
-/// first of these tags and labels that is cosign's.
-pub fn said_subject<'t>(
-    entry: &Descriptor,
-    mut tags: impl Iterator<Item = &'t str>,
-) -> Option<Digest> {
-    let said = entry.annotation(descriptor::ANNOTATION_SUBJECT).and_then(|text| text.parse().ok());
-    said.or_else(|| tags.find_map(subject_of_tag))
-}
-
-/// Whether an entry says that it is about another.
-pub fn is_about_another(entry: &Descriptor, label: Option<&str>) -> bool {
-    entry.annotation(descriptor::ANNOTATION_SUBJECT).is_some()
-        || label.is_some_and(|label| subject_of_tag(label).is_some())
-}
-
-/// Whether an entry is a signature, an attestation or another companion of an image.
-fn is_companion(members: &dyn Members, desc: &Descriptor, label: Option<&str>) -> bool {
-    if is_about_another(desc, label) || desc.is_attestation() {
+/// Whether a group is a signature, an attestation or another companion of an image. What only its
+/// document says that it refers to is noted beside it.
+fn is_companion(members: &dyn Members, group: &mut entry::Group) -> bool {
+    let desc = &mut group.desc;
+    if companion::is_companion(desc, group.label.as_deref()) || desc.is_attestation() {
         return true;
     }
-    parse(members, desc).is_ok_and(|doc| doc.is_some_and(|doc| doc.subject.is_some()))
+    let document = parse(members, desc).ok().flatten();
+    let subject = document.and_then(|document| document.subject);
+    if let Some(subject) = &subject {
+        desc.annotate(descriptor::ANNOTATION_SUBJECT, &subject.digest.to_string());
+    }
+    subject.is_some()
 }
 
 /// The document behind a descriptor, checked against it; `None` when it is absent or no parent.

@@ -5,6 +5,7 @@
 //! `copy`, then `layout`.
 
 pub mod blobs;
+pub mod companion;
 pub mod config;
 pub mod context;
 pub mod copy;

@@ -140,6 +140,14 @@ impl Document {
         }
     }
 
+    /// What an index lists; nothing for a manifest.
+    pub fn into_entries(self) -> Vec<Descriptor> {
+        match self.kind {
+            Kind::Index(entries) => entries,
+            Kind::Manifest { .. } => Vec::new(),
+        }
+    }
+
     /// The children in document order.
     pub fn children(&self) -> Vec<&Descriptor> {
         match &self.kind {

@@ -87,6 +87,12 @@ impl Reference {
         Ok(Self { domain, path, tag: Some(tag.into()), digest: None })
     }
 
+    /// A label `repository@digest`, which is a name by digest where it is the digest of what is labelled.
+    pub fn by_digest(label: &str, digest: &Digest) -> Option<Self> {
+        let name = label.parse::<Self>().ok()?;
+        (name.tag.is_none() && name.digest.as_ref() == Some(digest)).then_some(name)
+    }
+
     /// The same repository without a tag and with `digest`.
     #[must_use]
     pub fn with_digest(&self, digest: Digest) -> Self {

@@ -4,7 +4,6 @@
 //! copy. [`prepare`] decides everything before a byte is sent, so that a plan can be shown and collisions
 //! and refusals come first; [`Prepared::run`] is one call of the engine for everything that is missing.
 
-mod companions;
 pub mod emit;
 pub mod folder;
 pub mod job;

@@ -5,11 +5,11 @@
 //! renames, names companions, adapts to whoever will load the images and packs for a registry;
 //! [`Ready::run`] is one call of the engine.
 
+use crate::companion;
 use crate::context::Context;
 use crate::copy::{self, Policy, Report};
 use crate::encoding::Encoding;
 use crate::error::{Error, Result};
-use crate::images::name_companions;
 use crate::layer::Compression;
 use crate::reference::Reference;
 use crate::transport::archive::Halves;
@@ -82,7 +82,7 @@ impl Transfer {
         source.warnings().iter().for_each(|warning| env.ctx.warn(warning));
         rename.apply(&mut roots, &to)?;
         if to.scheme == Scheme::Registry {
-            name_companions(source.as_ref(), &mut roots, &env.ctx);
+            roots = companion::named(source.as_ref(), roots, &env.ctx);
             if !preserve_digests {
                 pack(&mut policy);
             }

@@ -78,10 +78,17 @@ impl Root {
         }
     }
 
-    /// Its tags, and the label that may be one.
+    /// Its name by digest, when its label is one.
+    pub fn by_digest(&self) -> Option<Reference> {
+        Reference::by_digest(self.label.as_deref()?, &self.desc.digest)
+    }
+
+    /// Its tags: those of its names, and the one that its label is or ends with.
     pub fn tags(&self) -> impl Iterator<Item = &str> {
+        let label = self.label.as_deref().filter(|label| !label.contains('@'));
+        let last = label.and_then(|label| label.rsplit(['/', ':']).next());
         let tags = self.names.iter().filter_map(|name| name.tag());
-        self.label.as_deref().into_iter().chain(tags)
+        tags.chain(last.filter(|tag| crate::reference::is_tag(tag)))
     }
 }
 
@@ -126,6 +133,11 @@ pub trait Source: Send + Sync {
     /// Which repositories hold a blob, each as `registry/path`, for a sink on the same registry.
     fn holders(&self, _: &Descriptor) -> Vec<String> {
         Vec::new()
+    }
+
+    /// What an index lists, where reading it would cost a request; nothing where it is not known.
+    fn listed(&self, _: &Descriptor) -> Option<Vec<Digest>> {
+        None
     }
 
     /// Where those bytes lie in a local file, when they do.
@@ -571,6 +583,3 @@ impl Read for Rest<'_> {
         open.read(buf)
     }
 }
-
-/// How long a chain of companions of companions is followed: the signature of an SBOM is the second.
-pub const GENERATIONS: usize = 4;

@@ -34,6 +34,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("diff_files", 2),
     // 3 the pair
     ("transport", 3),
+    ("companion", 3),
     // 4 places
     ("blobs", 4),
     ("layout", 4),

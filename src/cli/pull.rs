@@ -53,7 +53,7 @@ pub(crate) fn run(args: &PullArgs, run: &Run) -> Result<Outcome> {
             }
             let tags = registries.repository(&name)?.tags()?;
             let tags = tags.ok_or_else(|| no_repository(&name))?;
-            let cosign = |tag: &String| imgpack::layout::subject_of_tag(tag).is_some();
+            let cosign = |tag: &String| imgpack::companion::subject_of_tag(tag).is_some();
             let tags = tags.iter().filter(|t| !cosign(t)).map(|tag| name.with_tag(tag));
             asked.push(Asked { images: tags.collect::<Result<_>>()?, name });
             continue;

@@ -6,12 +6,11 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::companion::{self, Link};
 use crate::copy::report::Orphan;
 use crate::copy::tree::{Child, Node, Tree};
 use crate::digest::Digest;
-use crate::layout::said_subject;
 use crate::manifest::Document;
-use crate::transport::GENERATIONS;
 
 /// Takes out the companions whose subject is in none of the other trees, nor among `standing`.
 pub(super) fn split(trees: Vec<Tree>, standing: &[Digest]) -> (Vec<Tree>, Vec<Orphan>) {
@@ -21,7 +20,7 @@ pub(super) fn split(trees: Vec<Tree>, standing: &[Digest]) -> (Vec<Tree>, Vec<Or
         whole(&tree.node, &mut known);
     }
     kept.extend(known.into_iter().filter_map(|(digest, same)| same.then_some(digest)));
-    apart(trees, |subject| !kept.contains(&subject))
+    apart(trees, |subject| !kept.contains(subject))
 }
 
 /// Takes out the companions of what became another, as `became` has it.
@@ -29,39 +28,33 @@ pub(super) fn split_changed(
     trees: Vec<Tree>,
     became: &HashMap<Digest, Digest>,
 ) -> (Vec<Tree>, Vec<Orphan>) {
-    apart(trees, |subject| became.contains_key(&subject))
+    apart(trees, |subject| became.contains_key(subject))
 }
 
-/// Takes out the companions of what is `lost`, unless it is among them: a signature of an SBOM stays when
-/// the SBOM does, and goes when it goes.
-fn apart(trees: Vec<Tree>, lost: impl Fn(Digest) -> bool) -> (Vec<Tree>, Vec<Orphan>) {
-    let about: HashMap<Digest, Option<Digest>> = trees
-        .iter()
-        .filter(|tree| tree.root.companion)
-        .map(|tree| (tree.node.desc().digest, subject(tree)))
-        .collect();
-    let goes = |digest: Digest| {
-        let mut at = Some(digest);
-        for _ in 0..=GENERATIONS {
-            let Some(Some(subject)) = at.and_then(|digest| about.get(&digest)) else {
-                return false;
-            };
-            if !about.contains_key(subject) {
-                return lost(*subject);
-            }
-            at = Some(*subject);
-        }
-        true
-    };
+/// Takes out the companions of what is `lost` and of nothing else: a signature of an SBOM stays when the
+/// SBOM does, and goes when it goes.
+fn apart(trees: Vec<Tree>, lost: impl Fn(&Digest) -> bool) -> (Vec<Tree>, Vec<Orphan>) {
+    let mut links = Vec::new();
+    for tree in trees.iter().filter(|tree| tree.root.companion) {
+        let digest = tree.node.desc().digest;
+        let link = |subject| Link { subject, digest, item: subject };
+        links.extend(subjects(tree).into_iter().map(link));
+    }
+    let companions: HashSet<Digest> = links.iter().map(|link| link.digest).collect();
+    let images = links.iter().map(|link| link.subject).filter(|s| !companions.contains(s));
+    let (lost, kept): (Vec<Digest>, Vec<Digest>) = images.partition(|subject| lost(subject));
+    let goes = companion::closure(lost, links.clone()).into_iter();
+    let mut goes: HashMap<Digest, Digest> = goes.map(|link| (link.digest, link.item)).collect();
+    for link in companion::closure(kept, links) {
+        goes.remove(&link.digest);
+    }
     let mut orphans = Vec::new();
     let mut stays = |tree: &Tree| {
         let digest = tree.node.desc().digest;
-        let subject = about.get(&digest).copied().flatten();
-        match subject.filter(|_| tree.root.companion && goes(digest)) {
-            Some(subject) => orphans.push(Orphan { title: tree.root.title(), digest, subject }),
-            None => return true,
-        }
-        false
+        let subject = goes.get(&digest).filter(|_| tree.root.companion);
+        let title = || tree.root.title();
+        orphans.extend(subject.map(|subject| Orphan { title: title(), digest, subject: *subject }));
+        subject.is_none()
     };
     let trees = trees.into_iter().filter(|tree| stays(tree)).collect();
     (trees, orphans)
@@ -85,15 +78,17 @@ fn whole(node: &Node, known: &mut HashMap<Digest, bool>) -> bool {
 }
 
 /// What a companion is about.
-fn subject(tree: &Tree) -> Option<Digest> {
+fn subjects(tree: &Tree) -> Vec<Digest> {
     let root = &tree.root;
-    if let Some(subject) = said_subject(&root.desc, root.tags()) {
-        return Some(subject);
-    }
+    let said = companion::subjects(&root.desc, root.tags());
     let (bytes, desc) = match tree.node.as_ref() {
         Node::Manifest(m) => (&m.bytes, &m.desc),
         Node::Index { bytes, desc, .. } => (bytes, desc),
-        Node::Opaque(_) => return None,
+        Node::Opaque(_) => return said,
     };
-    Some(Document::parse(bytes, &desc.media_type).ok()?.subject?.digest)
+    if !said.is_empty() {
+        return said;
+    }
+    let document = Document::parse(bytes, &desc.media_type).ok();
+    document.and_then(|document| document.subject).map(|s| s.digest).into_iter().collect()
 }

@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 
+use crate::companion::MAX;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -14,8 +15,6 @@ use crate::registry::documents::Put;
 use crate::registry::host::Redirects;
 use crate::registry::{Place, Wanted, list};
 
-/// Most referrers of one image that are looked at.
-const MAX: usize = 10_000;
 /// How often an index that others change too is written anew.
 const RACES: usize = 5;
 

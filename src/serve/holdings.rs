@@ -8,18 +8,18 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use rayon::prelude::*;
 use serde_json::Value;
 
+use crate::companion::{self, Link, subject_of_tag};
 use crate::context::Context;
 use crate::copy::Failed;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{self, Error, Result};
 use crate::json;
-use crate::layout::said_subject;
 use crate::manifest::{Document, Kind, MAX_DOCUMENT};
 use crate::media_type::MediaType;
 use crate::reference::is_tag;
 use crate::serve::names::RepositoryName;
-use crate::transport::{Blob, GENERATIONS, Root, Source};
+use crate::transport::{Blob, Root, Source};
 
 /// Everything of one place.
 #[derive(Default)]
@@ -179,54 +179,66 @@ pub fn gather(
     let parsed = documents(source, &roots, ctx, &mut holdings)?;
     let mut whose: HashMap<Digest, Vec<RepositoryName>> = HashMap::new();
     // Where nobody says so in a name or an annotation, the document itself does.
-    let (companions, images): (Vec<&Root>, Vec<&Root>) = roots.iter().partition(|root| {
+    let is_about = |root: &&Root| {
         let about = || parsed.get(&root.desc.digest).is_some_and(|p| p.referrer.is_some());
         root.companion || (root.names.is_empty() && root.label.is_none() && about())
-    });
+    };
+    let (companions, images): (Vec<&Root>, Vec<&Root>) = roots.iter().partition(is_about);
     for root in images {
         for (name, tag) in names(root, unnamed, &mut holdings) {
             place(&mut holdings, &name, root, tag, &parsed, &mut whose);
         }
     }
-    // Companions go where what they are about is; those of companions after them.
-    let mut waiting = companions;
-    for _ in 0..GENERATIONS {
-        let (now, later): (Vec<&Root>, Vec<&Root>) = waiting
-            .into_iter()
-            .partition(|root| subject(root, &parsed).is_some_and(|s| whose.contains_key(&s)));
-        for root in &now {
-            let subject = subject(root, &parsed);
-            let owners = subject.and_then(|s| whose.get(&s).cloned()).unwrap_or_default();
-            for name in owners {
-                let tag = root.label.as_deref().map(tag_of).filter(|tag| is_tag(tag));
-                place(&mut holdings, &name, root, tag.map(str::to_owned), &parsed, &mut whose);
-            }
-        }
-        waiting = later;
-        if now.is_empty() {
-            break;
-        }
-    }
-    for root in waiting {
+    // Companions go where what they are about is, and where they have names of their own.
+    let companions = spread(companions, &mut holdings, &parsed, &mut whose);
+    for root in roots.iter().filter(|root| is_about(root)) {
         for (name, tag) in names(root, None, &mut holdings) {
             place(&mut holdings, &name, root, tag, &parsed, &mut whose);
         }
     }
+    spread(companions, &mut holdings, &parsed, &mut whose);
     for document in parsed.values() {
         holdings.blobs.extend(document.blobs.iter().map(|blob| (blob.digest, blob.size)));
     }
     Ok(holdings)
 }
 
-/// The tag at the end of a label that may be a whole name.
-fn tag_of(label: &str) -> &str {
-    label.rsplit(['/', ':']).next().unwrap_or(label)
+/// Puts companions into the repositories of what they are about; those that are about nothing there.
+fn spread<'r>(
+    companions: Vec<&'r Root>,
+    holdings: &mut Holdings,
+    parsed: &HashMap<Digest, Parsed>,
+    whose: &mut HashMap<Digest, Vec<RepositoryName>>,
+) -> Vec<&'r Root> {
+    let mut links = Vec::new();
+    for &item in &companions {
+        let (digest, about) = (item.desc.digest, subjects(item, parsed));
+        links.extend(about.into_iter().map(|subject| Link { subject, digest, item }));
+    }
+    let there: Vec<Digest> = whose.keys().copied().collect();
+    let mut placed = HashSet::new();
+    for Link { subject, digest, item: root } in companion::closure(there, links) {
+        placed.insert(digest);
+        for name in whose.get(&subject).cloned().unwrap_or_default() {
+            // A tag of a name is one of that repository, but for cosign's.
+            let own = |tag: &&str| root.names.is_empty() || subject_of_tag(tag).is_some();
+            let mut tags: Vec<Option<String>> =
+                root.tags().filter(own).map(|tag| Some(tag.to_owned())).collect();
+            tags.extend(tags.is_empty().then_some(None));
+            for tag in tags {
+                place(holdings, &name, root, tag, parsed, whose);
+            }
+        }
+    }
+    companions.into_iter().filter(|root| !placed.contains(&root.desc.digest)).collect()
 }
 
 /// What a companion is about; first what it says itself, since referrers are listed by that.
-fn subject(root: &Root, parsed: &HashMap<Digest, Parsed>) -> Option<Digest> {
-    let said = parsed.get(&root.desc.digest).and_then(|p| p.referrer.as_ref()).map(|(s, _)| *s);
-    said.or_else(|| said_subject(&root.desc, root.tags()))
+fn subjects(root: &Root, parsed: &HashMap<Digest, Parsed>) -> Vec<Digest> {
+    match parsed.get(&root.desc.digest).and_then(|p| p.referrer.as_ref()) {
+        Some((subject, _)) => vec![*subject],
+        None => companion::subjects(&root.desc, root.tags()),
+    }
 }
 
 /// The repositories and tags of a root.
@@ -242,9 +254,7 @@ fn names(
         return root.names.iter().map(one).collect();
     }
     let label = root.label.as_deref();
-    if let Some(name) = label.and_then(|l| l.parse::<crate::reference::Reference>().ok())
-        && name.digest().is_some()
-    {
+    if let Some(name) = root.by_digest() {
         return vec![(RepositoryName::of(&name), None)];
     }
     let Some(unnamed) = unnamed else { return Vec::new() };

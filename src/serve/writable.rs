@@ -17,14 +17,13 @@ use crate::digest::Digest;
 use crate::error::{self, Error, Result};
 use crate::io::dir::{Dir, Lock};
 use crate::locks::{lock, read};
-use crate::manifest::{Document, Kind, MAX_DOCUMENT};
 use crate::serve::catalogue::{BlobIndex, Part};
 use crate::serve::deletions::{ContentKind, Deletions};
 use crate::serve::holdings::{self, Holdings, Parsed, Repository};
 use crate::serve::names::RepositoryName;
 use crate::serve::uploads::{Claimed, Stop, Uploads};
 use crate::transport::layout::index::{Change, Editor};
-use crate::transport::layout::{LayoutSource, appendable};
+use crate::transport::layout::{LayoutSource, appendable, removals};
 
 mod collect;
 mod entries;
@@ -347,7 +346,10 @@ impl Writable {
         let Some(desc) = self.look(name, |r| r.descriptor(digest)).flatten() else {
             return Ok(false);
         };
-        let children = self.children(&desc)?;
+        let children = match removals::entries(&self.root, &desc) {
+            Err(e) if e.kind() == error::Kind::Malformed => Vec::new(),
+            listed => listed?,
+        };
         // Something may still lead to it: an index that lists it, a name that another process gives.
         self.shelf.deletions.delete(ContentKind::Manifest, name, digest)?;
         let changes: Option<Vec<Change>> =
@@ -359,16 +361,6 @@ impl Writable {
             }
         });
         Ok(true)
-    }
-
-    /// What an index lists.
-    fn children(&self, desc: &Descriptor) -> Result<Vec<Descriptor>> {
-        let bytes = self.root.read(&desc.digest.blob_path(), MAX_DOCUMENT)?;
-        let document = bytes.and_then(|bytes| Document::parse(&bytes, &desc.media_type).ok());
-        Ok(match document.map(|document| document.kind) {
-            Some(Kind::Index(entries)) => entries,
-            _ => Vec::new(),
-        })
     }
 
     /// Takes a blob out of a repository. False when it is not there.

@@ -7,11 +7,11 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
+use crate::companion;
 use crate::context::Context;
 use crate::copy::{Policy, Published, preview};
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::layout::said_subject;
 use crate::media_type::Role;
 use crate::sync::opener::Opener;
 use crate::transport::discard::Discard;
@@ -81,6 +81,6 @@ pub(super) fn note(published: &[Published], policy: &Policy, opener: &dyn Opener
 /// Whether a companion says that it is about something that is not among `kept`, nor in turn about
 /// what was found with it.
 pub(super) fn orphan(root: &Root, kept: &HashSet<Digest>) -> bool {
-    let subject = said_subject(&root.desc, root.tags());
-    root.companion && subject.is_some_and(|subject| !kept.contains(&subject))
+    let subjects = companion::subjects(&root.desc, root.tags());
+    root.companion && !subjects.is_empty() && subjects.iter().all(|s| !kept.contains(s))
 }

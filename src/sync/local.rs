@@ -3,7 +3,7 @@
 //! It opens no connection: for registries another opener stands before it. A directory that is
 //! written is one OCI layout, in which names are digests; tags are entries of its index.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use crate::descriptor::Descriptor;
@@ -11,15 +11,14 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::io::dir::Dir;
 use crate::io::look;
-use crate::layout::{name_of, said_subject};
-use crate::manifest::{Document, MAX_DOCUMENT};
-use crate::media_type::Role;
+use crate::layout::entry::EntryName;
 use crate::reference::Reference;
 use crate::sync::folder;
 use crate::sync::job::End;
 use crate::sync::naming::Base;
 use crate::sync::opener::{Opened, Opener};
-use crate::transport::layout::index::{self, Change, Index};
+use crate::transport::layout::index::{self, Index};
+use crate::transport::layout::removals::removals;
 use crate::transport::layout::{LayoutSink, Rules};
 use crate::transport::store::Store;
 use crate::transport::table::{self, Env};
@@ -49,8 +48,9 @@ impl Local {
     fn remove(&self, path: &Path, names: &[Reference]) -> Result<()> {
         let (sync, wait) = (self.env.ctx.sync, self.env.ctx.wait);
         let dir = Dir::open(path)?;
-        let listed = |entry: &Descriptor| listed(&dir, entry);
-        index::change(&dir, sync, wait, false, |index| Ok(removals(index, names, listed)))?;
+        let names: HashSet<&Reference> = names.iter().collect();
+        let goes = |entry: &Descriptor| called(entry).is_some_and(|name| names.contains(&name));
+        index::change(&dir, sync, wait, false, |index| removals(&dir, index, goes))?;
         Store::new(path, &self.env.ctx).tidy()
     }
 }
@@ -59,68 +59,9 @@ fn registry<T>() -> Result<T> {
     Err(Error::unsupported("no registry can be reached here"))
 }
 
-/// The name of an entry: a tagged one, or a digest that was recorded as a label.
+/// The name of an entry: a tagged one, or one by digest.
 fn called(entry: &Descriptor) -> Option<Reference> {
-    let (name, label) = name_of(entry);
-    name.or_else(|| label?.parse().ok().filter(|name: &Reference| name.digest().is_some()))
-}
-
-/// What a companion is about, by what its entry says.
-fn subject(entry: &Descriptor) -> Option<Digest> {
-    said_subject(entry, name_of(entry).1.as_deref().into_iter())
-}
-
-/// What an index of the directory lists; nothing when it cannot be read.
-fn listed(dir: &Dir, entry: &Descriptor) -> Vec<Digest> {
-    if entry.media_type.role() != Role::Index {
-        return Vec::new();
-    }
-    let bytes = dir.read(&entry.digest.blob_path(), MAX_DOCUMENT).ok().flatten();
-    let document = bytes.and_then(|bytes| Document::parse(&bytes, &entry.media_type).ok());
-    document.map_or(Vec::new(), |d| d.children().iter().map(|child| child.digest).collect())
-}
-
-fn removals(
-    index: &Index,
-    names: &[Reference],
-    listed: impl Fn(&Descriptor) -> Vec<Digest>,
-) -> Vec<Change> {
-    let goes = |entry: &Descriptor| called(entry).is_some_and(|name| names.contains(&name));
-    let mut kept: HashMap<Digest, bool> = HashMap::new();
-    for entry in index.entries() {
-        *kept.entry(entry.digest).or_default() |= !goes(entry);
-    }
-    // The platforms of an image go with it, where no other image has them.
-    for entry in index.entries() {
-        let stays = kept.get(&entry.digest) == Some(&true);
-        for digest in listed(entry) {
-            *kept.entry(digest).or_default() |= stays;
-        }
-    }
-    // What is about something that goes goes too, and then what is about that.
-    loop {
-        let orphans: Vec<Digest> = index
-            .entries()
-            .filter(|entry| kept.get(&entry.digest) == Some(&true))
-            .filter(|entry| subject(entry).is_some_and(|s| kept.get(&s) == Some(&false)))
-            .map(|entry| entry.digest)
-            .collect();
-        if orphans.is_empty() {
-            break;
-        }
-        kept.extend(orphans.into_iter().map(|digest| (digest, false)));
-    }
-    let mut changes = Vec::new();
-    for entry in index.entries() {
-        if kept.get(&entry.digest) == Some(&false) {
-            changes.push(Change::Remove(entry.digest));
-        } else if goes(entry)
-            && let Some(name) = called(entry)
-        {
-            changes.push(Change::Untag(name));
-        }
-    }
-    changes
+    EntryName::of(entry)?.reference()
 }
 
 impl Opener for Local {

@@ -5,13 +5,13 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use crate::companion;
 use crate::context::Context;
 use crate::copy::Policy;
 use crate::digest::Digest;
 use crate::error::{Cause, Error, Kind, Result};
 use crate::platform::Platform;
 use crate::reference::Reference;
-use crate::sync::companions::{self, Image};
 use crate::sync::job::{End, SyncJob};
 use crate::sync::lock::{Lock, Pinned};
 use crate::sync::naming;
@@ -169,7 +169,7 @@ impl Prepared<'_> {
         }
         let bare = roots.iter().filter(|root| !root.companion && root.names.is_empty());
         for root in bare.filter(|_| everything) {
-            match recorded(root) {
+            match root.by_digest() {
                 Some(name) => match job.intake.allows(&name) {
                     Ok(()) => chosen.add(root, Some(name)),
                     Err(e) => resolved.failed.push((name.to_string(), e)),
@@ -185,7 +185,7 @@ impl Prepared<'_> {
         self.policy.own_platforms = chosen.platforms(&job.selection, &job.policy.platforms);
         self.name(chosen, source.as_ref(), ctx)?;
         if job.companions {
-            self.follow(source.as_ref(), remote, ctx)?;
+            self.follow(source.as_ref(), ctx)?;
         }
         self.source = Some(source);
         Ok(())
@@ -262,18 +262,18 @@ impl Prepared<'_> {
     }
 
     /// Adds the companions of what was chosen.
-    fn follow(&mut self, source: &dyn Source, remote: bool, ctx: &Context) -> Result<()> {
-        let images: Vec<Image<'_>> = self
+    fn follow(&mut self, source: &dyn Source, ctx: &Context) -> Result<()> {
+        let images: Vec<Root> = self
             .items
             .iter()
-            .map(|item| Image {
-                root: &item.root,
-                sources: item.names.iter().filter_map(|name| name.source.as_ref()).collect(),
-                targets: item.names.iter().filter_map(|name| name.target.as_ref()).collect(),
+            .map(|item| {
+                let names = item.names.iter().filter_map(|name| name.target.clone()).collect();
+                Root { names, ..item.root.clone() }
             })
             .collect();
         let by_digest = self.job.to == End::Registry;
-        let mut found = companions::of(source, &images, remote, by_digest, ctx)?;
+        let found = companion::of(source, &images, ctx)?;
+        let mut found = companion::beside(source, &images, &found, by_digest, ctx);
         if let Some(lock) = &self.job.pins {
             found.retain(|root| lock.companions.contains(&root.desc.digest));
             let have: HashSet<Digest> = found.iter().map(|root| root.desc.digest).collect();
@@ -353,7 +353,7 @@ impl Prepared<'_> {
         let there = opener.names(&self.job.to, self.job.naming.base.as_ref())?;
         // A signature goes with its image, which the destination sees to.
         let cosign = |name: &Reference| {
-            name.tag().is_some_and(|tag| crate::layout::subject_of_tag(tag).is_some())
+            name.tag().is_some_and(|tag| companion::subject_of_tag(tag).is_some())
         };
         let there: BTreeSet<Reference> = there.into_iter().filter(|name| !cosign(name)).collect();
         let (now, before) = (kept.len(), there.len());
@@ -465,12 +465,6 @@ impl Chosen {
         }
         found
     }
-}
-
-/// The name of a root that has only a label: an image that was asked for by its digest.
-fn recorded(root: &Root) -> Option<Reference> {
-    let name: Reference = root.label.as_deref()?.parse().ok()?;
-    (name.digest() == Some(&root.desc.digest)).then_some(name)
 }
 
 /// What an image is called in a report.

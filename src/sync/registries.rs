@@ -5,12 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
+use crate::companion::subject_of_tag;
 use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Kind, Result};
 use crate::io::lanes;
-use crate::layout::subject_of_tag;
 use crate::locks::lock;
 use crate::platform::Platform;
 use crate::reference::Reference;

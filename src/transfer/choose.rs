@@ -2,6 +2,7 @@
 //!
 //! It renames nothing: a root that was chosen by one of its names goes on under that name alone.
 
+use crate::companion;
 use crate::context::Context;
 use crate::error::{Kind, Result};
 use crate::images;
@@ -80,6 +81,6 @@ pub(super) fn pushed(
 }
 
 fn with_companions(source: &dyn Source, mut roots: Vec<Root>, ctx: &Context) -> Result<Vec<Root>> {
-    roots.extend(images::companions(source, &roots, ctx)?);
+    roots.extend(companion::of(source, &roots, ctx)?);
     Ok(roots)
 }

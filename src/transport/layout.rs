@@ -27,6 +27,7 @@ use crate::transport::{Accepts, Blob, Checked, Refused, Reused, Root, Sealed, Si
 
 pub mod index;
 pub(crate) mod proofs;
+pub mod removals;
 
 use index::{Change, Index};
 
@@ -330,6 +331,21 @@ fn proved(published: &[Sealed]) -> HashMap<Digest, DiffId> {
     proved
 }
 
+impl LayoutSink {
+    /// The changes, and the companions that go with the images which these push out.
+    fn replacing(&self, index: &Index, mut changes: Vec<Change>) -> Result<Vec<Change>> {
+        let mut after = index.clone();
+        changes.iter().for_each(|change| after.apply(change.clone()));
+        let gone: Vec<_> = index.entries().filter(|entry| !after.listed(&entry.digest)).collect();
+        if !gone.is_empty() {
+            let left: Vec<_> = after.entries().collect();
+            let orphans = removals::orphans(&self.root, &left, gone)?;
+            changes.extend(orphans.into_iter().map(Change::Remove));
+        }
+        Ok(changes)
+    }
+}
+
 impl Sink for LayoutSink {
     fn place(&self) -> String {
         self.root.path().display().to_string()
@@ -387,8 +403,9 @@ impl Sink for LayoutSink {
             proofs::remember(&self.root, &proved(&published))?;
         }
         let changes = self.changes(&published);
-        index::change(&self.root, self.ctx.sync, self.ctx.wait, self.rules.journaled, |_| {
-            Ok(changes)
+        let (sync, wait, journaled) = (self.ctx.sync, self.ctx.wait, self.rules.journaled);
+        index::change(&self.root, sync, wait, journaled, |index| {
+            if self.rules.replace { self.replacing(index, changes) } else { Ok(changes) }
         })?;
         Ok(Vec::new())
     }

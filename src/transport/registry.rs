@@ -7,20 +7,20 @@ use std::collections::{HashMap, HashSet};
 use std::io::{Cursor, Read};
 use std::sync::{Arc, Mutex};
 
+use crate::companion::{self, Link, subject_of_tag};
 use crate::context::Context;
 use crate::descriptor::{ANNOTATION_SUBJECT, Descriptor};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::io::lanes;
 use crate::io::parts::Extent;
-use crate::layout::subject_of_tag;
 use crate::locks::lock;
 use crate::manifest::{self, Document};
 use crate::media_type::Role;
 use crate::progress::Event;
 use crate::reference::Reference;
 use crate::registry::{Registries, Repository, Wanted, no_image};
-use crate::transport::{Checked, GENERATIONS, Origin, Root, Source};
+use crate::transport::{Checked, Origin, Root, Source};
 
 pub mod indexes;
 mod memory;
@@ -52,6 +52,8 @@ pub struct RegistrySource {
     roots: Vec<Root>,
     held: Mutex<HashMap<Digest, Held>>,
     read: Mutex<HashMap<Digest, Vec<u8>>>,
+    /// What indexes list whose platforms may have companions.
+    listed: Mutex<HashMap<Digest, Vec<Digest>>>,
     fetch_foreign: bool,
     known: Known,
 }
@@ -102,6 +104,7 @@ impl RegistrySource {
             roots: Vec::new(),
             held: Mutex::default(),
             read: Mutex::default(),
+            listed: Mutex::default(),
             fetch_foreign: registries.fetch_foreign(),
             known,
         };
@@ -171,15 +174,10 @@ impl RegistrySource {
             self.tagged_companions(*at, &subjects[*at], &indexes, ctx)
         });
         let mut companions: Vec<Root> = Vec::new();
+        let mut seen = HashSet::new();
         for one in found {
-            for root in one? {
-                if companions
-                    .iter()
-                    .all(|c| c.desc.digest != root.desc.digest || c.names != root.names)
-                {
-                    companions.push(root);
-                }
-            }
+            let new = |root: &Root| seen.insert((root.desc.digest, root.names.clone()));
+            companions.extend(one?.into_iter().filter(new));
         }
         Ok(companions)
     }
@@ -205,77 +203,69 @@ impl RegistrySource {
             Some(tags) => Some(tags.clone()),
             None => tolerated(repository.tags(), ctx)?.flatten(),
         };
-        let mut subjects = images.to_vec();
-        let mut known: HashSet<Digest> = subjects.iter().copied().collect();
-        let mut found = Vec::new();
-        // The platforms of the images come between the images and what is about companions.
-        for generation in 0..=GENERATIONS {
-            if subjects.is_empty() {
-                break;
-            }
+        let chosen: HashSet<&Digest> = images.iter().collect();
+        let other = |tag: &String| subject_of_tag(tag).is_some_and(|s| !chosen.contains(&s));
+        let others = tags.as_ref().is_none_or(|tags| tags.iter().any(other));
+        let found = companion::follow::<_, Error>(images.iter().copied(), |subjects| {
+            let mut found = Vec::new();
+            let wanted: HashSet<&Digest> = subjects.iter().collect();
             for tag in tags.iter().flatten() {
                 // What a fallback tag of the referrers API leads to is found there.
-                if !tag.contains('.') || !subject_of_tag(tag).is_some_and(|s| subjects.contains(&s))
-                {
-                    continue;
-                }
+                let about = subject_of_tag(tag).filter(|s| tag.contains('.') && wanted.contains(s));
+                let Some(subject) = about else { continue };
                 let head = repository.head(Wanted::Tag(tag));
                 if let (Some(Some(desc)), Ok(name)) =
                     (tolerated(head, ctx)?, format!("{}:{tag}", repository.name()).parse())
                 {
                     self.hold(&desc.digest, at, false);
-                    found.push(companion(desc, vec![name]));
+                    let (digest, item) = (desc.digest, Some(companion(desc, vec![name])));
+                    found.push(Link { subject, digest, item });
                 }
             }
             let ask = |subject: &Digest| repository.referrers(subject, tags.as_deref());
             // The first answer tells whether there is anyone to ask.
-            let (first, others) = subjects.split_at(1);
+            let (first, rest) = subjects.split_at(1);
             let mut listed: Vec<_> = first.iter().map(&ask).collect();
-            listed.extend(lanes::each(others, ctx.jobs, ask));
-            let mut next = Vec::new();
+            listed.extend(lanes::each(rest, ctx.jobs, ask));
             for (subject, listed) in subjects.iter().zip(listed) {
                 for mut desc in tolerated(listed, ctx)?.unwrap_or_default() {
                     self.hold(&desc.digest, at, false);
                     desc.annotate(ANNOTATION_SUBJECT, &subject.to_string());
-                    if known.insert(desc.digest) {
-                        next.push(desc.digest);
-                    }
                     let name = repository.name().parse::<Reference>();
                     let names = name.map(|n| n.with_digest(desc.digest)).into_iter().collect();
-                    found.push(companion(desc, names));
+                    let (digest, item) = (desc.digest, Some(companion(desc, names)));
+                    found.push(Link { subject: *subject, digest, item });
                 }
             }
             // By now it is known whether the registry can be asked for referrers.
-            let own =
-                indexes.iter().filter(|index| generation == 0 && images.contains(&index.digest));
-            for index in own {
-                let platforms = self.platforms(index, at, tags.as_deref(), images, ctx)?;
-                next.extend(platforms.into_iter().filter(|digest| known.insert(*digest)));
+            let own = indexes.iter().filter(|index| wanted.contains(&index.digest));
+            for index in own.filter(|index| chosen.contains(&index.digest)) {
+                let platforms = self.platforms(index, at, others, ctx)?;
+                let beneath = |digest| Link { subject: index.digest, digest, item: None };
+                found.extend(platforms.into_iter().map(beneath));
             }
-            subjects = next;
-        }
-        Ok(found)
+            Ok(found)
+        })?;
+        Ok(found.into_iter().filter_map(|link| link.item).collect())
     }
 
     /// What an index lists, where any of it may have companions: its document is fetched only when it is
-    /// not known, and the registry can be asked for referrers or has a tag that is about none of the
+    /// not known, and the registry can be asked for referrers or has tags about `others` than the
     /// images.
     fn platforms(
         &self,
         index: &Descriptor,
         at: usize,
-        tags: Option<&[String]>,
-        images: &[Digest],
+        others: bool,
         ctx: &Context,
     ) -> Result<Vec<Digest>> {
         let repository = &self.repositories[at];
-        let about = |tag: &String| subject_of_tag(tag).is_some_and(|s| !images.contains(&s));
-        let tagged = tags.is_none_or(|tags| tags.iter().any(about));
-        if !tagged && !tolerated(repository.lists_referrers(&index.digest), ctx)?.unwrap_or(false) {
+        if !others && !tolerated(repository.lists_referrers(&index.digest), ctx)?.unwrap_or(false) {
             return Ok(Vec::new());
         }
         let memory = self.known.indexes.as_ref();
         if let Some(listed) = memory.and_then(|memory| memory.listed(&index.digest)) {
+            lock(&self.listed).insert(index.digest, listed.clone());
             return Ok(listed);
         }
         let Some(Some(bytes)) = tolerated(self.document(index, at), ctx)? else {
@@ -289,6 +279,7 @@ impl RegistrySource {
             memory.note_listed(&index.digest, all.clone());
         }
         self.read().insert(index.digest, bytes);
+        lock(&self.listed).insert(index.digest, all.clone());
         Ok(all)
     }
 
@@ -400,6 +391,11 @@ impl Source for RegistrySource {
         const OFFERS: usize = 16;
         let at = self.holders_of(&desc.digest);
         at.into_iter().take(OFFERS).map(|i| self.repositories[i].name()).collect()
+    }
+
+    /// Where no companions of platforms were found, none needs to be told whose it is.
+    fn listed(&self, index: &Descriptor) -> Option<Vec<Digest>> {
+        Some(lock(&self.listed).get(&index.digest).cloned().unwrap_or_default())
     }
 
     fn extent(&self, _: &Descriptor) -> Option<Extent> {

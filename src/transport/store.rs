@@ -9,17 +9,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::blobs::BlobDir;
+use crate::companion;
 use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Cause, Error, Kind, Result};
 use crate::io::dir::{self, Dir};
-use crate::layout::name_of;
+use crate::layout::entry;
 use crate::manifest::{Document, MAX_DOCUMENT};
 use crate::media_type::MediaType;
 use crate::partial::Partials;
 use crate::reference::Reference;
 use crate::transport::layout::index::{self, Change, Index};
+use crate::transport::layout::removals::removals;
 use crate::transport::layout::{LayoutSink, LayoutSource, Rules, proofs};
 use crate::transport::{Origin, Root};
 
@@ -101,7 +103,7 @@ impl Store {
             .into_iter()
             .map(|entry| Change::Set { entry, replace: false })
             .collect();
-        self.change(changes)
+        self.change(|_, _| Ok(changes))
     }
 
     /// Takes a name away; the image stays, untagged, when it was the last.
@@ -109,22 +111,24 @@ impl Store {
     /// # Errors
     /// `Missing`, `Busy`, `Io`.
     pub fn untag(&self, name: &Reference) -> Result<()> {
-        self.change(vec![Change::Untag(name.clone())])
+        self.change(|_, _| Ok(vec![Change::Untag(name.clone())]))
     }
 
-    /// Drops images with all their names.
+    /// Drops images with all their names, and the companions that are about no other.
     ///
     /// # Errors
     /// `Missing`, `Busy`, `Io`.
     pub fn remove(&self, digests: &[Digest]) -> Result<()> {
-        self.change(digests.iter().map(|d| Change::Remove(*d)).collect())
+        let digests: HashSet<&Digest> = digests.iter().collect();
+        let goes = |entry: &Descriptor| digests.contains(&entry.digest);
+        self.change(|root, index| removals(root, index, goes))
     }
 
-    fn change(&self, changes: Vec<Change>) -> Result<()> {
+    fn change(&self, decide: impl FnOnce(&Dir, &Index) -> Result<Vec<Change>>) -> Result<()> {
         let Some(root) = self.root()? else {
             return Err(empty(&self.path));
         };
-        index::change(&root, self.ctx.sync, self.ctx.wait, true, |_| Ok(changes))
+        index::change(&root, self.ctx.sync, self.ctx.wait, true, |index| decide(&root, index))
     }
 
     /// What pulls that were cut off have left, with sizes in bytes; removed unless `dry_run`.
@@ -178,30 +182,15 @@ impl Store {
     }
 }
 
-/// Roots of a store: one for each digest, in order of arrival.
+/// Roots of a store: one for each digest, in order of arrival. A bare tag names nothing here; that of a
+/// signature says whose it is.
 fn roots(index: &Index) -> Vec<Root> {
-    let mut roots: Vec<Root> = Vec::new();
-    let mut at: HashMap<Digest, usize> = HashMap::new();
-    for entry in index.entries() {
-        let (name, label) = name_of(entry);
-        let label = label.filter(|l| crate::layout::subject_of_tag(l).is_some());
-        let i = *at.entry(entry.digest).or_insert_with(|| {
-            let mut desc = entry.clone();
-            desc.unannotate(crate::descriptor::ANNOTATION_NAME);
-            desc.unannotate(crate::descriptor::ANNOTATION_REF);
-            let companion = crate::layout::is_about_another(&desc, label.as_deref());
-            roots.push(Root {
-                names: Vec::new(),
-                label,
-                desc,
-                origin: Origin::Recorded,
-                companion,
-            });
-            roots.len() - 1
-        });
-        roots[i].names.extend(name);
-    }
-    roots
+    let root = |mut group: entry::Group| {
+        group.label = group.label.filter(|label| companion::subject_of_tag(label).is_some());
+        let is_companion = companion::is_companion(&group.desc, group.label.as_deref());
+        group.root(is_companion)
+    };
+    entry::groups(index.entries()).into_iter().map(root).collect()
 }
 
 /// Every digest that an index leads to, its own entries among them.

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 
+use crate::companion::subject_of_tag;
 use crate::digest::Digest;
-use crate::layout::subject_of_tag;
 use crate::serve::catalogue::Catalogue;
 use crate::serve::holdings::{Holdings, Repository};
 use crate::serve::names::{NameResolver, RepositoryName};

@@ -3,16 +3,17 @@
 //! It reads and writes no file. Other verbs see the same entries: a tag is an image with its full name,
 //! `repository@digest` a label, and a referrer carries the annotation that makes it a companion.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
+use crate::companion::is_companion;
 use crate::descriptor::{ANNOTATION_NAME, ANNOTATION_REF, ANNOTATION_SUBJECT, Descriptor};
 use crate::digest::Digest;
-use crate::layout::{is_about_another, name_of};
+use crate::layout::entry;
 use crate::reference::Reference;
 use crate::serve::holdings::{Parsed, Repository};
 use crate::serve::names::RepositoryName;
+use crate::transport::Root;
 use crate::transport::layout::index::{Change, Index};
-use crate::transport::{Origin, Root};
 
 /// The label of a manifest without a tag.
 fn label(name: &RepositoryName, digest: &Digest) -> String {
@@ -23,7 +24,7 @@ fn tagged(name: &RepositoryName, tag: &str) -> String {
     format!("{name}:{tag}")
 }
 
-fn entry(repository: &Repository, desc: &Descriptor) -> Descriptor {
+fn entry_of(repository: &Repository, desc: &Descriptor) -> Descriptor {
     let mut entry = Descriptor::new(desc.media_type.clone(), desc.digest, desc.size);
     let about = |list: &Vec<Descriptor>| list.iter().any(|listed| listed.digest == desc.digest);
     if let Some((subject, _)) = repository.referrers.iter().find(|(_, list)| about(list)) {
@@ -65,7 +66,7 @@ pub(super) fn published(
             if let Some(old) =
                 repository.descriptor(before).filter(|_| !repository.tags.iter().any(kept))
             {
-                changes.push(set_label(entry(repository, &old), name));
+                changes.push(set_label(entry_of(repository, &old), name));
             }
         }
         changes.push(set(new.clone(), &tagged(name, tag)));
@@ -91,7 +92,7 @@ pub(super) fn untagged(
     let mut changes = Vec::new();
     let others = repository.tags.iter().any(|(other, named)| other != tag && named == digest);
     if let Some(desc) = repository.descriptor(digest).filter(|_| !others) {
-        changes.push(set_label(entry(repository, &desc), name));
+        changes.push(set_label(entry_of(repository, &desc), name));
     }
     changes.push(Change::Unlist(tagged(name, tag)));
     Some(changes)
@@ -108,7 +109,7 @@ pub(super) fn removed(
     for child in children {
         let tagged = repository.tags.values().any(|named| *named == child.digest);
         if let Some(desc) = repository.descriptor(&child.digest).filter(|_| !tagged) {
-            changes.push(set_label(entry(repository, &desc), name));
+            changes.push(set_label(entry_of(repository, &desc), name));
         }
     }
     let tags = repository.tags.iter().filter(|(_, named)| *named == digest);
@@ -117,39 +118,22 @@ pub(super) fn removed(
     changes
 }
 
-/// The roots of an index as repositories have them: one for all names of a digest, one for each label.
+/// The roots of an index as repositories have them: one for all names of a digest, one for each name by
+/// digest. Only what has neither may be a companion, which goes where its subject is.
 pub(super) fn roots(index: &Index) -> Vec<Root> {
     let mut roots: Vec<Root> = Vec::new();
-    let mut named: HashMap<Digest, usize> = HashMap::new();
-    for entry in index.entries() {
-        let (name, label) = name_of(entry);
-        let by_digest =
-            |label: &String| label.parse::<Reference>().is_ok_and(|name| name.digest().is_some());
-        let mut desc = entry.clone();
-        desc.unannotate(ANNOTATION_NAME);
-        desc.unannotate(ANNOTATION_REF);
-        let root = |names: Vec<Reference>, label: Option<String>, companion: bool| Root {
-            names,
-            label,
-            desc,
-            origin: Origin::Recorded,
-            companion,
+    for group in entry::groups(index.entries()) {
+        let by_digest = |name: &Reference| Root {
+            names: Vec::new(),
+            label: Some(name.to_string()),
+            ..group.clone().root(false)
         };
-        match (name, label) {
-            (Some(name), _) => match named.get(&entry.digest) {
-                Some(&at) => roots[at].names.push(name),
-                None => {
-                    named.insert(entry.digest, roots.len());
-                    roots.push(root(vec![name], None, false));
-                }
-            },
-            (None, Some(label)) if by_digest(&label) => {
-                roots.push(root(Vec::new(), Some(label), false));
-            }
-            (None, label) => {
-                let companion = is_about_another(entry, label.as_deref());
-                roots.push(root(Vec::new(), label, companion));
-            }
+        roots.extend(group.by_digest.iter().map(by_digest));
+        if !group.names.is_empty() {
+            roots.push(Root { label: None, ..group.root(false) });
+        } else if group.by_digest.is_empty() {
+            let companion = is_companion(&group.desc, group.label.as_deref());
+            roots.push(group.root(companion));
         }
     }
     roots
@@ -158,9 +142,8 @@ pub(super) fn roots(index: &Index) -> Vec<Root> {
 /// What roots give to a repository by name, not only by leading there.
 pub(super) fn named(roots: &[Root]) -> HashSet<(RepositoryName, Digest)> {
     let of = |root: &Root| -> Vec<(RepositoryName, Digest)> {
-        let label = root.label.as_ref().and_then(|label| label.parse::<Reference>().ok());
-        let label = label.filter(|name| name.digest().is_some());
-        let names = root.names.iter().chain(label.as_ref());
+        let by_digest = root.by_digest();
+        let names = root.names.iter().chain(by_digest.as_ref());
         names.map(|name| (RepositoryName::of(name), root.desc.digest)).collect()
     };
     roots.iter().flat_map(of).collect()

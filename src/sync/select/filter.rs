@@ -93,7 +93,7 @@ impl TagFilter {
     /// they follow their image.
     pub fn pick(&self, tags: &[String]) -> Vec<String> {
         let image = |tag: &&String| {
-            crate::reference::is_tag(tag) && crate::layout::subject_of_tag(tag).is_none()
+            crate::reference::is_tag(tag) && crate::companion::subject_of_tag(tag).is_none()
         };
         let mut found: Vec<String> =
             tags.iter().filter(image).filter(|t| self.takes(t)).cloned().collect();

@@ -14,7 +14,8 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::io::dir::{self, Dir};
 use crate::json;
-use crate::layout::{name_of, tables};
+use crate::layout::entry::EntryName;
+use crate::layout::tables;
 use crate::media_type;
 use crate::reference::Reference;
 use crate::transport::Root;
@@ -132,13 +133,16 @@ impl Index {
 
     fn push(&mut self, desc: Descriptor) {
         let at = self.entries.len();
-        let (name, label) = name_of(&desc);
-        if let Some(name) = name {
-            self.by_name.insert(name, at);
-        } else if let Some(label) = label {
-            self.by_label.insert(label, at);
-        } else {
-            self.bare.entry(desc.digest).or_default().insert(at);
+        match (EntryName::of(&desc), label_of(&desc)) {
+            (Some(EntryName::Full(name)), _) => {
+                self.by_name.insert(name, at);
+            }
+            (_, Some(label)) => {
+                self.by_label.insert(label, at);
+            }
+            (_, None) => {
+                self.bare.entry(desc.digest).or_default().insert(at);
+            }
         }
         self.by_digest.entry(desc.digest).or_default().insert(at);
         self.entries.push(Some(desc));
@@ -146,16 +150,14 @@ impl Index {
 
     fn take(&mut self, at: usize) -> Option<Descriptor> {
         let desc = self.entries[at].take()?;
-        let (name, label) = name_of(&desc);
-        if let Some(name) = name
-            && self.by_name.get(&name) == Some(&at)
-        {
-            self.by_name.remove(&name);
-        }
-        if let Some(label) = label
-            && self.by_label.get(&label) == Some(&at)
-        {
-            self.by_label.remove(&label);
+        match (EntryName::of(&desc), label_of(&desc)) {
+            (Some(EntryName::Full(name)), _) if self.by_name.get(&name) == Some(&at) => {
+                self.by_name.remove(&name);
+            }
+            (_, Some(label)) if self.by_label.get(&label) == Some(&at) => {
+                self.by_label.remove(&label);
+            }
+            _ => {}
         }
         for set in [&mut self.by_digest, &mut self.bare] {
             if let Some(positions) = set.get_mut(&desc.digest) {
@@ -165,7 +167,8 @@ impl Index {
         Some(desc)
     }
 
-    fn listed(&self, digest: &Digest) -> bool {
+    /// Whether any entry is of a digest.
+    pub fn listed(&self, digest: &Digest) -> bool {
         self.by_digest.get(digest).is_some_and(|list| !list.is_empty())
     }
 
@@ -193,12 +196,11 @@ impl Index {
     pub fn apply(&mut self, change: Change) {
         match change {
             Change::Set { entry, replace } => {
-                let (name, label) = name_of(&entry);
-                let old = match (&name, &label) {
-                    (Some(name), _) => self.by_name.get(name).copied(),
-                    (None, Some(label)) => self.by_label.get(label).copied(),
-                    (None, None) if self.listed(&entry.digest) => return,
-                    (None, None) => None,
+                let old = match (EntryName::of(&entry), label_of(&entry)) {
+                    (Some(EntryName::Full(name)), _) => self.by_name.get(&name).copied(),
+                    (_, Some(label)) => self.by_label.get(&label).copied(),
+                    (_, None) if self.listed(&entry.digest) => return,
+                    (_, None) => None,
                 };
                 if let Some(at) = old {
                     let same = self.entries[at].as_ref().is_some_and(|d| d.digest == entry.digest);
@@ -278,6 +280,10 @@ impl Index {
         body.insert("manifests".into(), entries.into());
         json::go_compact(&Value::Object(body))
     }
+}
+
+fn label_of(desc: &Descriptor) -> Option<String> {
+    desc.annotation(descriptor::ANNOTATION_REF).map(str::to_owned)
 }
 
 fn unnamed(mut desc: Descriptor) -> Descriptor {
@@ -362,6 +368,7 @@ fn changes_of(line: &Value) -> Vec<Change> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::entry::full_name;
 
     fn entry(content: &str, name: Option<&str>) -> Descriptor {
         let mut desc = Descriptor::of(media_type::OCI_MANIFEST, content.as_bytes());
@@ -377,7 +384,7 @@ mod tests {
     }
 
     fn shown(index: &Index) -> Vec<(String, Option<String>)> {
-        index.entries().map(|d| (d.digest.short(), name_of(d).0.map(|n| n.familiar()))).collect()
+        index.entries().map(|d| (d.digest.short(), full_name(d).map(|n| n.familiar()))).collect()
     }
 
     #[test]

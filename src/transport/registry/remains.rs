@@ -5,12 +5,13 @@
 
 use std::collections::BTreeSet;
 
+use crate::companion::subject_of_tag;
 use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::io::lanes;
-use crate::layout::{MAX_NESTING, subject_of_tag};
+use crate::layout::MAX_NESTING;
 use crate::manifest::Document;
 use crate::media_type::Role;
 use crate::registry::{Repository, Wanted};
