@@ -26,10 +26,11 @@ pub mod upload;
 #[cfg(test)]
 mod tests;
 
+use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::context::Context;
 use crate::descriptor::Descriptor;
@@ -42,11 +43,15 @@ pub use crate::registry::documents::Lacking;
 use crate::registry::documents::Put;
 use crate::registry::host::Host;
 use crate::registry::http::client::Client;
+pub use crate::registry::referrers::Unlisted;
 use crate::registry::rules::{Endpoint, Only, Rules};
 use crate::registry::settings::{Login, Secret, Settings};
 
-/// How many subjects may have their referrers' index written at once.
+/// How many subjects may have their referrers' index read or written at once.
 const SUBJECTS: usize = 32;
+
+/// What the tags of subjects list that stand in for the referrers API, by repository and subject.
+type Listings = HashMap<(String, Digest), HashSet<Digest>>;
 
 /// What is wanted of a repository: what a tag names, or what a digest names.
 #[derive(Clone, Copy, Debug)]
@@ -125,8 +130,8 @@ pub struct Registries {
     learned: Mutex<HashMap<String, Arc<upload::HostCapabilities>>>,
     /// Whether a host that says it keeps track of subjects has the API for asking.
     tracks: Mutex<HashMap<String, bool>>,
-    /// Held while a subject's referrers are written.
-    subjects: [Mutex<()>; SUBJECTS],
+    /// What subjects' tags list, each part held while one of them is read or written.
+    listings: [Mutex<Listings>; SUBJECTS],
 }
 
 /// One repository of a registry.
@@ -185,7 +190,7 @@ impl Registries {
             dead: Mutex::default(),
             learned: Mutex::default(),
             tracks: Mutex::default(),
-            subjects: std::array::from_fn(|_| Mutex::default()),
+            listings: std::array::from_fn(|_| Mutex::default()),
         }))
     }
 
@@ -279,6 +284,11 @@ impl Registries {
         referrers::tagged(place, subject)
     }
 
+    fn listings(&self, subject: &Digest) -> MutexGuard<'_, Listings> {
+        let sum = subject.hex().bytes().fold(0, |sum, byte| sum + usize::from(byte));
+        lock(&self.listings[sum % SUBJECTS])
+    }
+
     /// Whether a host has the referrers API, found out once.
     fn tracks(&self, place: &Place, subject: &Digest) -> bool {
         let host = place.host.name().to_owned();
@@ -334,8 +344,8 @@ impl Repository {
         Ok(found.map(|found| (found.descriptor, found.bytes)))
     }
 
-    /// Pushes a manifest, sees to it that it is there, and where the registry keeps no track of subjects,
-    /// lists it under the tag of its subject. `lacking` is asked for blobs that the registry said to
+    /// Pushes a manifest and sees to it that it is there. Where the registry keeps no track of its subject
+    /// the answer is what [`Self::list_referrers`] is to be given. `lacking` is asked for blobs that the registry said to
     /// have and does not.
     ///
     /// # Errors
@@ -348,23 +358,53 @@ impl Repository {
         bytes: &[u8],
         digest: &Digest,
         lacking: &Lacking<'_>,
-    ) -> Result<()> {
+    ) -> Result<Option<Unlisted>> {
         let place = self.own()?;
         let put = place.put_manifest(wanted, media_type, bytes, digest, None, lacking)?;
-        if !referrers::may_refer(media_type) {
-            return Ok(());
-        }
-        let Some((subject, entry)) = referrers::entry(media_type, bytes, digest) else {
-            return Ok(());
-        };
+        let Some(unlisted) = referrers::entry(media_type, bytes, digest) else { return Ok(None) };
         let tracked = put == Put::Stored { tracked: true };
         // Docker Hub says that it keeps track and has no API.
-        if tracked && self.registries.tracks(&place, &subject) {
-            return Ok(());
+        let tracked = tracked && self.registries.tracks(&place, &unlisted.subject);
+        Ok((!tracked).then_some(unlisted))
+    }
+
+    /// Lists manifests under the tag of their subject, with one look and one write.
+    ///
+    /// # Errors
+    /// `Denied`, `Unreachable`; `Busy` when others change the tag all the time.
+    pub fn list_referrers(&self, subject: &Digest, entries: &[Descriptor]) -> Result<()> {
+        let mut listings = self.registries.listings(subject);
+        let listed = referrers::maintain(&self.own()?, subject, entries)?;
+        listings.insert((self.name(), *subject), listed);
+        Ok(())
+    }
+
+    /// Whether a manifest of the repository refers to `subject` and is not listed as its referrer. A
+    /// registry that keeps track itself lists everything; elsewhere one look serves all of a subject.
+    ///
+    /// # Errors
+    /// `Denied`, `Unreachable`, `Malformed`.
+    pub fn is_unlisted(&self, referrer: &Digest, subject: &Digest) -> Result<bool> {
+        let place = self.own()?;
+        if self.registries.tracks(&place, subject) {
+            return Ok(false);
         }
-        let at = subject.hex().bytes().fold(0, |sum, byte| sum + usize::from(byte)) % SUBJECTS;
-        let _one = lock(&self.registries.subjects[at]);
-        referrers::maintain(&place, &subject, &entry)
+        let mut listings = self.registries.listings(subject);
+        let listed = match listings.entry((self.name(), *subject)) {
+            Occupied(known) => known.into_mut(),
+            Vacant(unknown) => {
+                let listed = referrers::tagged(&place, subject)?;
+                unknown.insert(listed.into_iter().map(|entry| entry.digest).collect())
+            }
+        };
+        if listed.contains(referrer) {
+            return Ok(false);
+        }
+        drop(listings);
+        // An annotation may say what the manifest itself does not.
+        let Some(found) = place.manifest(Wanted::Digest(referrer))? else { return Ok(false) };
+        let entry = referrers::entry(found.descriptor.media_type.as_str(), &found.bytes, referrer);
+        Ok(entry.is_some_and(|entry| entry.subject == *subject))
     }
 
     /// Deletes a manifest with all its tags, or one tag.

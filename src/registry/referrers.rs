@@ -2,6 +2,8 @@
 //!
 //! It knows nothing of signatures. OCI distribution-spec 1.1 "Listing Referrers", "Referrers Tag Schema".
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use crate::companion::MAX;
@@ -31,6 +33,15 @@ pub(crate) fn fallback_tag(subject: &Digest) -> String {
         }
         None => text,
     }
+}
+
+/// A manifest that was pushed and whose registry keeps no track of what it refers to.
+#[derive(Clone, Debug)]
+pub struct Unlisted {
+    /// What it refers to.
+    pub subject: Digest,
+    /// How the index of that subject's tag is to list it.
+    pub entry: Descriptor,
 }
 
 /// What the index lists that stands in for the API, under a tag.
@@ -79,7 +90,7 @@ fn entries(bytes: &[u8]) -> Option<Vec<Descriptor>> {
 }
 
 fn unique(all: Vec<Descriptor>) -> Vec<Descriptor> {
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     all.into_iter().filter(|d| seen.insert(d.digest)).take(MAX).collect()
 }
 
@@ -95,12 +106,11 @@ fn from_tag(place: &Place, subject: &Digest) -> Result<Option<(Vec<Descriptor>, 
     Ok(entries(&found.bytes).map(|all| (unique(all), found.etag)))
 }
 
-/// The subject of a manifest that was pushed, and how an index lists the manifest.
-pub(crate) fn entry(
-    media_type: &str,
-    bytes: &[u8],
-    digest: &Digest,
-) -> Option<(Digest, Descriptor)> {
+/// How the index of its subject's tag is to list a manifest; nothing for one that refers to nothing.
+pub(crate) fn entry(media_type: &str, bytes: &[u8], digest: &Digest) -> Option<Unlisted> {
+    if !may_refer(media_type) {
+        return None;
+    }
     let value = json::parse(bytes).ok()?;
     let subject = Descriptor::from_value(value.get("subject")?).ok()?;
     let mut fields = Descriptor::new(media_type, *digest, bytes.len() as u64).to_value();
@@ -113,18 +123,25 @@ pub(crate) fn entry(
     if let (Some(map), Some(annotations)) = (fields.as_object_mut(), annotations) {
         map.insert("annotations".into(), annotations.clone());
     }
-    Some((subject.digest, Descriptor::from_value(&fields).ok()?))
+    let entry = Descriptor::from_value(&fields).ok()?;
+    Some(Unlisted { subject: subject.digest, entry })
 }
 
-/// Writes a manifest into the index of its subject's tag, for registries without the API.
-pub(crate) fn maintain(place: &Place, subject: &Digest, entry: &Descriptor) -> Result<()> {
+/// Completes the index of a subject's tag, for registries without the API; everything that it lists then.
+pub(crate) fn maintain(
+    place: &Place,
+    subject: &Digest,
+    entries: &[Descriptor],
+) -> Result<HashSet<Digest>> {
     let tag = fallback_tag(subject);
     for _ in 0..RACES {
         let (mut all, etag) = from_tag(place, subject)?.unwrap_or_default();
-        if all.iter().any(|d| d.digest == entry.digest) {
-            return Ok(());
+        let mut listed: HashSet<Digest> = all.iter().map(|d| d.digest).collect();
+        let before = all.len();
+        all.extend(entries.iter().filter(|entry| listed.insert(entry.digest)).cloned());
+        if all.len() == before {
+            return Ok(listed);
         }
-        all.push(entry.clone());
         let bytes = manifest::index(&all);
         let digest = Digest::of(&bytes);
         let index = media_type::OCI_INDEX;
@@ -133,7 +150,7 @@ pub(crate) fn maintain(place: &Place, subject: &Digest, entry: &Descriptor) -> R
         let etag = etag.as_deref();
         let put = place.put_manifest(wanted, index, &bytes, &digest, etag, &|_| Ok(false))?;
         if put != Put::Raced {
-            return Ok(());
+            return Ok(listed);
         }
     }
     let what = format!("tag {tag} keeps being changed by others");
@@ -141,6 +158,6 @@ pub(crate) fn maintain(place: &Place, subject: &Digest, entry: &Descriptor) -> R
 }
 
 /// Whether a type is one whose subject counts.
-pub(crate) fn may_refer(media_type: &str) -> bool {
+fn may_refer(media_type: &str) -> bool {
     MediaType::from(media_type).role().is_parent()
 }

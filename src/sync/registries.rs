@@ -20,6 +20,7 @@ use crate::sync::local::Local;
 use crate::sync::naming::Base;
 use crate::sync::opener::{Opened, Opener};
 use crate::transport::registry::indexes::Kept;
+use crate::transport::registry::sink::is_unlisted;
 use crate::transport::registry::{Known, RegistrySink, RegistrySource, remains};
 use crate::transport::table::Env;
 use crate::transport::{Root, Sink};
@@ -154,8 +155,12 @@ impl Opener for Everywhere {
         }
         self.each(roots, |root| {
             let Some(name) = root.names.first() else { return Ok(None) };
-            let found = self.at_target(name)?.head(Wanted::to_write(name));
-            Ok(found.map_err(|e| e.input_or(name.familiar()))?.map(|desc| desc.digest))
+            let target = self.at_target(name)?;
+            let found = target.head(Wanted::to_write(name));
+            let found = found.map_err(|e| e.input_or(name.familiar()))?.map(|desc| desc.digest);
+            // What is listed nowhere is found by nobody.
+            let whole = found != Some(root.desc.digest) || !is_unlisted(&target, root)?;
+            Ok(found.filter(|_| whole))
         })
     }
 

@@ -285,7 +285,10 @@ fn referrers_are_kept_track_of_where_the_registry_does_not() {
                     let digest = Digest::of(text.as_bytes());
                     let wanted = Wanted::Digest(&digest);
                     let bytes = text.as_bytes();
-                    repository.put_manifest(wanted, OCI, bytes, &digest, &|_| Ok(false)).unwrap();
+                    let put = repository.put_manifest(wanted, OCI, bytes, &digest, &|_| Ok(false));
+                    if let Some(unlisted) = put.unwrap() {
+                        repository.list_referrers(&unlisted.subject, &[unlisted.entry]).unwrap();
+                    }
                 });
             }
         });

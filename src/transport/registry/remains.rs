@@ -1,17 +1,16 @@
-//! What a deleted image leaves behind in its repository: the tags of its referrers.
+//! What a deleted image leaves behind in its repository: what refers to it.
 //!
 //! It deletes no image. cosign's tags, and the tags that stand in for the referrers API: OCI
 //! distribution-spec 1.1 "Referrers Tag Schema".
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::companion::subject_of_tag;
+use crate::companion::{self, Link, subject_of_tag};
 use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::io::lanes;
-use crate::layout::MAX_NESTING;
 use crate::manifest::Document;
 use crate::media_type::Role;
 use crate::registry::{Repository, Wanted};
@@ -21,31 +20,20 @@ use crate::registry::{Repository, Wanted};
 /// # Errors
 /// `Denied`, `Unreachable`; `Malformed`, `Corrupt` when an index is not right.
 pub fn family(repository: &Repository, desc: &Descriptor) -> Result<BTreeSet<Digest>> {
-    let mut all = BTreeSet::new();
-    collect(repository, desc, 0, &mut all)?;
-    Ok(all)
+    let all = companion::manifests(desc, |index| listed(repository, index))?;
+    Ok(all.into_iter().collect())
 }
 
-fn collect(
-    repository: &Repository,
-    desc: &Descriptor,
-    depth: usize,
-    all: &mut BTreeSet<Digest>,
-) -> Result<()> {
-    if !all.insert(desc.digest) || desc.media_type.role() != Role::Index || depth > MAX_NESTING {
-        return Ok(());
+fn listed(repository: &Repository, index: &Descriptor) -> Result<Vec<Descriptor>> {
+    match repository.manifest(Wanted::Digest(&index.digest))? {
+        Some((desc, bytes)) => Ok(Document::parse(&bytes, &desc.media_type)?.into_entries()),
+        None => Ok(Vec::new()),
     }
-    let Some((desc, bytes)) = repository.manifest(Wanted::Digest(&desc.digest))? else {
-        return Ok(());
-    };
-    for child in Document::parse(&bytes, &desc.media_type)?.children() {
-        collect(repository, child, depth + 1, all)?;
-    }
-    Ok(())
 }
 
-/// Deletes the tags of `tags` that are about nothing but digests that are gone. What an image under a
-/// tag that stays needs is kept. A tag that cannot be deleted is warned of.
+/// Deletes what refers to digests that are gone, and what refers to that: what the repository lists as
+/// their referrers, and of `tags` those that are about nothing else. What an image under a tag that
+/// stays needs is kept. What cannot be deleted is warned of.
 ///
 /// # Errors
 /// `Denied`, `Unreachable`; `Malformed`, `Corrupt` when what stays cannot be read.
@@ -55,8 +43,20 @@ pub fn sweep(
     gone: &BTreeSet<Digest>,
     ctx: &Context,
 ) -> Result<()> {
-    let about = |tag: &String| subject_of_tag(tag).filter(|subject| gone.contains(subject));
-    if !tags.iter().any(|tag| about(tag).is_some()) {
+    let mut about: HashMap<Digest, Vec<&String>> = HashMap::new();
+    for tag in tags {
+        if let Some(subject) = subject_of_tag(tag) {
+            about.entry(subject).or_default().push(tag);
+        }
+    }
+    let found = companion::follow::<_, Error>(gone.iter().copied(), |subjects| {
+        let found = lanes::each(subjects, ctx.jobs, |subject| {
+            let about = about.get(subject).map(Vec::as_slice).unwrap_or_default();
+            referring(repository, subject, tags, about)
+        });
+        Ok(found.into_iter().collect::<Result<Vec<_>>>()?.concat())
+    })?;
+    if found.is_empty() {
         return Ok(());
     }
     let images: Vec<&String> = tags.iter().filter(|tag| subject_of_tag(tag).is_none()).collect();
@@ -65,21 +65,52 @@ pub fn sweep(
         None => Ok(BTreeSet::new()),
     });
     let stays: Vec<BTreeSet<Digest>> = stays.into_iter().collect::<Result<_>>()?;
-    for tag in tags {
-        let Some(subject) = about(tag) else { continue };
-        if stays.iter().any(|needed| needed.contains(&subject)) {
+    let mut stays: HashSet<Digest> = stays.into_iter().flatten().collect();
+    // What is about something that stays does too.
+    let kept = companion::closure(stays.clone(), found.iter().cloned());
+    stays.extend(kept.into_iter().map(|link| link.digest));
+    // What refers to others goes before them: a listing is read while what it lists is there.
+    for Link { digest, item: tag, subject } in found.into_iter().rev() {
+        if stays.contains(&digest) {
             continue;
         }
-        let removed = match only_about(repository, tag, &subject) {
-            Ok(true) => remove(repository, tag),
-            Ok(false) => Ok(()),
-            Err(e) => Err(e),
+        let removed = match &tag {
+            Some(tag) => match only_about(repository, tag, &subject) {
+                Ok(true) => remove(repository, tag),
+                Ok(false) => Ok(()),
+                Err(e) => Err(e),
+            },
+            None => repository.delete(Wanted::Digest(&digest)),
         };
-        if let Err(e) = removed {
-            ctx.warn(&format!("{}:{tag} stays: {}", repository.name(), e.what()));
+        match removed {
+            // Its tag was another of the same.
+            Err(e) if e.kind() != Kind::Missing => {
+                let what = tag.map_or(format!("@{digest}"), |tag| format!(":{tag}"));
+                ctx.warn(&format!("{}{what} stays: {}", repository.name(), e.what()));
+            }
+            _ => {}
         }
     }
     Ok(())
+}
+
+/// What refers to a digest in a repository, by its tag or without one.
+fn referring(
+    repository: &Repository,
+    subject: &Digest,
+    tags: &[String],
+    about: &[&String],
+) -> Result<Vec<Link<Option<String>>>> {
+    let link = |digest, item| Link { subject: *subject, digest, item };
+    let mut found = Vec::new();
+    for tag in about {
+        if let Some(desc) = repository.head(Wanted::Tag(tag))? {
+            found.push(link(desc.digest, Some((*tag).clone())));
+        }
+    }
+    let listed = repository.referrers(subject, Some(tags))?;
+    found.extend(listed.into_iter().map(|desc| link(desc.digest, None)));
+    Ok(found)
 }
 
 /// Whether a tag is cosign's, or leads to an index of nothing but referrers of the subject.

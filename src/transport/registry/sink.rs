@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::companion;
 use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::{DiffId, Digest};
@@ -18,7 +19,7 @@ use crate::locks::lock;
 use crate::manifest::{self, Document};
 use crate::reference::Reference;
 use crate::registry::upload::MountOutcome;
-use crate::registry::{Registries, Repository, Wanted};
+use crate::registry::{Registries, Repository, Unlisted, Wanted};
 use crate::transport::registry::recoded::Recoded;
 use crate::transport::{
     Accepts, Arrival, Blob, Need, NetworkSink, Refused, Reopen, Reused, Root, Sealed, Sink,
@@ -39,6 +40,8 @@ pub struct RegistrySink {
     documents: Mutex<HashMap<Digest, Written>>,
     published: Mutex<Vec<Sealed>>,
     refused: Mutex<Vec<Refused>>,
+    /// What was named and is still to be listed as a referrer.
+    unlisted: Mutex<Vec<(Root, Unlisted)>>,
     recoded: Recoded,
     ctx: Context,
 }
@@ -63,6 +66,7 @@ impl RegistrySink {
             documents: Mutex::default(),
             published: Mutex::default(),
             refused: Mutex::default(),
+            unlisted: Mutex::default(),
             recoded: Recoded::open(memory),
             ctx: ctx.clone(),
         }
@@ -211,6 +215,9 @@ impl Sink for RegistrySink {
                 (Some(desc), Some(other)) if desc.digest != other.digest => return Ok(None),
                 (Some(desc), _) => found = Some(desc),
             }
+            if is_unlisted(&self.repository(name)?, root)? {
+                return Ok(None);
+            }
         }
         Ok(found)
     }
@@ -340,8 +347,18 @@ impl NetworkSink for RegistrySink {
                 lock(&self.refused).extend(refused?);
             }
         }
-        Ok(())
+        self.list_referrers()
     }
+}
+
+/// Whether a companion lacks its place in the listing of what it says that it refers to.
+///
+/// # Errors
+/// Those of the registry.
+pub fn is_unlisted(repository: &Repository, root: &Root) -> Result<bool> {
+    let said = companion::subjects(&root.desc, std::iter::empty());
+    let unlisted = |subject: &Digest| repository.is_unlisted(&root.desc.digest, subject);
+    said.first().filter(|_| root.companion).map_or(Ok(false), unlisted)
 }
 
 /// Errors of one repository or registry, not of the blob.

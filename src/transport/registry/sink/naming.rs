@@ -2,15 +2,18 @@
 //!
 //! It uploads only blobs that the registry reports missing.
 
+use std::collections::BTreeMap;
+
 use super::table::{At, Presence};
 use super::{RegistrySink, lock};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
+use crate::io::lanes;
 use crate::manifest::Document;
 use crate::progress::Event;
 use crate::reference::Reference;
-use crate::registry::Wanted;
+use crate::registry::{Unlisted, Wanted};
 use crate::transport::{Refused, Reopen, Root, Sealed};
 
 impl RegistrySink {
@@ -64,11 +67,15 @@ impl RegistrySink {
         let target = sealed.root.desc.digest;
         let at = self.at(name)?;
         let to = self.opened(at);
-        let put = |wanted: Wanted<'_>, written: &(Descriptor, Vec<u8>)| {
+        let put = |wanted: Wanted<'_>, written: &(Descriptor, Vec<u8>)| -> Result<()> {
             let (desc, bytes) = written;
             let lacking = |named: &[Digest]| self.resend(written, named, at, open);
-            to.put_manifest(wanted, desc.media_type.as_str(), bytes, &desc.digest, &lacking)
-                .map_err(|e| e.input(name.familiar()))
+            let unlisted =
+                to.put_manifest(wanted, desc.media_type.as_str(), bytes, &desc.digest, &lacking);
+            let unlisted = unlisted.map_err(|e| e.input(name.familiar()))?;
+            let root = || Root { names: vec![name.clone()], ..sealed.root.clone() };
+            lock(&self.unlisted).extend(unlisted.map(|unlisted| (root(), unlisted)));
+            Ok(())
         };
         for blob in &sealed.blobs {
             if let Some(error) = self.table().trouble(&blob.digest, at) {
@@ -88,5 +95,32 @@ impl RegistrySink {
             None => Wanted::Digest(&target),
         };
         put(wanted, &root)
+    }
+
+    /// Lists what was named as referrers, where registries keep no track: one look and one write for each
+    /// subject of a repository. What cannot be listed is refused.
+    pub(super) fn list_referrers(&self) -> Result<()> {
+        let mut subjects: BTreeMap<(String, Digest), Vec<(Root, Descriptor)>> = BTreeMap::new();
+        for (root, Unlisted { subject, entry }) in std::mem::take(&mut *lock(&self.unlisted)) {
+            let repositories = root.names.first().map(Reference::repository);
+            let key = (repositories.unwrap_or_default(), subject);
+            subjects.entry(key).or_default().push((root, entry));
+        }
+        let subjects: Vec<_> = subjects.into_iter().collect();
+        let listed = lanes::each(&subjects, self.ctx.jobs, |((repository, subject), of)| {
+            let entries: Vec<Descriptor> = of.iter().map(|(_, entry)| entry.clone()).collect();
+            self.repository(&repository.parse()?)?.list_referrers(subject, &entries)
+        });
+        for ((_, of), listed) in subjects.into_iter().zip(listed) {
+            match listed {
+                Ok(()) => {}
+                Err(e) if e.kind() == Kind::Interrupted => return Err(e),
+                Err(error) => lock(&self.refused).extend(of.into_iter().map(|(root, _)| {
+                    let error = error.clone().input_or(root.title());
+                    Refused { root, error }
+                })),
+            }
+        }
+        Ok(())
     }
 }
