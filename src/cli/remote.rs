@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use clap::Args;
+use imgpack::companion::subject_of_tag;
 use imgpack::reference::Reference;
 use imgpack::registry::{Repository, Wanted, no_image, no_repository};
 use imgpack::transport::registry::remains;
@@ -25,6 +26,9 @@ pub(crate) struct TagsArgs {
     /// A repository
     #[arg(value_name = "REPOSITORY")]
     repository: String,
+    /// Also list tags of signatures, attestations and referrers
+    #[arg(short, long)]
+    all: bool,
     /// `json` for one object with the repository and its tags
     #[arg(long, value_name = "FORMAT", value_parser = ["table", "json"], default_value = "table")]
     format: String,
@@ -85,7 +89,8 @@ pub(crate) struct SearchArgs {
 
 pub(crate) fn tags(args: &TagsArgs, run: &Run) -> Result<Outcome> {
     let name = typed(&args.repository)?;
-    let tags = repository(&name, run)?.tags()?.ok_or_else(|| no_repository(&name))?;
+    let mut tags = repository(&name, run)?.tags()?.ok_or_else(|| no_repository(&name))?;
+    tags.retain(|tag| args.all || subject_of_tag(tag).is_none());
     if args.format == "json" {
         let object = json!({"Repository": name.repository(), "Tags": tags});
         out::line(&object.to_string())?;
