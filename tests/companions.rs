@@ -213,7 +213,7 @@ fn they_go_with_the_last_image_they_speak_of() {
         sandbox.run(&[&["sync", "dir-to-registry", "in", &to], &shrink[..]].concat()).ok();
         for base in ["deleted", "synced"] {
             let (app, other) = (format!("{base}/team/app"), format!("{base}/team/other"));
-            for digest in [&signed.app].into_iter().chain(&signed.companions) {
+            for digest in &signed.companions {
                 assert!(!at.has(&app, digest), "{host}/{app}@{digest}");
             }
             assert!(at.has(&other, &signed.other) && at.has(&other, &signed.others), "{host}");
@@ -303,7 +303,8 @@ fn a_listing_that_failed_is_completed_by_the_next_run() {
             all
         };
         proxy.rules(vec![Rule::always(&listing, Fault::Status(403, vec![]))]);
-        run().code(9);
+        // A sync goes on without what fails, the others end with it.
+        run().code(if verb[0] == "sync" { 9 } else { 5 });
         assert!(listed().is_empty(), "{path}");
         proxy.rules(vec![]);
         proxy.forget();

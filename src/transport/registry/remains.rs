@@ -59,10 +59,13 @@ pub fn sweep(
     if found.is_empty() {
         return Ok(());
     }
-    let images: Vec<&String> = tags.iter().filter(|tag| subject_of_tag(tag).is_none()).collect();
-    let stays = lanes::each(&images, ctx.jobs, |tag| match repository.head(Wanted::Tag(tag))? {
-        Some(desc) => family(repository, &desc),
-        None => Ok(BTreeSet::new()),
+    let goes: HashSet<Digest> =
+        gone.iter().copied().chain(found.iter().map(|link| link.digest)).collect();
+    let others: Vec<&String> =
+        tags.iter().filter(|tag| subject_of_tag(tag).is_none_or(|s| !goes.contains(&s))).collect();
+    let stays = lanes::each(&others, ctx.jobs, |tag| match repository.head(Wanted::Tag(tag))? {
+        Some(desc) if subject_of_tag(tag).is_none() => family(repository, &desc),
+        there => Ok(there.into_iter().map(|desc| desc.digest).collect()),
     });
     let stays: Vec<BTreeSet<Digest>> = stays.into_iter().collect::<Result<_>>()?;
     let mut stays: HashSet<Digest> = stays.into_iter().flatten().collect();
@@ -76,7 +79,7 @@ pub fn sweep(
         }
         let removed = match &tag {
             Some(tag) => match only_about(repository, tag, &subject) {
-                Ok(true) => remove(repository, tag),
+                Ok(true) => remove(repository, tag, &digest),
                 Ok(false) => Ok(()),
                 Err(e) => Err(e),
             },
@@ -135,11 +138,8 @@ fn only_about(repository: &Repository, tag: &str, subject: &Digest) -> Result<bo
     Ok(true)
 }
 
-/// Deletes a tag, where a registry deletes none by way of what it leads to.
-fn remove(repository: &Repository, tag: &str) -> Result<()> {
-    let there = repository.head(Wanted::Tag(tag))?;
-    repository.delete(Wanted::Tag(tag)).or_else(|e| match there {
-        Some(desc) => repository.delete(Wanted::Digest(&desc.digest)),
-        None => Err(e),
-    })
+/// Deletes a tag and what it leads to; a registry may know how to delete only one of them.
+fn remove(repository: &Repository, tag: &str, digest: &Digest) -> Result<()> {
+    let tag = repository.delete(Wanted::Tag(tag));
+    repository.delete(Wanted::Digest(digest)).or(tag)
 }
