@@ -4,7 +4,7 @@
 //! `diff-ids` (layers whose diff id was checked on entry) and, when it is large, a journal of the
 //! index. What nothing references is collected by [`prune`].
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
