@@ -8,7 +8,7 @@ use std::io::Write;
 
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
-use crate::io::dir::{Dir, Lock};
+use crate::io::dir::{Dir, DirLock};
 use crate::io::parts::Extent;
 use crate::io::pump::{self, CHUNK};
 use crate::transport::Blob;
@@ -27,7 +27,7 @@ pub struct Partials {
     parent: Dir,
     dir: Dir,
     /// Shared by every run that uses the directory: nobody removes it from under another.
-    lock: Option<Lock>,
+    lock: Option<DirLock>,
 }
 
 /// A file that is whole and verified; it stays locked until this is dropped.

@@ -35,11 +35,11 @@ pub enum Entry {
 
 /// A kernel lock on a directory; it dies with the process.
 #[derive(Debug)]
-pub struct Lock {
+pub struct DirLock {
     fd: OwnedFd,
 }
 
-impl Drop for Lock {
+impl Drop for DirLock {
     fn drop(&mut self) {
         let _ = fs::flock(&self.fd, FlockOperation::Unlock);
     }
@@ -371,7 +371,7 @@ impl Dir {
     ///
     /// # Errors
     /// `Busy` naming the holders when it cannot be had, `Io` where locks do not work.
-    pub fn lock(&self, exclusive: bool, wait: u64) -> Result<Lock> {
+    pub fn lock(&self, exclusive: bool, wait: u64) -> Result<DirLock> {
         // A lock belongs to an open file description, so each lock opens the directory anew.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = fs::openat(&self.fd, ".", flags, Mode::empty())
@@ -384,7 +384,7 @@ impl Dir {
         let start = std::time::Instant::now();
         loop {
             match fs::flock(&fd, operation) {
-                Ok(()) => return Ok(Lock { fd }),
+                Ok(()) => return Ok(DirLock { fd }),
                 Err(Errno::INTR) => {}
                 Err(Errno::WOULDBLOCK) if start.elapsed().as_secs() >= wait => {
                     let holders = self.holders();

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::error::{Error, Kind, Result};
-use crate::io::dir::{Dir, Lock};
+use crate::io::dir::{Dir, DirLock};
 use crate::locks::lock;
 
 const PREFIX: &str = ".imgpack-";
@@ -21,7 +21,7 @@ pub struct Scratch {
     dir: Dir,
     name: String,
     next: AtomicU64,
-    _lock: Option<Lock>,
+    _lock: Option<DirLock>,
 }
 
 impl Scratch {
@@ -54,7 +54,7 @@ impl Scratch {
     }
 
     /// Makes the directory and locks it; nothing when it was swept meanwhile.
-    fn claim(parent: &Dir, name: &str) -> Result<Option<(Dir, Option<Lock>)>> {
+    fn claim(parent: &Dir, name: &str) -> Result<Option<(Dir, Option<DirLock>)>> {
         let dir = match parent.sub_create(name) {
             Ok(dir) => dir,
             Err(e) if e.kind() == Kind::Missing => return Ok(None),

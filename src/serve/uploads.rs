@@ -12,7 +12,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Kind, Result};
-use crate::io::dir::{self, Dir, Entry, Lock};
+use crate::io::dir::{self, Dir, DirLock, Entry};
 use crate::locks::lock;
 use crate::serve::names::RepositoryName;
 use crate::transport::store::UPLOADS;
@@ -38,7 +38,7 @@ pub struct Uploads {
     random: SystemRandom,
     sync: bool,
     /// Keeps `prune` and other servers away while we live.
-    _lock: Lock,
+    _lock: DirLock,
 }
 
 impl Uploads {

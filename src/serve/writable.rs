@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{self, Error, Result};
-use crate::io::dir::{Dir, Lock};
+use crate::io::dir::{Dir, DirLock};
 use crate::locks::{lock, read};
 use crate::serve::catalogue::{BlobIndex, Part};
 use crate::serve::deletions::{ContentKind, Deletions};
@@ -156,7 +156,7 @@ impl Writable {
     }
 
     /// The index, nobody else changing it, and what is held as it says.
-    fn enter(&self) -> Result<(MutexGuard<'_, Editor>, Lock)> {
+    fn enter(&self) -> Result<(MutexGuard<'_, Editor>, DirLock)> {
         let mut editor = self.editor();
         let (lock, changed) = editor.lock()?;
         if changed {

@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::{DiffId, Digest};
 use crate::error::{Error, Kind, Result};
-use crate::io::dir::{Dir, Entry, Lock};
+use crate::io::dir::{Dir, DirLock, Entry};
 use crate::io::look;
 use crate::io::parts::Extent;
 use crate::io::scratch::Scratch;
@@ -36,7 +36,7 @@ pub struct LayoutSource {
     root: Arc<Dir>,
     layout: Layout,
     proofs: HashMap<Digest, DiffId>,
-    _lock: Option<Lock>,
+    _lock: Option<DirLock>,
 }
 
 impl LayoutSource {
@@ -59,7 +59,7 @@ impl LayoutSource {
         root: Arc<Dir>,
         roots: Vec<Root>,
         proofs: HashMap<Digest, DiffId>,
-        lock: Option<Lock>,
+        lock: Option<DirLock>,
     ) -> Self {
         let layout = Layout { roots, ..Layout::default() };
         Self { root, layout, proofs, _lock: lock }
@@ -196,7 +196,7 @@ pub struct LayoutSink {
     ctx: Context,
     // In this order: the scratch directory is gone before others may prune, and a directory that was
     // made for nothing goes last.
-    _lock: Option<Lock>,
+    _lock: Option<DirLock>,
     _made: Option<Made>,
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::{Change, Index, JOURNAL};
 use crate::error::{Error, Result};
-use crate::io::dir::{Dir, Lock};
+use crate::io::dir::{Dir, DirLock};
 use crate::layout::tables;
 
 const ROOM: usize = 1 << 12;
@@ -59,7 +59,7 @@ impl Editor {
     ///
     /// # Errors
     /// `Busy`, `Malformed`, `Io`.
-    pub fn lock(&mut self) -> Result<(Lock, bool)> {
+    pub fn lock(&mut self) -> Result<(DirLock, bool)> {
         let lock = self.root.lock(true, self.wait)?;
         let changed = self.stamps()? != self.seen;
         if changed {
@@ -72,7 +72,7 @@ impl Editor {
     ///
     /// # Errors
     /// `Io`; nothing was changed then.
-    pub fn write(&mut self, _: &Lock, changes: Vec<Change>) -> Result<()> {
+    pub fn write(&mut self, _: &DirLock, changes: Vec<Change>) -> Result<()> {
         if changes.is_empty() {
             return Ok(());
         }
