@@ -135,7 +135,7 @@ pub struct TarReader<S> {
     pos: u64,
     body_left: u64,
     padding: u64,
-    sparse: Option<sparse::Map>,
+    sparse: Option<sparse::SparseMap>,
     content_size: u64,
     ending: Ending,
 }

@@ -2,7 +2,7 @@
 //!
 //! It must not know how they say it.
 
-use super::sparse::Map;
+use super::sparse::SparseMap;
 
 /// What a member is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,7 +66,7 @@ pub struct Entry {
     pub pax: Vec<(Vec<u8>, Vec<u8>)>,
     /// All its header blocks as read, extended ones and their bodies included.
     pub raw: Vec<u8>,
-    pub(super) sparse: Option<Map>,
+    pub(super) sparse: Option<SparseMap>,
 }
 
 impl Entry {

@@ -7,7 +7,7 @@
 
 use super::entry::{Entry, EntryKind};
 use super::number::{BLOCK, MAX_NAME, MAX_SIZE, decimal, number, octal, size, unsigned};
-use super::sparse::{self, Map, Piece};
+use super::sparse::{self, Piece, SparseMap};
 use crate::error::{Cause, Error, Result};
 
 type Records = Vec<(Vec<u8>, Vec<u8>)>;
@@ -161,7 +161,7 @@ impl Pending {
             None => (head.mtime, 0),
         };
         let mut map = match old {
-            Some((pieces, real)) => Some(Map::Known { pieces, real }),
+            Some((pieces, real)) => Some(SparseMap::Known { pieces, real }),
             None if kind == EntryKind::Regular => sparse::from_pax(&pax)?,
             None => None,
         };
@@ -174,7 +174,7 @@ impl Pending {
             map = None;
         }
         refuse_two_meanings(kind, head.type_flag, size_in_header)?;
-        let content_size = map.as_ref().map_or(size, Map::real);
+        let content_size = map.as_ref().map_or(size, SparseMap::real);
         if let Some(map) = &map {
             map.check(size)?;
         }

@@ -14,14 +14,14 @@ pub(super) type Piece = (u64, u64);
 
 /// Where the data of a sparse member lies.
 #[derive(Clone, Debug)]
-pub(super) enum Map {
+pub(super) enum SparseMap {
     /// The headers told.
     Known { pieces: Vec<Piece>, real: u64 },
     /// PAX 1.0: the body begins with the map.
     InBody { real: u64 },
 }
 
-impl Map {
+impl SparseMap {
     pub(super) fn real(&self) -> u64 {
         match self {
             Self::Known { real, .. } | Self::InBody { real } => *real,
@@ -62,14 +62,14 @@ pub(super) fn pieces(table: &[u8]) -> Result<Vec<Piece>> {
 }
 
 /// The map in a member's PAX records, when it has one.
-pub(super) fn from_pax(pax: &[(Vec<u8>, Vec<u8>)]) -> Result<Option<Map>> {
+pub(super) fn from_pax(pax: &[(Vec<u8>, Vec<u8>)]) -> Result<Option<SparseMap>> {
     let get = |key: &[u8]| pax.iter().rev().find(|(k, _)| k == key).map(|(_, v)| v.as_slice());
     let need =
         |v: Option<&[u8]>| v.and_then(decimal).filter(|n| *n <= MAX_SIZE).ok_or_else(bad_map);
     match (get(b"GNU.sparse.major"), get(b"GNU.sparse.minor")) {
         (Some(b"1"), Some(b"0")) => {
             let real = need(get(b"GNU.sparse.realsize").or(get(b"GNU.sparse.size")))?;
-            return Ok(Some(Map::InBody { real }));
+            return Ok(Some(SparseMap::InBody { real }));
         }
         (None, None) | (Some(b"0"), Some(b"0" | b"1")) => {}
         _ => return Err(Error::unsupported("an unknown version of the PAX sparse format")),
@@ -102,7 +102,7 @@ pub(super) fn from_pax(pax: &[(Vec<u8>, Vec<u8>)]) -> Result<Option<Map>> {
     }
     let real = need(get(b"GNU.sparse.size").or(get(b"GNU.sparse.realsize")))?;
     let pieces = numbers.chunks_exact(2).map(|n| (n[0], n[1])).collect();
-    Ok(Some(Map::Known { pieces, real }))
+    Ok(Some(SparseMap::Known { pieces, real }))
 }
 
 /// Reads a member's content, with zeros for its holes.
@@ -116,11 +116,11 @@ pub struct Content<R> {
 }
 
 impl<R: Read> Content<R> {
-    pub(super) fn new(mut body: R, map: Option<Map>, stored: u64, size: u64) -> Result<Self> {
+    pub(super) fn new(mut body: R, map: Option<SparseMap>, stored: u64, size: u64) -> Result<Self> {
         let mut pieces = match map {
             None => vec![(0, size)],
-            Some(Map::Known { pieces, .. }) => pieces,
-            Some(Map::InBody { .. }) => {
+            Some(SparseMap::Known { pieces, .. }) => pieces,
+            Some(SparseMap::InBody { .. }) => {
                 let (pieces, used) = read_map(&mut body)?;
                 check(&pieces, size, stored.checked_sub(used).ok_or_else(bad_map)?)?;
                 pieces
