@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use imgpack::encoding::Encoding;
 use imgpack::flatten::{Options, flatten};
-use imgpack::io::output::Output;
+use imgpack::io::output::OutputFile;
 use imgpack::layer::{Compression, Encoder};
 use imgpack::{Error, Result, layer};
 
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &ExportArgs, run: &Run) -> Result<Outcome> {
         match &args.output {
             Some(path) if !to_stdout => {
                 let whole = layer::output_encoding(path)?.unwrap_or(Encoding::Plain);
-                let file = Output::create(path, args.force, run.ctx().sync)?;
+                let file = OutputFile::create(path, args.force, run.ctx().sync)?;
                 options.temp_dir = file.directory().to_path_buf();
                 let encoder = Encoder::new(file, Compression::new(whole))?;
                 let mut to = BufWriter::with_capacity(1 << 20, encoder);

@@ -6,7 +6,7 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 
 use imgpack::io::look;
-use imgpack::io::output::Output;
+use imgpack::io::output::OutputFile;
 use imgpack::sync::local::Local;
 use imgpack::sync::registries::Everywhere;
 use imgpack::sync::report::Status;
@@ -90,7 +90,7 @@ pub(crate) fn run(args: &SyncArgs, run: &Run) -> Result<Outcome> {
 
 /// Writes a file that appears whole or not at all; an older one is replaced.
 fn write(path: &Path, bytes: &[u8], run: &Run) -> Result<()> {
-    let mut output = Output::create(path, true, run.ctx().sync)?;
+    let mut output = OutputFile::create(path, true, run.ctx().sync)?;
     output.write_all(bytes)?;
     output.commit()
 }

@@ -19,7 +19,7 @@ use crate::io::dir::{self, Dir, Entry};
 const WINDOW: u64 = 16 << 20;
 
 /// A file being written under a temporary name.
-pub struct Output {
+pub struct OutputFile {
     dir: Dir,
     file: Option<File>,
     temporary: String,
@@ -31,7 +31,7 @@ pub struct Output {
     started: u64,
 }
 
-impl Output {
+impl OutputFile {
     /// Starts writing what will be `target`.
     ///
     /// # Errors
@@ -159,7 +159,7 @@ impl Output {
     }
 }
 
-impl Write for Output {
+impl Write for OutputFile {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let n = self.file().write(buf).map_err(|e| {
             if e.kind() == io::ErrorKind::Interrupted {
@@ -177,7 +177,7 @@ impl Write for Output {
     }
 }
 
-impl Drop for Output {
+impl Drop for OutputFile {
     fn drop(&mut self) {
         if self.file.take().is_some() {
             let _ = self.dir.remove_file(&self.temporary);

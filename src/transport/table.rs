@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::encoding::Encoding;
 use crate::error::{Cause, Error, Kind, Result};
 use crate::io::look;
-use crate::io::output::{Named, Output};
+use crate::io::output::{Named, OutputFile};
 use crate::io::scratch::{Lazy, Scratch};
 use crate::layer::{self, Compression};
 use crate::layout::Reading;
@@ -342,7 +342,7 @@ fn names_archive(path: &Path) -> bool {
 /// `Conflict` when it exists, `Unsupported` for a compression that cannot be written, `Io`.
 pub fn file(path: &Path, env: &Env, halves: Halves) -> Result<Box<dyn Sink>> {
     let encoding = layer::output_encoding(path)?.unwrap_or(Encoding::Plain);
-    let output = Output::create(path, env.force, env.ctx.sync)?;
+    let output = OutputFile::create(path, env.force, env.ctx.sync)?;
     let directory = output.directory().to_path_buf();
     let place = path.display().to_string();
     let scratch = Lazy::within(directory);

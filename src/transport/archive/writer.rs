@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::descriptor::Descriptor;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Kind, Result};
-use crate::io::output::Output;
+use crate::io::output::OutputFile;
 use crate::io::pump;
 use crate::io::scratch::{Lazy, Scratch};
 use crate::layer::{Compression, Encoder};
@@ -36,7 +36,7 @@ pub enum Halves {
 /// Where the archive goes.
 pub enum Target {
     /// A file that appears whole.
-    File(Output),
+    File(OutputFile),
     /// A stream that cannot be taken back.
     Stream(Box<dyn Write + Send>),
 }
