@@ -10,7 +10,7 @@ use std::io::Read;
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::flatten::LayerStreams;
-use crate::flatten::tree::{Origin, Tree};
+use crate::flatten::tree::{FileTree, Origin};
 use crate::io::tar::{EntryKind, TarReader};
 
 /// What is compared of one file.
@@ -46,7 +46,7 @@ pub struct FileMeta {
 /// # Errors
 /// Those of [`crate::flatten::flatten`], without the writing.
 pub fn tree(layers: &dyn LayerStreams, hash_contents: bool) -> Result<BTreeMap<Vec<u8>, FileMeta>> {
-    let tree = Tree::build(layers)?;
+    let tree = FileTree::build(layers)?;
     let mut hashes = if hash_contents { hash(layers, &tree)? } else { HashMap::new() };
     let empty = Digest::of(b"");
     let mut out = BTreeMap::new();
@@ -80,7 +80,7 @@ pub fn tree(layers: &dyn LayerStreams, hash_contents: bool) -> Result<BTreeMap<V
 }
 
 /// The digests of all contents that survive, layer by layer in the order they are stored.
-fn hash(layers: &dyn LayerStreams, tree: &Tree) -> Result<HashMap<Origin, Digest>> {
+fn hash(layers: &dyn LayerStreams, tree: &FileTree) -> Result<HashMap<Origin, Digest>> {
     let changed = || Error::corrupt("a layer changed between two reads");
     let mut wanted: BTreeMap<usize, BTreeMap<usize, u64>> = BTreeMap::new();
     for (_, number) in tree.names() {

@@ -18,7 +18,7 @@ use crate::error::{Error, Kind, Result};
 use crate::io::tar::{self, EntryKind, Member, Streaming, TarReader};
 use spool::Spool;
 pub use tree::LayerStreams;
-use tree::{Inode, Origin, Tree};
+use tree::{FileTree, Inode, Origin};
 
 /// How to flatten.
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ pub struct Summary {
 /// [`Kind::Malformed`] for layers no engine could apply, [`Kind::Unsupported`] beyond
 /// `max_bytes`, and those of the layers, the temporary file and `out`.
 pub fn flatten(layers: &dyn LayerStreams, out: &mut dyn Write, opts: &Options) -> Result<Summary> {
-    let tree = Tree::build(layers)?;
+    let tree = FileTree::build(layers)?;
     let mut out = Counted { inner: out, bytes: 0, max: opts.max_bytes };
     let mut bodies = Bodies::new(layers, &tree, opts);
     let mut first_names: HashMap<usize, Vec<u8>> = HashMap::new();
@@ -139,7 +139,7 @@ struct Cursor<'a> {
 }
 
 impl<'a> Bodies<'a> {
-    fn new(layers: &'a dyn LayerStreams, tree: &Tree, opts: &'a Options) -> Self {
+    fn new(layers: &'a dyn LayerStreams, tree: &FileTree, opts: &'a Options) -> Self {
         let mut left = vec![0; layers.len()];
         let mut wanted = HashSet::new();
         for (_, number) in tree.names() {

@@ -69,7 +69,7 @@ struct Node {
 
 /// The final tree.
 #[derive(Debug, Default)]
-pub(crate) struct Tree {
+pub(crate) struct FileTree {
     nodes: BTreeMap<PathKey, Node>,
     inodes: Vec<Inode>,
     xattr_bytes: usize,
@@ -83,7 +83,7 @@ struct Changes {
     added: Vec<(Vec<u8>, Inode)>,
 }
 
-impl Tree {
+impl FileTree {
     /// Applies all layers.
     pub(crate) fn build(layers: &dyn LayerStreams) -> Result<Self> {
         let mut tree = Self::default();
