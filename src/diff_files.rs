@@ -10,7 +10,7 @@ use std::io::Read;
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::flatten::LayerStreams;
-use crate::flatten::tree::{FileTree, Origin};
+use crate::flatten::tree::{ContentOrigin, FileTree};
 use crate::io::tar::{EntryKind, TarReader};
 
 /// What is compared of one file.
@@ -80,7 +80,7 @@ pub fn tree(layers: &dyn LayerStreams, hash_contents: bool) -> Result<BTreeMap<V
 }
 
 /// The digests of all contents that survive, layer by layer in the order they are stored.
-fn hash(layers: &dyn LayerStreams, tree: &FileTree) -> Result<HashMap<Origin, Digest>> {
+fn hash(layers: &dyn LayerStreams, tree: &FileTree) -> Result<HashMap<ContentOrigin, Digest>> {
     let changed = || Error::corrupt("a layer changed between two reads");
     let mut wanted: BTreeMap<usize, BTreeMap<usize, u64>> = BTreeMap::new();
     for (_, number) in tree.names() {
@@ -111,7 +111,7 @@ fn hash(layers: &dyn LayerStreams, tree: &FileTree) -> Result<HashMap<Origin, Di
                 }
                 hasher.update(&buf[..n]);
             }
-            hashes.insert(Origin { layer, member }, hasher.finish());
+            hashes.insert(ContentOrigin { layer, member }, hasher.finish());
         }
     }
     Ok(hashes)

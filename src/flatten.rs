@@ -18,7 +18,7 @@ use crate::error::{Error, Kind, Result};
 use crate::io::tar::{self, EntryKind, Member, Streaming, TarReader};
 use spool::Spool;
 pub use tree::LayerStreams;
-use tree::{FileTree, Inode, Origin};
+use tree::{ContentOrigin, FileTree, Inode};
 
 /// How to flatten.
 #[derive(Clone, Debug)]
@@ -126,11 +126,11 @@ fn member<'a>(
 struct Bodies<'a> {
     layers: &'a dyn LayerStreams,
     opts: &'a Options,
-    wanted: HashSet<Origin>,
+    wanted: HashSet<ContentOrigin>,
     left: Vec<usize>,
     open: HashMap<usize, Cursor<'a>>,
     spool: Spool,
-    spooled: HashMap<Origin, u64>,
+    spooled: HashMap<ContentOrigin, u64>,
 }
 
 struct Cursor<'a> {
@@ -187,13 +187,13 @@ impl<'a> Bodies<'a> {
     fn advance(
         &mut self,
         cursor: &mut Cursor<'_>,
-        origin: Origin,
+        origin: ContentOrigin,
         mut out: Option<&mut dyn Write>,
         size: u64,
     ) -> Result<()> {
         while self.left.get(origin.layer).is_some_and(|n| *n > 0) {
             cursor.tar.next()?.ok_or_else(changed)?;
-            let here = Origin { layer: origin.layer, member: cursor.member };
+            let here = ContentOrigin { layer: origin.layer, member: cursor.member };
             cursor.member += 1;
             if !self.wanted.remove(&here) {
                 continue;

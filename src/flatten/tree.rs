@@ -38,7 +38,7 @@ pub(crate) type PathKey = Vec<u8>;
 
 /// Where an inode's content is: the layer, and the number of the member in it, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Origin {
+pub(crate) struct ContentOrigin {
     pub(crate) layer: usize,
     pub(crate) member: usize,
 }
@@ -46,7 +46,7 @@ pub(crate) struct Origin {
 /// What one or more names stand for.
 #[derive(Clone, Debug)]
 pub(crate) struct Inode {
-    pub(crate) origin: Origin,
+    pub(crate) origin: ContentOrigin,
     pub(crate) kind: EntryKind,
     pub(crate) link: Vec<u8>,
     pub(crate) size: u64,
@@ -109,7 +109,7 @@ impl FileTree {
         let mut member = 0;
         while let Some(entry) = tar.next()? {
             let place = entry.place();
-            self.read_member(entry, Origin { layer, member }, &mut changes)
+            self.read_member(entry, ContentOrigin { layer, member }, &mut changes)
                 .map_err(|e| e.at(place))?;
             member += 1;
         }
@@ -118,7 +118,12 @@ impl FileTree {
         Ok(changes)
     }
 
-    fn read_member(&mut self, entry: Entry, origin: Origin, changes: &mut Changes) -> Result<()> {
+    fn read_member(
+        &mut self,
+        entry: Entry,
+        origin: ContentOrigin,
+        changes: &mut Changes,
+    ) -> Result<()> {
         let parts = components(&entry.name)?;
         let Some((base, parents)) = parts.split_last() else {
             // The root itself: it must be a directory (CVE-2021-29136), and is not exported.
@@ -319,7 +324,7 @@ impl Inode {
     /// A directory no layer describes.
     fn implied(layer: usize) -> Self {
         Self {
-            origin: Origin { layer, member: usize::MAX },
+            origin: ContentOrigin { layer, member: usize::MAX },
             kind: EntryKind::Dir,
             link: Vec::new(),
             size: 0,
