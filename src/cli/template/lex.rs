@@ -9,7 +9,7 @@ use serde_json::Value;
 /// A token and its place in the template, in bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Token {
-    pub(super) kind: Kind,
+    pub(super) kind: TokenKind,
     pub(super) at: usize,
     pub(super) end: usize,
     /// White space came before it; `.A .B` are two operands, `.A.B` is one.
@@ -17,7 +17,7 @@ pub(super) struct Token {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Kind {
+pub(super) enum TokenKind {
     Text(String),
     Open,
     Close,
@@ -56,7 +56,7 @@ pub(super) fn lex(src: &str) -> Result<Vec<Token>> {
             text = text.trim_end_matches(SPACE);
         }
         if !text.is_empty() {
-            let kind = Kind::Text(text.to_string());
+            let kind = TokenKind::Text(text.to_string());
             tokens.push(Token { kind, at, end: open, spaced: false });
         }
         if open == src.len() {
@@ -72,7 +72,7 @@ pub(super) fn lex(src: &str) -> Result<Vec<Token>> {
                 .ok_or_else(|| fault(src, open, "comment ends before closing delimiter"))?;
             continue;
         }
-        tokens.push(Token { kind: Kind::Open, at: open, end: body, spaced: false });
+        tokens.push(Token { kind: TokenKind::Open, at: open, end: body, spaced: false });
         (at, trim_next) = action(src, body, &mut tokens)?;
     }
 }
@@ -92,7 +92,7 @@ fn action(src: &str, mut at: usize, tokens: &mut Vec<Token>) -> Result<(usize, b
     let mut spaced = false;
     loop {
         if let Some((end, trim)) = close(src, at) {
-            tokens.push(Token { kind: Kind::Close, at, end, spaced });
+            tokens.push(Token { kind: TokenKind::Close, at, end, spaced });
             return Ok((end, trim));
         }
         let rest = &src[at..];
@@ -112,25 +112,25 @@ fn action(src: &str, mut at: usize, tokens: &mut Vec<Token>) -> Result<(usize, b
 }
 
 /// One token inside an action and its length in bytes.
-fn token(src: &str, at: usize, first: char) -> Result<(Kind, usize)> {
+fn token(src: &str, at: usize, first: char) -> Result<(TokenKind, usize)> {
     let rest = &src[at..];
     let second = rest[first.len_utf8()..].chars().next();
     Ok(match first {
-        '|' => (Kind::Pipe, 1),
-        '(' => (Kind::LeftParen, 1),
-        ')' => (Kind::RightParen, 1),
-        ',' => (Kind::Comma, 1),
-        '=' => (Kind::Assign, 1),
-        ':' if second == Some('=') => (Kind::Declare, 2),
+        '|' => (TokenKind::Pipe, 1),
+        '(' => (TokenKind::LeftParen, 1),
+        ')' => (TokenKind::RightParen, 1),
+        ',' => (TokenKind::Comma, 1),
+        '=' => (TokenKind::Assign, 1),
+        ':' if second == Some('=') => (TokenKind::Declare, 2),
         '"' => quoted(src, at, '"')?,
         '\'' => {
             let (value, len) = quoted(src, at, '\'')?;
             let mut chars = match &value {
-                Kind::Literal(Value::String(text)) => text.chars(),
+                TokenKind::Literal(Value::String(text)) => text.chars(),
                 _ => "".chars(),
             };
             match (chars.next(), chars.next()) {
-                (Some(c), None) => (Kind::Literal(u32::from(c).into()), len),
+                (Some(c), None) => (TokenKind::Literal(u32::from(c).into()), len),
                 _ => return Err(fault(src, at, "malformed character constant")),
             }
         }
@@ -138,20 +138,20 @@ fn token(src: &str, at: usize, first: char) -> Result<(Kind, usize)> {
             let len = rest[1..]
                 .find('`')
                 .ok_or_else(|| fault(src, at, "unterminated raw quoted string"))?;
-            (Kind::Literal(rest[1..=len].into()), len + 2)
+            (TokenKind::Literal(rest[1..=len].into()), len + 2)
         }
         '.' if !second.is_some_and(|c| c.is_ascii_digit()) => match word(&rest[1..]) {
-            "" => (Kind::Dot, 1),
-            name => (Kind::Field(name.to_string()), name.len() + 1),
+            "" => (TokenKind::Dot, 1),
+            name => (TokenKind::Field(name.to_string()), name.len() + 1),
         },
         '$' => {
             let len = word(&rest[1..]).len() + 1;
-            (Kind::Var(rest[..len].to_string()), len)
+            (TokenKind::Var(rest[..len].to_string()), len)
         }
         '+' | '-' | '.' | '0'..='9' => number(src, at)?,
         _ => match word(rest) {
             "" => return Err(fault(src, at, format!("unexpected {first:?} in action"))),
-            name => (Kind::Ident(name.to_string()), name.len()),
+            name => (TokenKind::Ident(name.to_string()), name.len()),
         },
     })
 }
@@ -162,7 +162,7 @@ fn word(text: &str) -> &str {
     &text[..end]
 }
 
-fn number(src: &str, at: usize) -> Result<(Kind, usize)> {
+fn number(src: &str, at: usize) -> Result<(TokenKind, usize)> {
     let rest = &src[at..];
     let mut before = ' ';
     let len = rest
@@ -200,11 +200,11 @@ fn number(src: &str, at: usize) -> Result<(Kind, usize)> {
             }
         }
     };
-    Ok((Kind::Literal(value), len))
+    Ok((TokenKind::Literal(value), len))
 }
 
 /// A string between `quote`s with Go's escapes; its length includes the quotes.
-fn quoted(src: &str, start: usize, quote: char) -> Result<(Kind, usize)> {
+fn quoted(src: &str, start: usize, quote: char) -> Result<(TokenKind, usize)> {
     let mut out = Vec::new();
     let mut at = start + 1;
     loop {
@@ -214,7 +214,7 @@ fn quoted(src: &str, start: usize, quote: char) -> Result<(Kind, usize)> {
             Some(c) if c == quote => {
                 // `\xff` may leave bytes that are no text; JSON cannot hold them, so they are replaced.
                 let text = String::from_utf8_lossy(&out).into_owned();
-                return Ok((Kind::Literal(text.into()), at + 1 - start));
+                return Ok((TokenKind::Literal(text.into()), at + 1 - start));
             }
             Some('\\') => {
                 at += 1 + unescape(&rest[1..], quote, &mut out)

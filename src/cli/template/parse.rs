@@ -4,7 +4,7 @@
 //! here: unknown functions, undefined variables, blocks without an end, nesting beyond [`DEPTH`].
 
 use super::func::Func;
-use super::lex::{Kind, Token, fault, lex};
+use super::lex::{Token, TokenKind, fault, lex};
 use imgpack::Result;
 use serde_json::Value;
 use std::ops::Range;
@@ -100,7 +100,7 @@ struct Parser<'a> {
 }
 
 impl Parser<'_> {
-    fn peek(&self) -> Option<&Kind> {
+    fn peek(&self) -> Option<&TokenKind> {
         self.tokens.get(self.next).map(|token| &token.kind)
     }
 
@@ -148,12 +148,12 @@ impl Parser<'_> {
     fn nodes(&mut self, inside: Option<&str>) -> Result<(Vec<Node>, Stop)> {
         let mut nodes = Vec::new();
         while let Some(token) = self.take() {
-            if let Kind::Text(text) = token.kind {
+            if let TokenKind::Text(text) = token.kind {
                 nodes.push(Node::Text(text));
                 continue;
             }
             let word = match self.peek() {
-                Some(Kind::Ident(word)) => word.clone(),
+                Some(TokenKind::Ident(word)) => word.clone(),
                 _ => String::new(),
             };
             match word.as_str() {
@@ -195,7 +195,7 @@ impl Parser<'_> {
     }
 
     fn close(&mut self, place: &str) -> Result<()> {
-        if self.peek() != Some(&Kind::Close) {
+        if self.peek() != Some(&TokenKind::Close) {
             return Err(self.unexpected(place));
         }
         self.take();
@@ -215,7 +215,7 @@ impl Parser<'_> {
         if stop == Stop::Else {
             other = match self.peek() {
                 // `{{else if}}` is a block within the other branch, and shares its end.
-                Some(Kind::Ident(next)) if !range && (next == "if" || next == "with") => {
+                Some(TokenKind::Ident(next)) if !range && (next == "if" || next == "with") => {
                     let next = next.clone();
                     self.take();
                     vec![self.nested(|parser| parser.block(&next))?]
@@ -258,7 +258,7 @@ impl Parser<'_> {
                 }
             }
             commands.push(command);
-            if self.peek() != Some(&Kind::Pipe) {
+            if self.peek() != Some(&TokenKind::Pipe) {
                 break;
             }
             self.take();
@@ -278,18 +278,18 @@ impl Parser<'_> {
     fn declared(&mut self, place: &str, most: usize) -> Result<(Vec<String>, bool)> {
         let start = self.next;
         let mut vars = Vec::new();
-        while let Some(Kind::Var(var)) = self.peek().cloned() {
+        while let Some(TokenKind::Var(var)) = self.peek().cloned() {
             self.take();
             vars.push(var);
             match self.peek() {
-                Some(Kind::Comma) if vars.len() < most => {
+                Some(TokenKind::Comma) if vars.len() < most => {
                     self.take();
                 }
-                Some(Kind::Comma) => {
+                Some(TokenKind::Comma) => {
                     return Err(self.fault(format!("too many declarations in {place}")));
                 }
-                Some(Kind::Declare | Kind::Assign) => {
-                    let assign = self.take().is_some_and(|token| token.kind == Kind::Assign);
+                Some(TokenKind::Declare | TokenKind::Assign) => {
+                    let assign = self.take().is_some_and(|token| token.kind == TokenKind::Assign);
                     return Ok((vars, assign));
                 }
                 _ => break,
@@ -305,7 +305,11 @@ impl Parser<'_> {
         let mut words: Vec<Expr> = Vec::new();
         loop {
             match self.tokens.get(self.next) {
-                None | Some(Token { kind: Kind::Close | Kind::Pipe | Kind::RightParen, .. }) => {
+                None
+                | Some(Token {
+                    kind: TokenKind::Close | TokenKind::Pipe | TokenKind::RightParen,
+                    ..
+                }) => {
                     break;
                 }
                 Some(token) if !words.is_empty() && !token.spaced => {
@@ -324,15 +328,17 @@ impl Parser<'_> {
         let start = self.start();
         let mut fields = Vec::new();
         let kind = match self.peek().cloned() {
-            Some(Kind::Dot) => Term::Dot,
-            Some(Kind::Field(name)) => {
+            Some(TokenKind::Dot) => Term::Dot,
+            Some(TokenKind::Field(name)) => {
                 fields.push(name);
                 Term::Dot
             }
-            Some(Kind::Var(name)) if self.vars.contains(&name) => Term::Var(name),
-            Some(Kind::Var(name)) => return Err(self.fault(format!("undefined variable {name:?}"))),
-            Some(Kind::Literal(value)) => Term::Literal(value),
-            Some(Kind::Ident(name)) => match name.as_str() {
+            Some(TokenKind::Var(name)) if self.vars.contains(&name) => Term::Var(name),
+            Some(TokenKind::Var(name)) => {
+                return Err(self.fault(format!("undefined variable {name:?}")));
+            }
+            Some(TokenKind::Literal(value)) => Term::Literal(value),
+            Some(TokenKind::Ident(name)) => match name.as_str() {
                 "true" => Term::Literal(Value::Bool(true)),
                 "false" => Term::Literal(Value::Bool(false)),
                 "nil" => Term::Nil,
@@ -341,10 +347,10 @@ impl Parser<'_> {
                     None => return Err(self.fault(format!("function {name:?} not defined"))),
                 },
             },
-            Some(Kind::LeftParen) => {
+            Some(TokenKind::LeftParen) => {
                 self.take();
                 let pipe = self.nested(|parser| parser.pipe("parenthesized pipeline", 0))?;
-                if self.peek() != Some(&Kind::RightParen) {
+                if self.peek() != Some(&TokenKind::RightParen) {
                     return Err(self.fault("unclosed left paren"));
                 }
                 Term::Paren(Box::new(pipe))
@@ -353,7 +359,7 @@ impl Parser<'_> {
         };
         self.take();
         let mut at = start;
-        while let Some(Token { kind: Kind::Field(name), spaced: false, .. }) =
+        while let Some(Token { kind: TokenKind::Field(name), spaced: false, .. }) =
             self.tokens.get(self.next)
         {
             if matches!(kind, Term::Literal(_) | Term::Nil | Term::Func(_)) {
@@ -365,8 +371,10 @@ impl Parser<'_> {
             }
             self.take();
         }
-        if matches!(self.tokens.get(self.next), Some(Token { kind: Kind::Dot, spaced: false, .. }))
-        {
+        if matches!(
+            self.tokens.get(self.next),
+            Some(Token { kind: TokenKind::Dot, spaced: false, .. })
+        ) {
             return Err(self.unexpected("operand"));
         }
         Ok(Expr { kind, fields, span: start..self.end(), at })
