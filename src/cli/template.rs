@@ -21,7 +21,7 @@ use serde_json::Value;
 #[derive(Debug)]
 pub(crate) struct Template {
     src: String,
-    nodes: Vec<parse::Node>,
+    nodes: Vec<parse::TemplateNode>,
 }
 
 /// What a list command's `--format` asks for.
@@ -108,13 +108,15 @@ fn cells(text: &str) -> Vec<Vec<String>> {
     text.split('\n').map(|line| line.split('\t').map(str::to_string).collect()).collect()
 }
 
-fn unescape(nodes: &mut [parse::Node]) {
+fn unescape(nodes: &mut [parse::TemplateNode]) {
     for node in nodes {
         match node {
-            parse::Node::Text(text) if text.contains('\\') => {
+            parse::TemplateNode::Text(text) if text.contains('\\') => {
                 *text = text.replace("\\t", "\t").replace("\\n", "\n");
             }
-            parse::Node::If(block) | parse::Node::With(block) | parse::Node::Range(block) => {
+            parse::TemplateNode::If(block)
+            | parse::TemplateNode::With(block)
+            | parse::TemplateNode::Range(block) => {
                 unescape(&mut block.body);
                 unescape(&mut block.other);
             }

@@ -5,7 +5,7 @@
 //! newline in a tag cannot forge a line, but `{{join .Tags "\n"}}` still makes lines.
 
 use super::func::{self, Func};
-use super::parse::{Block, Command, Expr, Node, Pipe, Term};
+use super::parse::{Block, Command, Expr, Pipe, TemplateNode, Term};
 use super::print;
 use super::value::Val;
 use imgpack::{Error, Kind, Result};
@@ -26,7 +26,7 @@ enum Flow {
 
 /// Runs the nodes over `data`. With `header` the data are column names: functions that would reshape a
 /// value leave names alone, and a missing name is not an error.
-pub(super) fn run(src: &str, nodes: &[Node], data: &Value, header: bool) -> Result<String> {
+pub(super) fn run(src: &str, nodes: &[TemplateNode], data: &Value, header: bool) -> Result<String> {
     let dot = Val::foreign(data);
     let mut run = Run { src, vars: vec![("$", dot.clone())], out: String::new(), header };
     run.nodes(nodes, &dot)?;
@@ -57,14 +57,14 @@ impl<'a> Run<'a> {
         )
     }
 
-    fn nodes(&mut self, nodes: &'a [Node], dot: &Val<'a>) -> Result<Flow> {
+    fn nodes(&mut self, nodes: &'a [TemplateNode], dot: &Val<'a>) -> Result<Flow> {
         for node in nodes {
             let flow = match node {
-                Node::Text(text) => {
+                TemplateNode::Text(text) => {
                     self.out.push_str(text);
                     Flow::On
                 }
-                Node::Action(pipe) => {
+                TemplateNode::Action(pipe) => {
                     let value = self.pipe(pipe, dot)?;
                     if pipe.vars.is_empty() {
                         self.out.push_str(&match &*value.value {
@@ -74,11 +74,11 @@ impl<'a> Run<'a> {
                     }
                     Flow::On
                 }
-                Node::If(block) => self.branch(block, dot, false)?,
-                Node::With(block) => self.branch(block, dot, true)?,
-                Node::Range(block) => self.range(block, dot)?,
-                Node::Break => Flow::Break,
-                Node::Continue => Flow::Continue,
+                TemplateNode::If(block) => self.branch(block, dot, false)?,
+                TemplateNode::With(block) => self.branch(block, dot, true)?,
+                TemplateNode::Range(block) => self.range(block, dot)?,
+                TemplateNode::Break => Flow::Break,
+                TemplateNode::Continue => Flow::Continue,
             };
             if flow != Flow::On {
                 return Ok(flow);

@@ -13,7 +13,7 @@ use std::ops::Range;
 pub(super) const DEPTH: usize = 64;
 
 #[derive(Debug)]
-pub(super) enum Node {
+pub(super) enum TemplateNode {
     Text(String),
     Action(Pipe),
     If(Block),
@@ -27,8 +27,8 @@ pub(super) enum Node {
 #[derive(Debug)]
 pub(super) struct Block {
     pub(super) pipe: Pipe,
-    pub(super) body: Vec<Node>,
-    pub(super) other: Vec<Node>,
+    pub(super) body: Vec<TemplateNode>,
+    pub(super) other: Vec<TemplateNode>,
 }
 
 /// `$a, $b := command | command`
@@ -69,7 +69,7 @@ pub(super) enum Term {
 }
 
 /// Parses a whole template.
-pub(super) fn parse(src: &str) -> Result<Vec<Node>> {
+pub(super) fn parse(src: &str) -> Result<Vec<TemplateNode>> {
     let tokens = lex(src)?;
     let vars = vec!["$".to_string()];
     let mut parser = Parser { src, tokens, next: 0, vars, depth: 0, ranges: 0 };
@@ -145,11 +145,11 @@ impl Parser<'_> {
     }
 
     /// Nodes up to the end of the text or of the block that `inside` names.
-    fn nodes(&mut self, inside: Option<&str>) -> Result<(Vec<Node>, Stop)> {
+    fn nodes(&mut self, inside: Option<&str>) -> Result<(Vec<TemplateNode>, Stop)> {
         let mut nodes = Vec::new();
         while let Some(token) = self.take() {
             if let TokenKind::Text(text) = token.kind {
-                nodes.push(Node::Text(text));
+                nodes.push(TemplateNode::Text(text));
                 continue;
             }
             let word = match self.peek() {
@@ -176,7 +176,11 @@ impl Parser<'_> {
                     if self.ranges == 0 {
                         return Err(self.fault(format!("{{{{{word}}}}} outside {{{{range}}}}")));
                     }
-                    nodes.push(if word == "break" { Node::Break } else { Node::Continue });
+                    nodes.push(if word == "break" {
+                        TemplateNode::Break
+                    } else {
+                        TemplateNode::Continue
+                    });
                 }
                 "define" | "template" | "block" => {
                     return Err(self.fault(format!("{{{{{word}}}}} is not supported")));
@@ -184,7 +188,7 @@ impl Parser<'_> {
                 _ => {
                     let pipe = self.pipe("command", 1)?;
                     self.close("command")?;
-                    nodes.push(Node::Action(pipe));
+                    nodes.push(TemplateNode::Action(pipe));
                 }
             }
         }
@@ -203,7 +207,7 @@ impl Parser<'_> {
     }
 
     /// The rest of an `if`, `with` or `range`, its end included.
-    fn block(&mut self, word: &str) -> Result<Node> {
+    fn block(&mut self, word: &str) -> Result<TemplateNode> {
         let scope = self.vars.len();
         let range = word == "range";
         let pipe = self.pipe(word, if range { 2 } else { 1 })?;
@@ -233,9 +237,9 @@ impl Parser<'_> {
         self.vars.truncate(scope);
         let block = Block { pipe, body, other };
         Ok(match word {
-            "if" => Node::If(block),
-            "with" => Node::With(block),
-            _ => Node::Range(block),
+            "if" => TemplateNode::If(block),
+            "with" => TemplateNode::With(block),
+            _ => TemplateNode::Range(block),
         })
     }
 
