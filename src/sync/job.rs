@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use crate::copy::Policy;
 use crate::sync::lock::Lock;
 use crate::sync::naming::Naming;
-use crate::sync::policy::Intake;
+use crate::sync::policy::AdmissionPolicy;
 use crate::sync::select::Selection;
 
 /// One end of a sync.
@@ -46,7 +46,7 @@ pub struct SyncJob {
     /// What they are called at the destination.
     pub naming: Naming,
     /// What may come in.
-    pub intake: Intake,
+    pub intake: AdmissionPolicy,
     /// Whether signatures, attestations and other companions travel with their image.
     pub companions: bool,
     /// Whether what left the list is removed at the destination. Whoever sets it has asked.

@@ -60,14 +60,14 @@ impl NameGlob {
 
 /// What an image must fulfil; the default asks nothing.
 #[derive(Clone, Debug, Default)]
-pub struct Intake {
+pub struct AdmissionPolicy {
     /// Patterns of which a name must fit one; none: every name may come in.
     pub allow: Vec<NameGlob>,
     /// Keys of which one must have signed; none: no signature is asked for.
     pub keys: Vec<Key>,
 }
 
-impl Intake {
+impl AdmissionPolicy {
     /// Whether signatures are asked for.
     pub fn wants_signatures(&self) -> bool {
         !self.keys.is_empty()
@@ -193,10 +193,11 @@ mod tests {
             let glob: NameGlob = glob.parse().unwrap();
             assert_eq!(glob.fits(&name.parse().unwrap()), want, "{glob:?} {name}");
         }
-        let intake = Intake { allow: vec!["nginx".parse().unwrap()], ..Intake::default() };
+        let intake =
+            AdmissionPolicy { allow: vec!["nginx".parse().unwrap()], ..AdmissionPolicy::default() };
         let error = intake.allows(&"quay.io/a:1".parse().unwrap()).unwrap_err();
         assert_eq!(error.kind(), Kind::Policy);
-        assert!(Intake::default().allows(&"quay.io/a:1".parse().unwrap()).is_ok());
+        assert!(AdmissionPolicy::default().allows(&"quay.io/a:1".parse().unwrap()).is_ok());
     }
 
     /// A layout with an image of no layers and perhaps its signature.
@@ -244,7 +245,7 @@ mod tests {
             (None, "", Some("is not signed")),
         ] {
             let (_temp, source) = layout(signed, tag);
-            let intake = Intake { keys: vec![signer.key()], ..Intake::default() };
+            let intake = AdmissionPolicy { keys: vec![signer.key()], ..AdmissionPolicy::default() };
             let root = source.roots().iter().find(|r| !r.companion).unwrap().clone();
             let result = intake.signed(&source, &root, &root.names, &ctx);
             match want {
@@ -255,7 +256,7 @@ mod tests {
                     assert!(error.what().contains(want), "{error}");
                 }
             }
-            assert!(Intake::default().signed(&source, &root, &root.names, &ctx).is_ok());
+            assert!(AdmissionPolicy::default().signed(&source, &root, &root.names, &ctx).is_ok());
         }
     }
 }

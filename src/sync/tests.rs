@@ -16,7 +16,7 @@ use crate::reference::Reference;
 use crate::sync::local::Local;
 use crate::sync::lock::Lock;
 use crate::sync::naming::{Base, Naming};
-use crate::sync::policy::Intake;
+use crate::sync::policy::AdmissionPolicy;
 use crate::sync::report::Status;
 use crate::sync::select::{Bare, Selection, item};
 use crate::sync::signature::tests::{Signer, payload};
@@ -227,7 +227,7 @@ fn job(from: End, to: End, wanted: &[&str]) -> SyncJob {
         selection,
         pins: None,
         naming: Naming { base, ..Naming::default() },
-        intake: Intake::default(),
+        intake: AdmissionPolicy::default(),
         companions: true,
         delete: false,
         delete_most: false,
@@ -516,7 +516,8 @@ fn a_policy_lets_in_what_is_allowed_and_signed() {
     up.image("quay.io/y/other:1", "c");
     let dir = End::Dir(temp.path().join("usb"));
     let mut job = job(End::Registry, dir, &["quay.io/*"]);
-    job.intake = Intake { allow: vec!["quay.io/x/*".parse().unwrap()], keys: vec![signer.key()] };
+    job.intake =
+        AdmissionPolicy { allow: vec!["quay.io/x/*".parse().unwrap()], keys: vec![signer.key()] };
     job.companions = false;
     let report = run(&job, &fake, &ctx()).unwrap();
     assert_eq!(

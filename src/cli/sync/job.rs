@@ -6,7 +6,7 @@ use std::path::Path;
 use imgpack::copy::Policy;
 use imgpack::sync::lock::Lock;
 use imgpack::sync::naming::{Naming, Style};
-use imgpack::sync::policy::Intake;
+use imgpack::sync::policy::AdmissionPolicy;
 use imgpack::sync::select::{
     self, Bare, Selection, TagFilter, Wanted, compose, kubernetes, list, yaml,
 };
@@ -216,7 +216,7 @@ fn naming(args: &SyncArgs, words: &Words<'_>) -> Result<Naming> {
     })
 }
 
-fn intake(args: &SyncArgs) -> Result<Intake> {
+fn intake(args: &SyncArgs) -> Result<AdmissionPolicy> {
     let allow = args.intake.allow.iter().map(|text| text.parse()).collect::<Result<_>>()?;
     let mut keys = Vec::new();
     for file in &args.intake.verify_key {
@@ -225,7 +225,7 @@ fn intake(args: &SyncArgs) -> Result<Intake> {
         let shown = file.display().to_string();
         keys.extend(read.map_err(|e| e.kind_as(Kind::Policy).input_or(shown))?);
     }
-    Ok(Intake { allow, keys })
+    Ok(AdmissionPolicy { allow, keys })
 }
 
 fn policy(args: &SyncArgs, to_registry: bool) -> Result<Policy> {
