@@ -48,7 +48,7 @@ pub(crate) struct SyncArgs {
     #[command(flatten)]
     pub(crate) names: Names,
     #[command(flatten)]
-    pub(crate) intake: Intake,
+    pub(crate) intake: AdmissionFlags,
     #[command(flatten)]
     pub(crate) course: Course,
     #[command(flatten)]
@@ -118,7 +118,7 @@ pub(crate) struct Names {
 /// What may come in.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Admission")]
-pub(crate) struct Intake {
+pub(crate) struct AdmissionFlags {
     /// Admit only images whose name matches (docker.io/library/*, quay.io/**)
     #[arg(long, value_name = "GLOB")]
     pub(crate) allow: Vec<String>,
