@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use crate::descriptor::Descriptor;
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Result};
-use crate::io::dir::{self, Dir, Entry};
+use crate::io::dir::{self, Dir, DirEntry};
 use crate::io::output::Named;
 use crate::io::pump;
 use crate::io::scratch::Scratch;
@@ -71,7 +71,7 @@ impl BlobDir {
         let mut found = Vec::new();
         for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
             let name = format!("blobs/{}", algorithm.name());
-            let Some(Entry::Dir) = self.root.stat(&name)? else { continue };
+            let Some(DirEntry::Dir) = self.root.stat(&name)? else { continue };
             let dir = self.root.sub(&name)?;
             for file in dir.names()? {
                 let Some(digest) =
@@ -79,7 +79,7 @@ impl BlobDir {
                 else {
                     continue;
                 };
-                if let Some(Entry::File(size)) = dir.stat(&digest.hex())? {
+                if let Some(DirEntry::File(size)) = dir.stat(&digest.hex())? {
                     found.push((digest, size));
                 }
             }

@@ -24,7 +24,7 @@ pub struct Dir {
 
 /// What a directory holds under a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
+pub enum DirEntry {
     /// A regular file of so many bytes.
     File(u64),
     /// A directory.
@@ -180,14 +180,14 @@ impl Dir {
     ///
     /// # Errors
     /// `Io`.
-    pub fn stat(&self, name: &str) -> Result<Option<Entry>> {
+    pub fn stat(&self, name: &str) -> Result<Option<DirEntry>> {
         match fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(match FileType::from_raw_mode(stat.st_mode) {
                 FileType::RegularFile => {
-                    Entry::File(u64::try_from(stat.st_size).unwrap_or_default())
+                    DirEntry::File(u64::try_from(stat.st_size).unwrap_or_default())
                 }
-                FileType::Directory => Entry::Dir,
-                _ => Entry::Special,
+                FileType::Directory => DirEntry::Dir,
+                _ => DirEntry::Special,
             })),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
             Err(e) => Err(os(&self.join(name), "looking at", e)),
@@ -314,7 +314,7 @@ impl Dir {
     /// # Errors
     /// `Io`.
     pub fn remove_flat(&self, name: &str) -> Result<()> {
-        let Some(Entry::Dir) = self.stat(name)? else { return Ok(()) };
+        let Some(DirEntry::Dir) = self.stat(name)? else { return Ok(()) };
         let dir = self.sub(name)?;
         for file in dir.names()? {
             let _ = fs::unlinkat(&dir.fd, file.as_slice(), AtFlags::empty());

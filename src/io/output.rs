@@ -13,7 +13,7 @@ use rustix::fs::{FlockOperation, RenameFlags};
 
 use crate::error::{Error, Kind, Result};
 use crate::io::bulk;
-use crate::io::dir::{self, Dir, Entry};
+use crate::io::dir::{self, Dir, DirEntry};
 
 /// Bytes after which the kernel is asked to begin writing.
 const WINDOW: u64 = 16 << 20;
@@ -48,8 +48,8 @@ impl OutputFile {
         let dir = Dir::open(parent)?;
         match dir.stat(name)? {
             None => {}
-            Some(Entry::File(_)) if force => {}
-            Some(Entry::File(_)) => return Err(Error::file_exists(target)),
+            Some(DirEntry::File(_)) if force => {}
+            Some(DirEntry::File(_)) => return Err(Error::file_exists(target)),
             Some(_) => {
                 return Err(
                     Error::new(Kind::Conflict, "exists and is not a regular file").input(shown)

@@ -12,7 +12,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, Kind, Result};
-use crate::io::dir::{self, Dir, DirLock, Entry};
+use crate::io::dir::{self, Dir, DirEntry, DirLock};
 use crate::locks::lock;
 use crate::serve::names::RepositoryName;
 use crate::transport::store::UPLOADS;
@@ -61,7 +61,7 @@ impl Uploads {
         let mut sessions = HashMap::new();
         for file in dir.names()? {
             let Ok(file) = String::from_utf8(file) else { continue };
-            let Some(Entry::File(size)) = dir.stat(&file)? else { continue };
+            let Some(DirEntry::File(size)) = dir.stat(&file)? else { continue };
             match file.split_once('.') {
                 Some((id, whose)) if whose.len() == WHOSE => {
                     let session = Session::new(common.clone(), id, &file, size);

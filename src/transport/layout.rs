@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::{DiffId, Digest};
 use crate::error::{Error, Kind, Result};
-use crate::io::dir::{Dir, DirLock, Entry};
+use crate::io::dir::{Dir, DirEntry, DirLock};
 use crate::io::look;
 use crate::io::parts::Extent;
 use crate::io::scratch::Scratch;
@@ -156,7 +156,7 @@ impl Members for DirMembers<'_> {
         let mut names = Vec::new();
         for name in self.root.names().unwrap_or_default() {
             let Ok(name) = String::from_utf8(name) else { continue };
-            if matches!(self.root.stat(&format!("{name}/json")), Ok(Some(Entry::File(_)))) {
+            if matches!(self.root.stat(&format!("{name}/json")), Ok(Some(DirEntry::File(_)))) {
                 names.push(format!("{name}/json"));
             }
         }

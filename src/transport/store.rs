@@ -215,7 +215,7 @@ pub fn live(root: &Dir, index: &Index) -> Result<HashSet<Digest>> {
 /// whoever named it gave it.
 fn children(root: &Dir, desc: &Descriptor) -> Result<Vec<Descriptor>> {
     let path = desc.digest.blob_path();
-    if matches!(root.stat(&path)?, Some(dir::Entry::File(size)) if size > MAX_DOCUMENT) {
+    if matches!(root.stat(&path)?, Some(dir::DirEntry::File(size)) if size > MAX_DOCUMENT) {
         return Ok(Vec::new());
     }
     let Some(bytes) = root.read(&path, MAX_DOCUMENT)? else { return Ok(Vec::new()) };
