@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use crate::error::{Error, Result};
-use crate::io::tar::{Entry, EntryKind, TarReader};
+use crate::io::tar::{EntryKind, TarEntry, TarReader};
 
 /// Most symbolic links followed for one name, as in Linux.
 const MAX_HOPS: usize = 40;
@@ -120,7 +120,7 @@ impl FileTree {
 
     fn read_member(
         &mut self,
-        entry: Entry,
+        entry: TarEntry,
         origin: ContentOrigin,
         changes: &mut Changes,
     ) -> Result<()> {
@@ -375,7 +375,7 @@ fn components(name: &[u8]) -> Result<Vec<&[u8]>> {
 }
 
 /// The last value of each attribute, in the order of their names.
-fn xattrs(entry: &Entry) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn xattrs(entry: &TarEntry) -> Vec<(Vec<u8>, Vec<u8>)> {
     let pairs = entry.pax.iter().filter_map(|(key, value)| {
         let name = key.strip_prefix(b"SCHILY.xattr.")?;
         Some((name.to_vec(), value.clone()))

@@ -16,7 +16,7 @@ mod write;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use crate::error::{Cause, Error, Result};
-pub use entry::{Entry, EntryKind};
+pub use entry::{EntryKind, TarEntry};
 use header::Pending;
 use number::padding;
 pub use number::{BLOCK, MAX_EXTENDED, MAX_NAME, MAX_SIZE};
@@ -177,7 +177,7 @@ impl<S: Skip> TarReader<S> {
     /// [`crate::Kind::Malformed`] with the offset, for anything that breaks the format, is
     /// truncated, or passes a limit of this module; [`crate::Kind::Io`] from the source.
     #[allow(clippy::should_implement_trait)] // a failed read cannot be an Iterator's None
-    pub fn next(&mut self) -> Result<Option<Entry>> {
+    pub fn next(&mut self) -> Result<Option<TarEntry>> {
         if self.ending != Ending::Unknown {
             return Ok(None);
         }

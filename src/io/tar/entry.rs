@@ -29,7 +29,7 @@ pub enum EntryKind {
 
 /// One member: everything its headers say.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct TarEntry {
     /// The full name as stored; not normalised, not necessarily UTF-8.
     pub name: Vec<u8>,
     /// What it is.
@@ -69,7 +69,7 @@ pub struct Entry {
     pub(super) sparse: Option<SparseMap>,
 }
 
-impl Entry {
+impl TarEntry {
     /// The last value of a PAX record.
     pub fn pax_value(&self, key: &[u8]) -> Option<&[u8]> {
         self.pax.iter().rev().find(|(k, _)| k == key).map(|(_, v)| v.as_slice())

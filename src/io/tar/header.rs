@@ -5,7 +5,7 @@
 //! Follows POSIX.1-2008 pax "ustar Interchange Format" and "pax Extended Header", and the GNU tar
 //! manual's "Basic Tar Format"; precedence between them as in Go's `archive/tar`.
 
-use super::entry::{Entry, EntryKind};
+use super::entry::{EntryKind, TarEntry};
 use super::number::{BLOCK, MAX_NAME, MAX_SIZE, decimal, number, octal, size, unsigned};
 use super::sparse::{self, Piece, SparseMap};
 use crate::error::{Cause, Error, Result};
@@ -138,7 +138,7 @@ impl Pending {
         Ok(())
     }
 
-    pub(super) fn finish(self, head: Head, old: Option<(Vec<Piece>, u64)>) -> Result<Entry> {
+    pub(super) fn finish(self, head: Head, old: Option<(Vec<Piece>, u64)>) -> Result<TarEntry> {
         let pax = self.local.unwrap_or_default();
         // An empty value takes a record back, so it says nothing.
         let get = |key: &[u8]| {
@@ -178,7 +178,7 @@ impl Pending {
         if let Some(map) = &map {
             map.check(size)?;
         }
-        Ok(Entry {
+        Ok(TarEntry {
             kind,
             size,
             content_size,

@@ -61,7 +61,7 @@ fn end() -> Vec<u8> {
     vec![0; 2 * BLOCK]
 }
 
-type Listing = (Vec<(Entry, Vec<u8>)>, Ending);
+type Listing = (Vec<(TarEntry, Vec<u8>)>, Ending);
 
 fn read(bytes: &[u8]) -> Result<Listing> {
     let mut tar = TarReader::new(bytes);
@@ -82,7 +82,7 @@ fn read(bytes: &[u8]) -> Result<Listing> {
     Ok((out, tar.ending()))
 }
 
-fn one(parts: &[&[u8]]) -> Entry {
+fn one(parts: &[&[u8]]) -> TarEntry {
     let bytes = parts.concat();
     let (mut list, _) = read(&bytes).expect("a good archive");
     assert_eq!(list.len(), 1, "one member");

@@ -135,7 +135,7 @@ impl Archive {
         &mut self,
         tar: &mut TarReader<R>,
         ctx: &Context,
-        mut store: impl FnMut(&mut TarReader<R>, &crate::io::tar::Entry, &Context) -> Result<Slot>,
+        mut store: impl FnMut(&mut TarReader<R>, &crate::io::tar::TarEntry, &Context) -> Result<Slot>,
     ) -> Result<()> {
         let mut count = 0;
         let mut repeated = Vec::new();
