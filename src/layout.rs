@@ -296,7 +296,7 @@ fn reach(
 fn unite(
     members: &dyn Members,
     mut oci: Vec<Root>,
-    docker: Vec<docker::Image>,
+    docker: Vec<docker::DockerImage>,
     reading: Reading,
     layout: &mut Layout,
     ctx: &Context,

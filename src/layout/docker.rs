@@ -30,7 +30,7 @@ pub struct Item {
 }
 
 /// An image of a Docker archive with the manifest made for it.
-pub struct Image {
+pub struct DockerImage {
     /// Digest of its config: the image ID.
     pub config: Digest,
     /// Its names and its synthesised manifest.
@@ -148,13 +148,13 @@ pub fn images(
     reading: Reading,
     layout: &mut Layout,
     ctx: &Context,
-) -> Result<Vec<Image>> {
+) -> Result<Vec<DockerImage>> {
     if items.len() > ctx.limits.images {
         let most = ctx.limits.images;
         return Err(Error::malformed(format!("more images than the limit of {most}")));
     }
     let layers = sniff_layers(members, &items, ctx)?;
-    let mut images: Vec<Image> = Vec::new();
+    let mut images: Vec<DockerImage> = Vec::new();
     let mut by_config: HashMap<Digest, usize> = HashMap::new();
     let mut owners: HashMap<Reference, Digest> = HashMap::new();
     for item in &items {
@@ -241,7 +241,7 @@ fn image(
     names: Vec<Reference>,
     layers: &HashMap<String, LayerMember>,
     layout: &mut Layout,
-) -> Result<Image> {
+) -> Result<DockerImage> {
     let path = clean(item.config.as_bytes()).map_err(|e| e.at("manifest.json, Config"))?;
     let shown = crate::text::escape(&path).into_owned();
     let bytes = members
@@ -275,7 +275,7 @@ fn image(
     let desc = Descriptor::of(media_type::DOCKER_MANIFEST, &manifest);
     layout.documents.insert(desc.digest, manifest);
     let root = Root { names, label: None, desc, origin: Origin::Synthesised, companion: false };
-    Ok(Image { config: config.digest, root })
+    Ok(DockerImage { config: config.digest, root })
 }
 
 /// The digest of a layer: of an uncompressed one its diff id, unless that is not SHA-256; else the one

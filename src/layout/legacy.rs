@@ -12,7 +12,7 @@ use crate::descriptor::Descriptor;
 use crate::digest::{DiffId, Digest};
 use crate::error::{Cause, Error, Result};
 use crate::json as strict;
-use crate::layout::docker::Image;
+use crate::layout::docker::DockerImage;
 use crate::layout::{Layout, Members, Reading, docker};
 use crate::manifest::{self, MAX_DOCUMENT};
 use crate::media_type;
@@ -34,7 +34,11 @@ struct Layer {
 ///
 /// # Errors
 /// `Malformed` when the place is no such archive, or a chain is broken.
-pub fn images(members: &dyn Members, reading: Reading, layout: &mut Layout) -> Result<Vec<Image>> {
+pub fn images(
+    members: &dyn Members,
+    reading: Reading,
+    layout: &mut Layout,
+) -> Result<Vec<DockerImage>> {
     let ids: Vec<String> = members
         .names()
         .into_iter()
@@ -118,7 +122,7 @@ fn image(
     names: Vec<Reference>,
     loaded: &HashMap<String, Layer>,
     layout: &mut Layout,
-) -> Result<Image> {
+) -> Result<DockerImage> {
     let mut chain = Vec::new();
     let mut next = Some(id.to_owned());
     while let Some(id) = next {
@@ -146,7 +150,7 @@ fn image(
     layout.documents.insert(root_desc.digest, manifest);
     let root =
         Root { names, label: None, desc: root_desc, origin: Origin::Synthesised, companion: false };
-    Ok(Image { config: desc.digest, root })
+    Ok(DockerImage { config: desc.digest, root })
 }
 
 /// The config: the top layer's JSON without what belonged to the chain, plus rootfs and history.
