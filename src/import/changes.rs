@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::shell::{self, Variables};
 use crate::error::{Error, Kind, Result};
-use values::{Outcome, check_signal, duration, ports, working_dir};
+use values::{Parsing, check_signal, duration, ports, working_dir};
 
 /// What the instructions set; absent when nothing did.
 #[derive(Default)]
@@ -40,7 +40,7 @@ pub fn changes(lines: &[String]) -> Result<Map<String, Value>> {
     run(lines).map_err(|what| Error::new(Kind::Usage, what))
 }
 
-fn run(lines: &[String]) -> Outcome<Map<String, Value>> {
+fn run(lines: &[String]) -> Parsing<Map<String, Value>> {
     if lines.is_empty() {
         return Ok(Map::new());
     }
@@ -48,7 +48,7 @@ fn run(lines: &[String]) -> Outcome<Map<String, Value>> {
     let instructions = logical_lines(&joined)
         .iter()
         .map(|l| Instruction::parse(l))
-        .collect::<Outcome<Vec<_>>>()?;
+        .collect::<Parsing<Vec<_>>>()?;
     if instructions.is_empty() {
         return Err("file with no instructions".into());
     }
@@ -113,7 +113,7 @@ struct Instruction {
 }
 
 impl Instruction {
-    fn parse(line: &str) -> Outcome<Self> {
+    fn parse(line: &str) -> Parsing<Self> {
         let (name, rest) = split_once(line.trim());
         let name = name.to_lowercase();
         let (flags, rest) = builder_flags(rest);
@@ -182,7 +182,7 @@ fn builder_flags(text: &str) -> (Vec<String>, &str) {
 
 /// A JSON array of strings, else the text as it is. What follows the array is ignored, as Docker
 /// does.
-fn maybe_json(rest: &str) -> Outcome<Args> {
+fn maybe_json(rest: &str) -> Parsing<Args> {
     let text = || Ok(Args::Text(rest.to_string()));
     if !rest.starts_with('[') {
         return text();
@@ -201,7 +201,7 @@ fn plain_words(rest: &str) -> Vec<String> {
 }
 
 /// `name=value …`, or the old form `name value` where everything after the name is the value.
-fn pairs(rest: &str, title: &str) -> Outcome<Vec<(String, String)>> {
+fn pairs(rest: &str, title: &str) -> Parsing<Vec<(String, String)>> {
     let words = quoted_words(rest);
     let Some(first) = words.first() else { return Ok(Vec::new()) };
     if !first.contains('=') {
@@ -255,7 +255,7 @@ fn quoted_words(text: &str) -> Vec<String> {
 }
 
 /// The instruction to run later, exactly as written.
-fn on_build(line: &str, rest: &str) -> Outcome<String> {
+fn on_build(line: &str, rest: &str) -> Parsing<String> {
     if rest.is_empty() {
         return Ok(String::new());
     }
@@ -271,7 +271,7 @@ fn on_build(line: &str, rest: &str) -> Outcome<String> {
 }
 
 impl ConfigChanges {
-    fn apply(&mut self, instruction: &Instruction) -> Outcome<()> {
+    fn apply(&mut self, instruction: &Instruction) -> Parsing<()> {
         let title = instruction.title();
         let Some(args) = &instruction.args else { return Ok(()) };
         if instruction.name != "healthcheck" {
@@ -332,7 +332,7 @@ impl ConfigChanges {
         Ok(())
     }
 
-    fn set_text(&mut self, name: &str, value: String) -> Outcome<()> {
+    fn set_text(&mut self, name: &str, value: String) -> Parsing<()> {
         match name {
             "user" => self.user = value,
             "workdir" => self.working_dir = working_dir(&self.working_dir, &value)?,
@@ -390,7 +390,7 @@ fn command(args: &Args, bare_shell: bool) -> Vec<String> {
     out
 }
 
-fn at_least_one<'a>(list: &'a [String], title: &str) -> Outcome<&'a [String]> {
+fn at_least_one<'a>(list: &'a [String], title: &str) -> Parsing<&'a [String]> {
     if list.is_empty() {
         return Err(format!("{title} requires at least one argument"));
     }
@@ -401,7 +401,7 @@ fn expand_pairs(
     pairs: &[(String, String)],
     title: &str,
     env: &Variables,
-) -> Outcome<Vec<(String, String)>> {
+) -> Parsing<Vec<(String, String)>> {
     if pairs.is_empty() {
         return Err(format!("{title} requires at least one argument"));
     }
@@ -412,7 +412,7 @@ fn expand_pairs(
 }
 
 /// The values of `known` flags; the others are refused.
-fn read_flags(flags: &[String], known: &[&str]) -> Outcome<BTreeMap<String, String>> {
+fn read_flags(flags: &[String], known: &[&str]) -> Parsing<BTreeMap<String, String>> {
     let mut out = BTreeMap::new();
     for flag in flags {
         let text = flag.strip_prefix("--").unwrap_or(flag);
@@ -431,7 +431,7 @@ fn read_flags(flags: &[String], known: &[&str]) -> Outcome<BTreeMap<String, Stri
     Ok(out)
 }
 
-fn healthcheck(kind: &str, rest: &Args, flags: &[String]) -> Outcome<Map<String, Value>> {
+fn healthcheck(kind: &str, rest: &Args, flags: &[String]) -> Parsing<Map<String, Value>> {
     let mut out = Map::new();
     let given = match rest {
         Args::Json(list) => !list.is_empty(),

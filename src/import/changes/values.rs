@@ -1,7 +1,7 @@
 //! Values of instructions: durations, ports, directories, signals, as Go and Docker read them.
 
 /// A value, or Docker's words for what is wrong with its text.
-pub(super) type Outcome<T> = std::result::Result<T, String>;
+pub(super) type Parsing<T> = std::result::Result<T, String>;
 
 /// A Go duration such as `1h30m` or `1.5s`, in nanoseconds.
 pub(super) fn duration(text: &str) -> Option<i64> {
@@ -47,7 +47,7 @@ pub(super) fn duration(text: &str) -> Option<i64> {
 }
 
 /// `[[ip:]host:]container[/proto]`, where ports may be ranges; only the container's are kept.
-pub(super) fn ports(spec: &str) -> Outcome<Vec<String>> {
+pub(super) fn ports(spec: &str) -> Parsing<Vec<String>> {
     let (ports, proto) = match spec.split_once('/') {
         Some((ports, proto)) if !proto.is_empty() => (ports, proto.to_lowercase()),
         Some((ports, _)) => (ports, "tcp".to_string()),
@@ -89,7 +89,7 @@ fn port_range(text: &str) -> Option<(u16, u16)> {
 }
 
 /// An absolute path is taken as written, a relative one is joined to what was there and cleaned.
-pub(super) fn working_dir(current: &str, requested: &str) -> Outcome<String> {
+pub(super) fn working_dir(current: &str, requested: &str) -> Parsing<String> {
     if requested.is_empty() {
         return Err("cannot normalize nothing".into());
     }
@@ -110,7 +110,7 @@ pub(super) fn working_dir(current: &str, requested: &str) -> Outcome<String> {
 }
 
 /// A number other than 0, or a Linux signal's name with or without `SIG`.
-pub(super) fn check_signal(text: &str) -> Outcome<()> {
+pub(super) fn check_signal(text: &str) -> Parsing<()> {
     const NAMES: &str = " ABRT ALRM BUS CHLD CLD CONT FPE HUP ILL INT IO IOT KILL PIPE POLL PROF \
         PWR QUIT SEGV STKFLT STOP SYS TERM TRAP TSTP TTIN TTOU URG USR1 USR2 VTALRM WINCH XCPU \
         XFSZ RTMIN RTMAX ";
