@@ -28,7 +28,7 @@ mod recode;
 mod turn;
 
 use arrivals::Local;
-use outcome::Outcome;
+use outcome::LeafOutcome;
 use plan::Leaf;
 use turn::{Pass, Slots, Turnstile};
 
@@ -116,7 +116,7 @@ struct Run<'a> {
     /// Where layers are recoded.
     slots: Slots,
     ordered: bool,
-    done: Mutex<Vec<(Outcome, bool)>>,
+    done: Mutex<Vec<(LeafOutcome, bool)>>,
     stop: Mutex<Option<Error>>,
     arrivals: Arrivals,
 }
@@ -161,7 +161,7 @@ impl Run<'_> {
                         lock(&self.stop).get_or_insert(error);
                         return;
                     }
-                    let mut outcome = Outcome::new(self.from, &leaf.desc, &leaf.desc, None);
+                    let mut outcome = LeafOutcome::new(self.from, &leaf.desc, &leaf.desc, None);
                     outcome.error = Some(error);
                     (outcome, false)
                 }
@@ -182,7 +182,7 @@ impl Run<'_> {
         error.note(format!("needed by {}", images.join(", ")))
     }
 
-    fn deliver(&self, leaf: &Leaf) -> Result<(Outcome, bool)> {
+    fn deliver(&self, leaf: &Leaf) -> Result<(LeafOutcome, bool)> {
         let title = leaf.desc.digest.short();
         self.ctx.progress.event(Event::Began(&title));
         let done = if self.from.remote() {
@@ -199,7 +199,7 @@ impl Run<'_> {
     }
 
     /// Delivers a leaf in the encoding that is wanted.
-    fn pass(&self, parcel: &Parcel<'_>) -> Result<(Outcome, bool)> {
+    fn pass(&self, parcel: &Parcel<'_>) -> Result<(LeafOutcome, bool)> {
         let Parcel { leaf, encoding, local } = *parcel;
         let bare = leaf.synthesised && encoding == Encoding::Plain;
         let target = self.policy.compress.or(self.policy.pack.filter(|_| bare));
@@ -237,8 +237,8 @@ impl Run<'_> {
         leaf: &Leaf,
         encoding: Option<Encoding>,
         local: Option<&Local>,
-    ) -> Result<(Outcome, bool)> {
-        let outcome = |diff_id| Outcome::new(self.from, &leaf.desc, &leaf.desc, diff_id);
+    ) -> Result<(LeafOutcome, bool)> {
+        let outcome = |diff_id| LeafOutcome::new(self.from, &leaf.desc, &leaf.desc, diff_id);
         let remembered = || self.from.diff_id(&leaf.desc).filter(|_| !self.policy.surveys());
         let proven = local.and_then(|l| l.diff_id).or_else(remembered);
         let plain =

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, OnceLock};
 
-use crate::copy::ship::outcome::Outcome;
+use crate::copy::ship::outcome::LeafOutcome;
 use crate::copy::ship::plan::Leaf;
 use crate::copy::ship::{Parcel, Run, lock};
 use crate::digest::DiffId;
@@ -47,14 +47,14 @@ pub(super) struct Local {
 
 impl Run<'_> {
     /// Delivers a leaf that comes over a network: as it comes, or fetched whole first.
-    pub(super) fn bring(&self, leaf: &Leaf) -> Result<(Outcome, bool)> {
+    pub(super) fn bring(&self, leaf: &Leaf) -> Result<(LeafOutcome, bool)> {
         let recoding = self.policy.compress.is_some() && leaf.layer;
         let whole = recoding || self.to.accepts().arrival == Arrival::Fetched;
         if !whole || leaf.bytes.is_some() {
             return self.carry(leaf, None, None);
         }
         if !recoding && !self.ordered && self.to.reuse(&leaf.desc)?.is_some() {
-            return Ok((Outcome::new(self.from, &leaf.desc, &leaf.desc, None), false));
+            return Ok((LeafOutcome::new(self.from, &leaf.desc, &leaf.desc, None), false));
         }
         let mut local = self.fetch(leaf)?;
         let encoding = Encoding::sniff(&local.extent.head(SNIFF_LEN)?);

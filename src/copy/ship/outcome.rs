@@ -15,7 +15,7 @@ use crate::verify::wrong_diff_id;
 /// What became of the leaves.
 #[derive(Default)]
 pub(in crate::copy) struct Shipped {
-    pub(super) outcome: HashMap<Digest, Outcome>,
+    pub(super) outcome: HashMap<Digest, LeafOutcome>,
     /// Blobs stored.
     pub stored: u64,
     /// Blobs the sink already had.
@@ -88,7 +88,7 @@ impl Shipped {
     }
 }
 
-pub(super) struct Outcome {
+pub(super) struct LeafOutcome {
     /// What it is at the sink.
     pub(super) now: Descriptor,
     pub(super) was: Descriptor,
@@ -98,7 +98,7 @@ pub(super) struct Outcome {
     place: String,
 }
 
-impl Outcome {
+impl LeafOutcome {
     pub(super) fn new(
         from: &dyn Source,
         was: &Descriptor,

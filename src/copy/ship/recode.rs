@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::copy::ship::outcome::Outcome;
+use crate::copy::ship::outcome::LeafOutcome;
 use crate::copy::ship::{Parcel, Run, lock};
 use crate::descriptor::Descriptor;
 use crate::digest::{Algorithm, DiffId, Digest, Hasher};
@@ -22,10 +22,10 @@ impl Run<'_> {
         &self,
         parcel: &Parcel<'_>,
         target: Compression,
-    ) -> Result<(Outcome, bool)> {
+    ) -> Result<(LeafOutcome, bool)> {
         let leaf = parcel.leaf;
         let outcome = |now: &Descriptor, diff_id: DiffId| {
-            Outcome::new(self.from, &leaf.desc, now, Some(diff_id))
+            LeafOutcome::new(self.from, &leaf.desc, now, Some(diff_id))
         };
         if let [claimed, ..] = leaf.claimed[..]
             && leaf.claimed.iter().all(|c| *c == claimed)
