@@ -55,7 +55,7 @@ impl fmt::Display for Wanted {
 
 /// What a list says about reaching a registry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Access {
+pub struct RegistryAccess {
     /// User and password.
     pub login: Option<Login>,
     /// Whether certificates are verified, where it says so.
@@ -72,7 +72,7 @@ pub struct Selection {
     /// The platforms of images that have their own, by what is wanted.
     pub platforms: BTreeMap<String, OwnPlatforms>,
     /// How registries are reached, by host, where a list says so.
-    pub access: BTreeMap<String, Access>,
+    pub access: BTreeMap<String, RegistryAccess>,
     /// What could not be used, and why.
     pub warnings: Vec<String>,
     seen: HashSet<String>,

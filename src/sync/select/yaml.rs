@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::reference::Reference;
 use crate::registry::settings::{Login, Secret};
-use crate::sync::select::{self, Access, Selection, TagFilter, Wanted};
+use crate::sync::select::{self, RegistryAccess, Selection, TagFilter, Wanted};
 
 /// Tags are read as text: `1.10` without quotes is no number here, as it is none to skopeo.
 #[derive(Default, Deserialize)]
@@ -74,8 +74,8 @@ fn add(domain: &str, registry: Registry, selection: &mut Selection) {
         .credentials
         .map(|c| Login { username: c.username, password: Secret::new(c.password) });
     let cert_dir = registry.cert_dir.map(Into::into);
-    let access = Access { login, tls_verify: registry.tls_verify, cert_dir };
-    if access != Access::default() {
+    let access = RegistryAccess { login, tls_verify: registry.tls_verify, cert_dir };
+    if access != RegistryAccess::default() {
         selection.access.insert(domain.to_owned(), access);
     }
 }
