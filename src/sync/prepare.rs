@@ -18,7 +18,7 @@ use crate::sync::naming;
 use crate::sync::opener::Opener;
 use crate::sync::report::{Entry, Status};
 use crate::sync::resolve::{self, Resolved};
-use crate::sync::select::{Selection, Wanted};
+use crate::sync::select::{Selection, WantedImages};
 use crate::transport::registry::indexes::Kept;
 use crate::transport::{Root, Source};
 
@@ -116,7 +116,7 @@ pub fn prepare<'j>(job: &'j SyncJob, opener: &dyn Opener, ctx: &Context) -> Resu
 }
 
 /// What a lock file pins, each reference with its digest; without one the selection.
-fn locked(selection: &Selection, pins: Option<&Lock>) -> Vec<Wanted> {
+fn locked(selection: &Selection, pins: Option<&Lock>) -> Vec<WantedImages> {
     let Some(lock) = pins else { return selection.wanted.clone() };
     let exact = |(name, pinned): (&Reference, &Pinned)| {
         let text = match name.tag() {
@@ -125,11 +125,11 @@ fn locked(selection: &Selection, pins: Option<&Lock>) -> Vec<Wanted> {
         };
         text.parse().unwrap_or_else(|_| name.with_digest(pinned.digest))
     };
-    lock.images.iter().map(|pin| Wanted::Image(exact(pin))).collect()
+    lock.images.iter().map(|pin| WantedImages::Image(exact(pin))).collect()
 }
 
 impl Prepared<'_> {
-    fn open(&mut self, wanted: &[Wanted], opener: &dyn Opener, ctx: &Context) -> Result<()> {
+    fn open(&mut self, wanted: &[WantedImages], opener: &dyn Opener, ctx: &Context) -> Result<()> {
         let job = self.job;
         let remote = job.from == End::Registry;
         let mut resolved = Resolved::default();

@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::error::{Error, Kind, Result};
 use crate::reference::Reference;
 use crate::sync::opener::Opener;
-use crate::sync::select::{TagFilter, Wanted};
+use crate::sync::select::{TagFilter, WantedImages};
 use crate::transport::Root;
 
 /// Images by name, in the order in which they were wanted, and what came to nothing.
@@ -26,7 +26,11 @@ pub struct Resolved {
 ///
 /// # Errors
 /// `Interrupted`.
-pub fn at_registries(wanted: &[Wanted], opener: &dyn Opener, ctx: &Context) -> Result<Resolved> {
+pub fn at_registries(
+    wanted: &[WantedImages],
+    opener: &dyn Opener,
+    ctx: &Context,
+) -> Result<Resolved> {
     // Asked side by side, put together in order.
     let answers: Vec<Vec<Answer>> = wanted.par_iter().map(|w| one(w, opener, ctx)).collect();
     let mut resolved = Resolved::default();
@@ -45,17 +49,17 @@ pub fn at_registries(wanted: &[Wanted], opener: &dyn Opener, ctx: &Context) -> R
 
 type Answer = Result<Vec<Reference>, (String, Error)>;
 
-fn one(wanted: &Wanted, opener: &dyn Opener, ctx: &Context) -> Vec<Answer> {
+fn one(wanted: &WantedImages, opener: &dyn Opener, ctx: &Context) -> Vec<Answer> {
     let failed = |what: &dyn ToString, e: Error| Err((what.to_string(), e));
     if let Err(e) = ctx.check() {
         return vec![failed(wanted, e)];
     }
     match wanted {
-        Wanted::Image(name) => vec![Ok(vec![name.clone()])],
-        Wanted::Repository { name, tags } => {
+        WantedImages::Image(name) => vec![Ok(vec![name.clone()])],
+        WantedImages::Repository { name, tags } => {
             vec![tagged(name, tags, opener).map_err(|e| (wanted.to_string(), e))]
         }
-        Wanted::Catalog(domain) => match opener.catalog(domain) {
+        WantedImages::Catalog(domain) => match opener.catalog(domain) {
             Err(e) => vec![failed(wanted, e.input_or(domain.clone()))],
             Ok(paths) => paths
                 .par_iter()
@@ -90,7 +94,7 @@ fn tagged(name: &Reference, tags: &TagFilter, opener: &dyn Opener) -> Result<Vec
 }
 
 /// Finds what is wanted among the names of a directory or an archive.
-pub fn among(wanted: &[Wanted], roots: &[Root]) -> Resolved {
+pub fn among(wanted: &[WantedImages], roots: &[Root]) -> Resolved {
     let images = || roots.iter().filter(|root| !root.companion);
     let mut repositories: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for name in images().flat_map(|root| &root.names) {
@@ -102,13 +106,15 @@ pub fn among(wanted: &[Wanted], roots: &[Root]) -> Resolved {
     let mut seen = std::collections::HashSet::new();
     for wanted in wanted {
         let found: Vec<Reference> = match wanted {
-            Wanted::Image(name) => find(name, roots).map(|_| name.clone()).into_iter().collect(),
-            Wanted::Repository { name, tags } => {
+            WantedImages::Image(name) => {
+                find(name, roots).map(|_| name.clone()).into_iter().collect()
+            }
+            WantedImages::Repository { name, tags } => {
                 let have = repositories.get(&name.repository()).map(Vec::as_slice);
                 let picked = tags.pick(have.unwrap_or_default());
                 picked.iter().filter_map(|tag| name.with_tag(tag).ok()).collect()
             }
-            Wanted::Catalog(domain) => images()
+            WantedImages::Catalog(domain) => images()
                 .flat_map(|root| root.names.iter().filter(|name| name.domain() == domain))
                 .cloned()
                 .collect(),

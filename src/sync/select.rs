@@ -28,7 +28,7 @@ pub const MAX_FILE: u64 = 64 << 20;
 
 /// One thing that is wanted.
 #[derive(Clone, Debug)]
-pub enum Wanted {
+pub enum WantedImages {
     /// An image, by tag, by digest or by both.
     Image(Reference),
     /// Tags of a repository.
@@ -42,7 +42,7 @@ pub enum Wanted {
     Catalog(String),
 }
 
-impl fmt::Display for Wanted {
+impl fmt::Display for WantedImages {
     /// As a list has it, so that it can be read back.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -68,7 +68,7 @@ pub struct RegistryAccess {
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
     /// The list.
-    pub wanted: Vec<Wanted>,
+    pub wanted: Vec<WantedImages>,
     /// The platforms of images that have their own, by what is wanted.
     pub platforms: BTreeMap<String, OwnPlatforms>,
     /// How registries are reached, by host, where a list says so.
@@ -99,14 +99,14 @@ pub enum Bare {
 
 impl Selection {
     /// Wants one more thing.
-    pub fn add(&mut self, wanted: Wanted) {
+    pub fn add(&mut self, wanted: WantedImages) {
         if self.seen.insert(wanted.to_string()) {
             self.wanted.push(wanted);
         }
     }
 
     /// Wants one more thing, and of it these platforms; all, when there are none.
-    pub fn add_for(&mut self, wanted: Wanted, platforms: Vec<Platform>, by_default: bool) {
+    pub fn add_for(&mut self, wanted: WantedImages, platforms: Vec<Platform>, by_default: bool) {
         let key = wanted.to_string();
         self.add(wanted);
         if platforms.is_empty() {
@@ -140,25 +140,25 @@ impl Selection {
 ///
 /// # Errors
 /// `Usage` when it is none of these.
-pub fn item(text: &str, bare: &Bare) -> Result<Wanted> {
+pub fn item(text: &str, bare: &Bare) -> Result<WantedImages> {
     let text = text.trim();
     let text = text.strip_prefix("docker://").unwrap_or(text);
     if let Some(domain) = text.strip_suffix("/*").filter(|d| !d.contains('/')) {
         // A name that has no host would otherwise be a namespace of the hub.
-        return domain_of(domain).map(Wanted::Catalog);
+        return domain_of(domain).map(WantedImages::Catalog);
     }
     let usage = |e: Error| e.kind_as(Kind::Usage);
     if let Some((name, filter)) = split_filter(text)
         && let Some(tags) = TagFilter::parse(filter)?
     {
-        return Ok(Wanted::Repository { name: repository(name)?, tags });
+        return Ok(WantedImages::Repository { name: repository(name)?, tags });
     }
     let name: Reference = text.parse().map_err(usage)?;
     Ok(match bare {
         Bare::Tags(tags) if name.tag().is_none() && name.digest().is_none() => {
-            Wanted::Repository { name, tags: tags.clone() }
+            WantedImages::Repository { name, tags: tags.clone() }
         }
-        _ => Wanted::Image(name.or_latest()),
+        _ => WantedImages::Image(name.or_latest()),
     })
 }
 
@@ -286,7 +286,7 @@ mod tests {
             assert_eq!(item(want, &Bare::Latest).unwrap().to_string(), want);
         }
         let digest = format!("nginx@sha256:{}", "a".repeat(64));
-        assert!(matches!(item(&digest, &Bare::Latest).unwrap(), Wanted::Image(_)));
+        assert!(matches!(item(&digest, &Bare::Latest).unwrap(), WantedImages::Image(_)));
         let all = Bare::Tags(TagFilter::All);
         assert_eq!(item("nginx", &all).unwrap().to_string(), "docker.io/library/nginx:*");
         assert_eq!(item("nginx:1", &all).unwrap().to_string(), "docker.io/library/nginx:1");

@@ -8,7 +8,7 @@ use imgpack::sync::lock::Lock;
 use imgpack::sync::naming::{Naming, Style};
 use imgpack::sync::policy::AdmissionPolicy;
 use imgpack::sync::select::{
-    self, Bare, Selection, TagFilter, Wanted, compose, kubernetes, list, yaml,
+    self, Bare, Selection, TagFilter, WantedImages, compose, kubernetes, list, yaml,
 };
 use imgpack::sync::signature::Key;
 use imgpack::sync::{End, SyncJob, report};
@@ -182,10 +182,10 @@ fn selection(
 }
 
 /// What a registry as SRC means: a whole one, a repository or an image.
-fn registry(source: &str, catalog: bool, filter: Option<TagFilter>) -> Result<Wanted> {
+fn registry(source: &str, catalog: bool, filter: Option<TagFilter>) -> Result<WantedImages> {
     let bare = source.strip_prefix("docker://").unwrap_or(source);
     if catalog {
-        return select::domain_of(bare).map(Wanted::Catalog);
+        return select::domain_of(bare).map(WantedImages::Catalog);
     }
     let host = bare.split(':').next().unwrap_or_default();
     let plain = !bare.contains(['/', '@', '*', '<', '>', '=', ' ']);

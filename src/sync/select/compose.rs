@@ -10,7 +10,7 @@ use serde_yaml_ng::Value;
 use crate::error::{Error, Result};
 use crate::io::look;
 use crate::reference::Reference;
-use crate::sync::select::{self, Selection, Wanted};
+use crate::sync::select::{self, Selection, WantedImages};
 
 mod variables;
 
@@ -171,7 +171,7 @@ impl Reader {
                         let what = format!("service {name} is built here; {image} is wanted too");
                         self.warn(place, &what);
                     }
-                    self.selection.add(Wanted::Image(image.or_latest()));
+                    self.selection.add(WantedImages::Image(image.or_latest()));
                 }
                 Err(_) => {
                     let image = crate::text::escape(&image).into_owned();
@@ -268,8 +268,8 @@ mod tests {
     }
 
     fn names(selection: &Selection) -> Vec<String> {
-        let shown = |w: &Wanted| match w {
-            Wanted::Image(name) => name.familiar(),
+        let shown = |w: &WantedImages| match w {
+            WantedImages::Image(name) => name.familiar(),
             other => other.to_string(),
         };
         selection.wanted.iter().map(shown).collect()

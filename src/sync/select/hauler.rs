@@ -7,7 +7,7 @@ use serde_yaml_ng::Value;
 
 use crate::error::Result;
 use crate::platform::Platform;
-use crate::sync::select::{self, Bare, Selection, Wanted};
+use crate::sync::select::{self, Bare, Selection, WantedImages};
 
 /// Whether a YAML text is hauler's: documents with a `kind` and an `apiVersion`.
 pub fn is(text: &str) -> bool {
@@ -54,7 +54,7 @@ fn images(doc: &Value, bare: &Bare, selection: &mut Selection) -> Result<()> {
         let by_default = own.is_empty();
         let platforms = if by_default { for_all.clone() } else { own };
         let wanted = select::item(&full, bare)?;
-        if !platforms.is_empty() && !matches!(wanted, Wanted::Image(_)) {
+        if !platforms.is_empty() && !matches!(wanted, WantedImages::Image(_)) {
             let name = crate::text::escape(name);
             selection
                 .warn(format!("the platform of {name} is not used, since it covers many tags"));

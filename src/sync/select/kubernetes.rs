@@ -13,7 +13,7 @@ use walkdir::WalkDir;
 use crate::error::{Error, Result};
 use crate::io::look;
 use crate::reference::Reference;
-use crate::sync::select::{self, Selection, Wanted};
+use crate::sync::select::{self, Selection, WantedImages};
 
 /// Most files of one directory.
 const MAX_FILES: usize = 100_000;
@@ -113,7 +113,7 @@ impl Finder<'_> {
             return;
         }
         match name.parse::<Reference>() {
-            Ok(name) => self.selection.add(Wanted::Image(name.or_latest())),
+            Ok(name) => self.selection.add(WantedImages::Image(name.or_latest())),
             Err(_) => {
                 let (name, line) = (crate::text::escape(name), self.line);
                 let what =
@@ -128,7 +128,7 @@ impl Finder<'_> {
         if let Ok(name) = name.trim().parse::<Reference>()
             && (name.tag().is_some() || name.digest().is_some())
         {
-            self.selection.add(Wanted::Image(name.or_latest()));
+            self.selection.add(WantedImages::Image(name.or_latest()));
         }
     }
 
@@ -173,8 +173,8 @@ mod tests {
 
     fn found(text: &str) -> (Vec<String>, Vec<String>) {
         let selection = parse(text);
-        let shown = |w: &Wanted| match w {
-            Wanted::Image(name) => name.familiar(),
+        let shown = |w: &WantedImages| match w {
+            WantedImages::Image(name) => name.familiar(),
             other => other.to_string(),
         };
         (selection.wanted.iter().map(shown).collect(), selection.warnings)

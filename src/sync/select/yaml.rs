@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::reference::Reference;
 use crate::registry::settings::{Login, Secret};
-use crate::sync::select::{self, RegistryAccess, Selection, TagFilter, Wanted};
+use crate::sync::select::{self, RegistryAccess, Selection, TagFilter, WantedImages};
 
 /// Tags are read as text: `1.10` without quotes is no number here, as it is none to skopeo.
 #[derive(Default, Deserialize)]
@@ -91,7 +91,7 @@ fn images(domain: &str, images: BTreeMap<String, Option<Vec<String>>>, selection
         let Some(name) = named(domain, &name, selection) else { continue };
         let tags = tags.unwrap_or_default();
         if tags.is_empty() {
-            selection.add(Wanted::Repository { name: name.clone(), tags: TagFilter::All });
+            selection.add(WantedImages::Repository { name: name.clone(), tags: TagFilter::All });
         }
         for tag in tags {
             let image = match tag.parse::<Digest>() {
@@ -99,7 +99,7 @@ fn images(domain: &str, images: BTreeMap<String, Option<Vec<String>>>, selection
                 Err(_) => name.with_tag(&tag),
             };
             match image {
-                Ok(image) => selection.add(Wanted::Image(image)),
+                Ok(image) => selection.add(WantedImages::Image(image)),
                 Err(_) => {
                     let (name, tag) = (name.repository(), crate::text::escape(&tag));
                     selection.warn(format!("{name}: {tag:?} is neither a tag nor a digest"));
@@ -118,7 +118,7 @@ fn filtered(
     for (name, text) in filters.unwrap_or_default() {
         let Some(name) = named(domain, &name, selection) else { continue };
         match make(&text) {
-            Ok(tags) => selection.add(Wanted::Repository { name, tags }),
+            Ok(tags) => selection.add(WantedImages::Repository { name, tags }),
             Err(e) => selection.warn(format!("{}: {}", name.repository(), e.what())),
         }
     }
