@@ -70,7 +70,7 @@ pub(crate) struct ServeArgs {
     grace: u64,
     /// Print the configuration with which an engine finds this server, and exit
     #[arg(long, value_name = "ENGINE")]
-    print_config: Option<guide::Engine>,
+    print_config: Option<guide::GuidedEngine>,
     /// How to log requests on standard error
     #[arg(long, value_name = "HOW", default_value = "auto")]
     access_log: access_log::Form,

@@ -16,7 +16,7 @@ use crate::cli::{human, out};
 /// Whose configuration is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[allow(missing_docs)] // their names are all there is to say
-pub(crate) enum Engine {
+pub(crate) enum GuidedEngine {
     Containerd,
     Docker,
     Podman,
@@ -24,7 +24,7 @@ pub(crate) enum Engine {
     Kaniko,
 }
 
-impl Engine {
+impl GuidedEngine {
     fn form(self) -> emit::Form {
         match self {
             Self::Containerd => emit::Form::Containerd,
@@ -91,7 +91,7 @@ pub(super) fn expected(listen: &str) -> Result<String> {
 
 /// The configuration of one engine: what comes before it and where it goes, and the file itself.
 pub(super) fn configuration(
-    engine: Engine,
+    engine: GuidedEngine,
     host: &str,
     default: &str,
     flags: &GuardFlags,
@@ -108,7 +108,7 @@ pub(super) fn configuration(
         let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir);
         notes.push(format!("first: mkdir -p {dir}; curl -fk -o {path} https://{host}/ca.crt"));
     }
-    if reach.login && engine == Engine::Docker {
+    if reach.login && engine == GuidedEngine::Docker {
         // dockerd knows passwords for registries, and its mirrors are none to it.
         let instead = format!("pull {host}/NAME, or serve with --anonymous-pull");
         notes.push(format!("first: docker login {host}; mirrors get no password: {instead}"));
@@ -119,17 +119,24 @@ pub(super) fn configuration(
 }
 
 /// Which registries are found here, and beneath what.
-fn ways(engine: Engine, host: &str, default: &str, registry: &Registry) -> Vec<(String, String)> {
+fn ways(
+    engine: GuidedEngine,
+    host: &str,
+    default: &str,
+    registry: &Registry,
+) -> Vec<(String, String)> {
     let here = |domain: &str| match domain == default {
         true => host.to_owned(),
         false => format!("{host}/{}", domain.replace(':', "_")),
     };
     match engine {
         // They say which registry they mean, so that one entry will do for all.
-        Engine::Containerd => vec![(emit::ANY.into(), host.to_owned())],
-        Engine::K3s => [emit::ANY, DEFAULT_DOMAIN].map(|d| (d.into(), host.to_owned())).into(),
-        Engine::Docker => vec![(DEFAULT_DOMAIN.into(), here(DEFAULT_DOMAIN))],
-        Engine::Podman | Engine::Kaniko => {
+        GuidedEngine::Containerd => vec![(emit::ANY.into(), host.to_owned())],
+        GuidedEngine::K3s => {
+            [emit::ANY, DEFAULT_DOMAIN].map(|d| (d.into(), host.to_owned())).into()
+        }
+        GuidedEngine::Docker => vec![(DEFAULT_DOMAIN.into(), here(DEFAULT_DOMAIN))],
+        GuidedEngine::Podman | GuidedEngine::Kaniko => {
             let names = registry.catalogue().repositories();
             let mut domains: BTreeSet<&str> = names.iter().map(|name| name.domain()).collect();
             if domains.is_empty() {
