@@ -73,7 +73,7 @@ pub(crate) struct ServeArgs {
     print_config: Option<guide::GuidedEngine>,
     /// How to log requests on standard error
     #[arg(long, value_name = "HOW", default_value = "auto")]
-    access_log: access_log::Form,
+    access_log: access_log::LogFormat,
     #[command(flatten)]
     guard: GuardFlags,
 }

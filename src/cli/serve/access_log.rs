@@ -11,7 +11,7 @@ use crate::cli::out;
 
 /// How requests are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Form {
+pub(crate) enum LogFormat {
     /// Text on a terminal, nothing elsewhere
     Auto,
     /// A line of text for each request
@@ -23,12 +23,12 @@ pub(crate) enum Form {
 }
 
 /// Who listens.
-pub(crate) fn open(form: Form) -> std::sync::Arc<dyn RequestLog> {
+pub(crate) fn open(form: LogFormat) -> std::sync::Arc<dyn RequestLog> {
     match form {
-        Form::Text => std::sync::Arc::new(Text),
-        Form::Json => std::sync::Arc::new(Json),
-        Form::Auto if std::io::stderr().is_terminal() => std::sync::Arc::new(Text),
-        Form::Auto | Form::None => std::sync::Arc::new(NoRequestLog),
+        LogFormat::Text => std::sync::Arc::new(Text),
+        LogFormat::Json => std::sync::Arc::new(Json),
+        LogFormat::Auto if std::io::stderr().is_terminal() => std::sync::Arc::new(Text),
+        LogFormat::Auto | LogFormat::None => std::sync::Arc::new(NoRequestLog),
     }
 }
 
