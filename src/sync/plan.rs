@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::reference::Reference;
 use crate::sync::kept;
 use crate::sync::opener::Opener;
-use crate::sync::prepare::{Item, Prepared, title};
+use crate::sync::prepare::{Prepared, SyncItem, title};
 use crate::sync::report::{self, Status};
 use crate::transport::Origin;
 
@@ -125,8 +125,9 @@ impl Prepared<'_> {
         let mut repositories = Vec::new();
         // What companions may be about: everything that will be there.
         let mut there: HashSet<Digest> = HashSet::new();
-        let order = |item: &&Item| item.root.companion;
-        let (companions, images): (Vec<&Item>, Vec<&Item>) = self.items.iter().partition(order);
+        let order = |item: &&SyncItem| item.root.companion;
+        let (companions, images): (Vec<&SyncItem>, Vec<&SyncItem>) =
+            self.items.iter().partition(order);
         for item in images.into_iter().chain(companions) {
             ctx.check()?;
             let (root, policy) = (&item.root, &self.policy);

@@ -41,7 +41,7 @@ pub(super) struct Name {
 
 /// One image or companion to be brought over.
 #[derive(Clone, Debug)]
-pub(super) struct Item {
+pub(super) struct SyncItem {
     /// As the source has it.
     pub root: Root,
     /// Its names; at least one, perhaps an empty one.
@@ -50,7 +50,7 @@ pub(super) struct Item {
     pub kept: Option<Kept>,
 }
 
-impl Item {
+impl SyncItem {
     /// The documents that it is at the destination, as far as that is known.
     pub(super) fn becomes(&self) -> Vec<Digest> {
         match &self.kept {
@@ -78,7 +78,7 @@ impl Item {
 pub struct Prepared<'j> {
     pub(super) job: &'j SyncJob,
     pub(super) source: Option<Box<dyn Source>>,
-    pub(super) items: Vec<Item>,
+    pub(super) items: Vec<SyncItem>,
     pub(super) entries: Vec<Entry>,
     pub(super) removals: Vec<Reference>,
     /// Why nothing is removed although something left the list.
@@ -215,7 +215,7 @@ impl Prepared<'_> {
                 self.note(all.collect())?;
                 continue;
             }
-            let mut item = Item { root, names: Vec::new(), kept: None };
+            let mut item = SyncItem { root, names: Vec::new(), kept: None };
             for asked in names {
                 let name = asked.as_ref().map(resolve::called);
                 let target = match &name {
@@ -293,14 +293,14 @@ impl Prepared<'_> {
             if names.is_empty() {
                 names.push(name(None));
             }
-            self.items.push(Item { root, names, kept: None });
+            self.items.push(SyncItem { root, names, kept: None });
         }
         Ok(())
     }
 
     /// Asks the destination what it has.
     fn ask(&mut self, opener: &dyn Opener) -> Result<()> {
-        let one = |item: &Item, name: &Name| Root {
+        let one = |item: &SyncItem, name: &Name| Root {
             names: name.target.iter().cloned().collect(),
             ..item.root.clone()
         };

@@ -16,7 +16,7 @@ use crate::sync::emit::Moved;
 use crate::sync::job::SyncJob;
 use crate::sync::kept;
 use crate::sync::opener::Opener;
-use crate::sync::prepare::{Item, Name, Prepared, blank, prepare, title};
+use crate::sync::prepare::{Name, Prepared, SyncItem, blank, prepare, title};
 use crate::sync::report::{Entry, Status, SyncReport, Totals};
 use crate::transport::Root;
 
@@ -37,14 +37,14 @@ impl Prepared<'_> {
     pub fn run(self, opener: &dyn Opener, ctx: &Context) -> Result<SyncReport> {
         let Self { job, source, items, entries, removals, withheld, warnings, policy } = self;
         let mut report = SyncReport { entries, withheld, warnings, ..SyncReport::default() };
-        let mut roots: Vec<Root> = items.iter().filter_map(Item::to_copy).collect();
+        let mut roots: Vec<Root> = items.iter().filter_map(SyncItem::to_copy).collect();
         // The same images make the same directory, whatever order a list or a lock file has them in.
         roots.sort_by(|a, b| {
             let key = |root: &Root| (root.companion, root.names.first().cloned(), root.desc.digest);
             key(a).cmp(&key(b))
         });
         let standing = items.iter().filter(|item| item.to_copy().is_none());
-        let policy = Policy { standing: standing.flat_map(Item::becomes).collect(), ..policy };
+        let policy = Policy { standing: standing.flat_map(SyncItem::becomes).collect(), ..policy };
         let tally = Arc::new(Tally { to: ctx.progress.clone(), stored: AtomicU64::new(0) });
         let counted = Context { progress: tally.clone(), ..ctx.clone() };
         let outcome = match &source {
@@ -154,7 +154,7 @@ impl Outcome {
     }
 
     /// Nothing for a companion that was left behind with what it is about.
-    fn entry(&self, item: &Item, name: &Name) -> Option<Entry> {
+    fn entry(&self, item: &SyncItem, name: &Name) -> Option<Entry> {
         let digest = &item.root.desc.digest;
         let entry = Entry {
             destination: name.target.clone(),

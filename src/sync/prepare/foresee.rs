@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use super::{Item, Prepared};
+use super::{Prepared, SyncItem};
 use crate::context::Context;
 use crate::digest::Digest;
 use crate::error::Result;
@@ -45,7 +45,7 @@ impl Prepared<'_> {
 
     /// Takes out companions of what is known to stay behind; of the others the copy finds out.
     fn leave_orphans(&mut self) {
-        let unknown = |item: &Item| {
+        let unknown = |item: &SyncItem| {
             let index = item.root.desc.media_type.role() == Role::Index;
             item.kept.is_none() && !item.root.companion && index
         };
