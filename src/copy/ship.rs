@@ -27,7 +27,7 @@ mod plan;
 mod recode;
 mod turn;
 
-use arrivals::Local;
+use arrivals::FetchedLeaf;
 use outcome::LeafOutcome;
 use plan::Leaf;
 use turn::{Pass, Slots, Turnstile};
@@ -126,7 +126,7 @@ struct Parcel<'l> {
     leaf: &'l Leaf,
     encoding: Encoding,
     /// The file that it was fetched into.
-    local: Option<&'l Local>,
+    local: Option<&'l FetchedLeaf>,
 }
 
 impl Run<'_> {
@@ -210,7 +210,7 @@ impl Run<'_> {
     }
 
     /// The bytes of a leaf: the walk's, a fetched file's, or the source's.
-    fn blob<'b>(&'b self, leaf: &'b Leaf, local: Option<&Local>) -> Blob<'b> {
+    fn blob<'b>(&'b self, leaf: &'b Leaf, local: Option<&FetchedLeaf>) -> Blob<'b> {
         let desc = leaf.desc.clone();
         match (&leaf.bytes, local) {
             (_, Some(local)) => Blob::fetched(local.extent.clone(), desc, self.ctx),
@@ -236,7 +236,7 @@ impl Run<'_> {
         &self,
         leaf: &Leaf,
         encoding: Option<Encoding>,
-        local: Option<&Local>,
+        local: Option<&FetchedLeaf>,
     ) -> Result<(LeafOutcome, bool)> {
         let outcome = |diff_id| LeafOutcome::new(self.from, &leaf.desc, &leaf.desc, diff_id);
         let remembered = || self.from.diff_id(&leaf.desc).filter(|_| !self.policy.surveys());

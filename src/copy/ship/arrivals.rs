@@ -39,7 +39,7 @@ impl Arrivals {
 }
 
 /// A leaf that was fetched.
-pub(super) struct Local {
+pub(super) struct FetchedLeaf {
     pub(super) extent: Extent,
     pub(super) diff_id: Option<DiffId>,
     fetched: Option<Fetched>,
@@ -71,7 +71,7 @@ impl Run<'_> {
     }
 
     /// Fetches a leaf into a file that survives the run.
-    fn fetch(&self, leaf: &Leaf) -> Result<Local> {
+    fn fetch(&self, leaf: &Leaf) -> Result<FetchedLeaf> {
         let scratch = self.to.scratch()?;
         let partials = match self.arrivals.partials.get() {
             Some(partials) => partials,
@@ -94,7 +94,7 @@ impl Run<'_> {
         };
         let file = dir.file(&name)?.ok_or_else(|| Error::missing("scratch file is gone"))?.0;
         let extent = Extent::whole(file, &dir.join(&name), size);
-        Ok(Local { extent, diff_id: unpacked.get(), fetched })
+        Ok(FetchedLeaf { extent, diff_id: unpacked.get(), fetched })
     }
 
     fn copy_of(&self, blob: &Blob<'_>, scratch: &Scratch) -> Result<String> {
