@@ -53,12 +53,12 @@ impl FromStr for Strip {
 
 /// One name for another: a registry, or a registry and the beginning of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Map {
+pub struct MapRule {
     from: String,
     to: String,
 }
 
-impl FromStr for Map {
+impl FromStr for MapRule {
     type Err = Error;
 
     /// `FROM=TO`.
@@ -117,7 +117,7 @@ pub struct Naming {
     /// Which part of a name is kept beneath the base.
     pub style: Style,
     /// Replacements; the longest that fits counts.
-    pub maps: Vec<Map>,
+    pub maps: Vec<MapRule>,
     /// What is taken away, in order.
     pub strip: Vec<Strip>,
     /// What is put before the path.
@@ -195,7 +195,7 @@ impl Naming {
 
     /// The name after the longest map that fits at a border of components.
     fn mapped(&self, repository: &str) -> Option<String> {
-        let fits = |map: &&Map| below(repository, &map.from).is_some();
+        let fits = |map: &&MapRule| below(repository, &map.from).is_some();
         let map = self.maps.iter().filter(fits).max_by_key(|map| map.from.len())?;
         Some(join(&[&map.to, below(repository, &map.from)?]))
     }
@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn rules_apply_in_order() {
-        let maps = |all: &[&str]| all.iter().map(|m| m.parse().unwrap()).collect::<Vec<Map>>();
+        let maps = |all: &[&str]| all.iter().map(|m| m.parse().unwrap()).collect::<Vec<MapRule>>();
         let strip = |all: &[&str]| all.iter().map(|m| m.parse().unwrap()).collect::<Vec<Strip>>();
         for (maps, strip, prefix, name, want) in [
             (maps(&[]), strip(&["1"]), None, "quay.io/a/b/c:1", "r.local/b/c:1"),
@@ -344,7 +344,7 @@ mod tests {
         for good in ["localhost", "docker.io/me", "[::1]:5000/x", "docker://r:5000"] {
             assert!(good.parse::<Base>().is_ok(), "{good}");
         }
-        assert!("a=".parse::<Map>().is_err() && "a".parse::<Map>().is_err());
+        assert!("a=".parse::<MapRule>().is_err() && "a".parse::<MapRule>().is_err());
     }
 
     #[test]
