@@ -25,7 +25,7 @@ pub mod signature;
 mod tests;
 
 pub use job::{End, SyncJob};
-pub use opener::{Opened, Opener};
+pub use opener::{OpenedSource, Opener};
 pub use prepare::{Prepared, prepare};
 pub use report::SyncReport;
 pub use run::run;

@@ -11,7 +11,7 @@ use walkdir::WalkDir;
 use crate::error::{Error, Result};
 use crate::io::look;
 use crate::reference::Reference;
-use crate::sync::opener::Opened;
+use crate::sync::opener::OpenedSource;
 use crate::transport::table::{Directory, Env, Place, Scheme};
 use crate::transport::union::Union;
 use crate::transport::{Root, Source, tree};
@@ -23,7 +23,7 @@ const MAX_PARTS: usize = 10_000;
 ///
 /// # Errors
 /// `Missing`, `Malformed` when it holds no images, `Io`.
-pub fn open(path: &Path, env: &Env) -> Result<Opened> {
+pub fn open(path: &Path, env: &Env) -> Result<OpenedSource> {
     let shown = path.display().to_string();
     match look::at(path)? {
         None => return Err(Error::no_such_file(path)),
@@ -35,7 +35,7 @@ pub fn open(path: &Path, env: &Env) -> Result<Opened> {
     let mut folder = Folder { env, parts: Vec::new(), failed: Vec::new() };
     match Directory::of(path)? {
         Directory::Layout | Directory::Storage | Directory::Unpacked => {
-            return Ok(Opened { source: source(path, env)?, failed: Vec::new() });
+            return Ok(OpenedSource { source: source(path, env)?, failed: Vec::new() });
         }
         Directory::Skopeo => {
             folder.skopeo(path, path.file_name().and_then(|n| n.to_str()).unwrap_or_default());
@@ -49,7 +49,7 @@ pub fn open(path: &Path, env: &Env) -> Result<Opened> {
         });
     }
     let source = Box::new(Union::new(shown, folder.parts));
-    Ok(Opened { source, failed: folder.failed })
+    Ok(OpenedSource { source, failed: folder.failed })
 }
 
 /// Opens a file or directory that is one place.

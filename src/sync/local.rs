@@ -16,7 +16,7 @@ use crate::reference::Reference;
 use crate::sync::folder;
 use crate::sync::job::End;
 use crate::sync::naming::Base;
-use crate::sync::opener::{Opened, Opener};
+use crate::sync::opener::{OpenedSource, Opener};
 use crate::transport::layout::index::{self, Index};
 use crate::transport::layout::removals::removals;
 use crate::transport::layout::{LayoutSink, Rules};
@@ -65,13 +65,13 @@ fn called(entry: &Descriptor) -> Option<Reference> {
 }
 
 impl Opener for Local {
-    fn source(&self, from: &End, _: &[Reference], _: bool) -> Result<Opened> {
+    fn source(&self, from: &End, _: &[Reference], _: bool) -> Result<OpenedSource> {
         match from {
             End::Registry => registry(),
             End::Dir(path) => folder::open(path, &self.env),
             End::Archive(path) => {
                 let source = folder::source(path, &self.env)?;
-                Ok(Opened { source, failed: Vec::new() })
+                Ok(OpenedSource { source, failed: Vec::new() })
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::transport::registry::indexes::Kept;
 use crate::transport::{Root, Sink, Source};
 
 /// A source, and what it lacks.
-pub struct Opened {
+pub struct OpenedSource {
     /// The source. Of registries, its roots are the images that were asked for, each under the name
     /// that was asked for (with the tag, or without one with the digest), and their companions, each
     /// named in its repository by tag or digest.
@@ -28,7 +28,7 @@ pub trait Opener: Send + Sync {
     ///
     /// # Errors
     /// Those of the place, when nothing of it can be read.
-    fn source(&self, from: &End, wanted: &[Reference], companions: bool) -> Result<Opened>;
+    fn source(&self, from: &End, wanted: &[Reference], companions: bool) -> Result<OpenedSource>;
 
     /// The tags of a repository at the source.
     ///

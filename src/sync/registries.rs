@@ -18,7 +18,7 @@ use crate::registry::{Registries, Repository, Wanted, no_repository};
 use crate::sync::job::End;
 use crate::sync::local::Local;
 use crate::sync::naming::Base;
-use crate::sync::opener::{Opened, Opener};
+use crate::sync::opener::{OpenedSource, Opener};
 use crate::transport::registry::indexes::Kept;
 use crate::transport::registry::sink::is_unlisted;
 use crate::transport::registry::{Known, RegistrySink, RegistrySource, remains};
@@ -116,7 +116,7 @@ impl Everywhere {
 }
 
 impl Opener for Everywhere {
-    fn source(&self, from: &End, wanted: &[Reference], companions: bool) -> Result<Opened> {
+    fn source(&self, from: &End, wanted: &[Reference], companions: bool) -> Result<OpenedSource> {
         if *from != End::Registry {
             return self.local.source(from, wanted, companions);
         }
@@ -125,7 +125,7 @@ impl Opener for Everywhere {
         let (source, unresolved) =
             RegistrySource::open(&self.from()?, wanted, companions, known, self.ctx())?;
         let failed = unresolved.into_iter().map(|(name, e)| (name.to_string(), e)).collect();
-        Ok(Opened { source: Box::new(source), failed })
+        Ok(OpenedSource { source: Box::new(source), failed })
     }
 
     fn tags(&self, repository: &Reference) -> Result<Vec<String>> {

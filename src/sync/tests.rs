@@ -20,7 +20,7 @@ use crate::sync::policy::AdmissionPolicy;
 use crate::sync::report::Status;
 use crate::sync::select::{Bare, Selection, item};
 use crate::sync::signature::tests::{Signer, payload};
-use crate::sync::{End, Opened, Opener, SyncJob, SyncReport, prepare, run};
+use crate::sync::{End, OpenedSource, Opener, SyncJob, SyncReport, prepare, run};
 use crate::transport::table::Env;
 use crate::transport::{Root, Sink};
 use crate::{manifest, media_type};
@@ -156,7 +156,7 @@ impl Fake {
 }
 
 impl Opener for Fake {
-    fn source(&self, from: &End, wanted: &[Reference], companions: bool) -> Result<Opened> {
+    fn source(&self, from: &End, wanted: &[Reference], companions: bool) -> Result<OpenedSource> {
         wanted.iter().for_each(|name| self.note(format!("source {name}")));
         let mut opened =
             self.local.source(&self.place(from, &self.upstream), wanted, companions)?;
