@@ -103,7 +103,7 @@ pub(crate) struct Global {
     pub(crate) max_members: usize,
     /// Which table to use when manifest.json and index.json disagree
     #[arg(long, global = true, value_name = "TABLE", help_heading = "Reading archives")]
-    pub(crate) prefer: Option<Prefer>,
+    pub(crate) prefer: Option<PreferFlag>,
     /// Keep images whose tag is invalid, untagged
     #[arg(long, global = true, help_heading = "Reading archives")]
     pub(crate) ignore_bad_tags: bool,
@@ -122,7 +122,7 @@ pub(crate) enum ProgressMode {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Prefer {
+pub(crate) enum PreferFlag {
     /// manifest.json
     Docker,
     /// index.json

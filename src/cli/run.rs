@@ -64,8 +64,8 @@ impl Run {
         };
         let reading = Reading {
             prefer: global.prefer.map(|p| match p {
-                args::Prefer::Docker => Prefer::Docker,
-                args::Prefer::Oci => Prefer::Oci,
+                args::PreferFlag::Docker => Prefer::Docker,
+                args::PreferFlag::Oci => Prefer::Oci,
             }),
             ignore_bad_tags: global.ignore_bad_tags,
         };
