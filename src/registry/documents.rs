@@ -16,7 +16,7 @@ use crate::media_type::{self, MediaType, Role};
 use crate::registry::auth::scope;
 use crate::registry::fetch::{self, BufferedResponse};
 use crate::registry::host::Redirects;
-use crate::registry::http::{Body, ErrorBody, Method, Request, Response, Scope};
+use crate::registry::http::{Body, ErrorBody, HttpRequest, Method, Response, Scope};
 use crate::registry::retry;
 use crate::registry::{Place, Wanted};
 
@@ -122,7 +122,7 @@ impl Place {
     pub(crate) fn head(&self, wanted: Wanted<'_>) -> Result<Option<Descriptor>> {
         let headers = [("accept", ACCEPT.to_owned())];
         let url = self.manifest_url(wanted);
-        let response = self.host.send(&Request {
+        let response = self.host.send(&HttpRequest {
             method: Method::Head,
             url: &url,
             headers: &headers,
@@ -168,7 +168,7 @@ impl Place {
         let scopes = [scope::push(&self.path)];
         let mut unseen = 0;
         let response = loop {
-            let response = self.host.send(&Request {
+            let response = self.host.send(&HttpRequest {
                 method: Method::Put,
                 url: &url,
                 headers: &headers,
@@ -242,7 +242,7 @@ impl Place {
     /// Deletes a manifest or a tag.
     pub(crate) fn delete(&self, wanted: Wanted<'_>) -> Result<()> {
         let doing = format!("DELETE manifest {wanted}");
-        let response = self.host.send(&Request {
+        let response = self.host.send(&HttpRequest {
             method: Method::Delete,
             url: &self.manifest_url(wanted),
             headers: &[],

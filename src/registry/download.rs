@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Kind, Result};
-use crate::registry::http::{Body, Method, Request, Response, Scope, Wire};
+use crate::registry::http::{Body, HttpRequest, Method, Response, Scope, Wire};
 use crate::registry::retry::Backoff;
 use crate::registry::settings::Settings;
 
@@ -81,7 +81,7 @@ pub fn blob_size(
     let url = format!("/v2/{path}/blobs/{digest}");
     let scopes = [scope];
     let ask = |method, headers: &[(&'static str, String)]| {
-        wire.send(&Request {
+        wire.send(&HttpRequest {
             method,
             url: &url,
             headers,
@@ -158,7 +158,7 @@ impl Download {
             }
             // Another place than the registry is no business of its tokens.
             let scopes: &[Scope] = if self.place == 0 { &self.scopes } else { &[] };
-            let request = Request {
+            let request = HttpRequest {
                 method: Method::Get,
                 url: &self.places[self.place],
                 headers: &headers,

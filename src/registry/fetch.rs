@@ -5,7 +5,7 @@
 use crate::error::{Error, Kind, Result};
 use crate::registry::host::{Host, Redirects};
 use crate::registry::http::fault::is_html;
-use crate::registry::http::{Body, ErrorBody, Method, Request, Scope, quota, read_to_end};
+use crate::registry::http::{Body, ErrorBody, HttpRequest, Method, Scope, quota, read_to_end};
 use crate::registry::retry::Backoff;
 
 /// Most bytes of an answer that is an error.
@@ -71,7 +71,7 @@ pub(crate) fn get(
     limit: u64,
 ) -> Result<BufferedResponse> {
     let request =
-        Request { method: Method::Get, url, headers, body: Body::Empty, scopes, again: true };
+        HttpRequest { method: Method::Get, url, headers, body: Body::Empty, scopes, again: true };
     let mut backoff = Backoff::new(host.settings());
     loop {
         let response = host.deliver(&request, redirects)?;

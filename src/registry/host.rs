@@ -18,7 +18,7 @@ use crate::registry::credentials::Keychain;
 use crate::registry::http::client::{Client, Exchange, ExchangeError, PlainHttp};
 use crate::registry::http::permits::Permits;
 use crate::registry::http::url::{Url, encode};
-use crate::registry::http::{Body, ErrorBody, Method, Request, Response, Wire};
+use crate::registry::http::{Body, ErrorBody, HttpRequest, Method, Response, Wire};
 use crate::registry::retry::{self, Backoff};
 use crate::registry::rules::Endpoint;
 use crate::registry::settings::{Credential, Login, Secret, Settings};
@@ -107,11 +107,15 @@ impl Host {
     ///
     /// # Errors
     /// `Unreachable` when no answer came, `Denied` when no token could be had, `Interrupted`.
-    pub(crate) fn send(&self, request: &Request<'_>) -> Result<Response> {
+    pub(crate) fn send(&self, request: &HttpRequest<'_>) -> Result<Response> {
         self.deliver(request, Redirects::Any)
     }
 
-    pub(crate) fn deliver(&self, request: &Request<'_>, redirects: Redirects) -> Result<Response> {
+    pub(crate) fn deliver(
+        &self,
+        request: &HttpRequest<'_>,
+        redirects: Redirects,
+    ) -> Result<Response> {
         let ctx = &self.client.ctx;
         let mut backoff = Backoff::new(&self.client.settings);
         if self.endpoint.mirror {
@@ -167,7 +171,11 @@ impl Host {
     }
 
     /// One try. Where the scheme is not known yet, one thread finds it out and the others wait for it.
-    fn once(&self, request: &Request<'_>, redirects: Redirects) -> Result<Response, ExchangeError> {
+    fn once(
+        &self,
+        request: &HttpRequest<'_>,
+        redirects: Redirects,
+    ) -> Result<Response, ExchangeError> {
         let known = || Some(self.scheme.load(Ordering::Relaxed)).filter(|s| *s != UNDECIDED);
         if let Some(scheme) = known() {
             return self.authorized(request, redirects, scheme == HTTPS);
@@ -197,7 +205,7 @@ impl Host {
     /// One try in https, then in http.
     fn probe(
         &self,
-        request: &Request<'_>,
+        request: &HttpRequest<'_>,
         redirects: Redirects,
     ) -> Result<Response, ExchangeError> {
         match self.authorized(request, redirects, true) {
@@ -230,7 +238,7 @@ impl Host {
     /// One try with its authorization, and once more after a refusal.
     fn authorized(
         &self,
-        request: &Request<'_>,
+        request: &HttpRequest<'_>,
         redirects: Redirects,
         https: bool,
     ) -> Result<Response, ExchangeError> {
@@ -277,7 +285,7 @@ impl Host {
     /// Sends along redirects; the last answer, and whether it came from the host itself.
     fn follow(
         &self,
-        request: &Request<'_>,
+        request: &HttpRequest<'_>,
         base: &Url,
         url: &Url,
         grant: Option<&Grant>,
@@ -361,7 +369,7 @@ impl Host {
 
     /// Tries a user's credentials; the identity token when the realm gave one for them.
     pub(crate) fn login(&self, login: &Login) -> Result<Option<Secret>> {
-        let ask = || Request {
+        let ask = || HttpRequest {
             method: Method::Get,
             url: "/v2/",
             headers: &[],
@@ -397,7 +405,7 @@ impl Host {
     }
 
     /// Sends without any authorization; a refusal comes back with its body kept.
-    fn deliver_bare(&self, request: &Request<'_>) -> Result<Response> {
+    fn deliver_bare(&self, request: &HttpRequest<'_>) -> Result<Response> {
         let nobody = Self::new(
             Arc::clone(&self.client),
             self.endpoint.clone(),
@@ -412,7 +420,7 @@ impl Host {
 }
 
 impl Wire for Host {
-    fn send(&self, request: &Request<'_>) -> Result<Response> {
+    fn send(&self, request: &HttpRequest<'_>) -> Result<Response> {
         Self::send(self, request)
     }
 

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 
 pub use fault::{ErrorBody, status_text};
 pub(crate) use message::LONGEST_ASKED;
-pub use message::{Body, Method, Request, Response, Scope, read_to_end};
+pub use message::{Body, HttpRequest, Method, Response, Scope, read_to_end};
 
 /// Where requests go: a registry's host, and in tests whatever stands in for one.
 pub trait Wire: Send + Sync {
@@ -23,7 +23,7 @@ pub trait Wire: Send + Sync {
     ///
     /// # Errors
     /// `Unreachable` when no answer came, `Denied` when no token could be had, `Interrupted`.
-    fn send(&self, request: &Request<'_>) -> Result<Response>;
+    fn send(&self, request: &HttpRequest<'_>) -> Result<Response>;
 
     /// The error that an answer stands for: its status, the codes in its body, and what was asked.
     /// `doing` names it: `HEAD blob sha256:…`.

@@ -22,7 +22,7 @@ use crate::error::{Error, Kind, Result};
 use crate::progress::Event;
 use crate::registry::auth::scope;
 use crate::registry::download;
-use crate::registry::http::{Body, Method, Request, Response, Scope, Wire};
+use crate::registry::http::{Body, HttpRequest, Method, Response, Scope, Wire};
 use crate::registry::retry::Backoff;
 use crate::registry::settings::Settings;
 
@@ -104,7 +104,7 @@ pub fn forgo(target: &Target<'_>, session: &RemoteSession) {
 
 /// Ends a session; whatever the registry says to that.
 fn cancel(target: &Target<'_>, location: &str) {
-    let sent = target.wire.send(&Request {
+    let sent = target.wire.send(&HttpRequest {
         method: Method::Delete,
         url: location,
         headers: &[],

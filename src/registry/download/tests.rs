@@ -69,7 +69,7 @@ impl Fake {
 }
 
 impl Wire for Fake {
-    fn send(&self, request: &Request<'_>) -> Result<Response> {
+    fn send(&self, request: &HttpRequest<'_>) -> Result<Response> {
         assert_eq!(request.method, Method::Get);
         let range = request.headers.iter().find(|(n, _)| *n == "range").map(|(_, v)| v.clone());
         self.asked.lock().unwrap().push((request.url.into(), range.clone()));

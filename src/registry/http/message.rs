@@ -80,7 +80,7 @@ impl Body<'_> {
 pub struct Scope(pub String);
 
 /// A request.
-pub struct Request<'a> {
+pub struct HttpRequest<'a> {
     /// How.
     pub method: Method,
     /// An absolute URL, or a path from `/v2/` on.

@@ -9,7 +9,7 @@ use super::{alice, context, in_turn, manifest_reply, repository, repository_with
 use crate::context::Context;
 use crate::error::Kind;
 use crate::registry::auth::scope;
-use crate::registry::http::{Body, Method, Request};
+use crate::registry::http::{Body, HttpRequest, Method};
 use crate::registry::settings::{Login, Secret, Settings};
 use crate::registry::{Registries, Wanted};
 
@@ -211,7 +211,7 @@ fn a_realm_that_refuses_a_second_name_is_asked_for_the_first() {
     });
     let place = repository(&server).own().unwrap();
     let scopes = [scope::pull("other"), scope::push("a/b")];
-    let response = place.host.send(&Request {
+    let response = place.host.send(&HttpRequest {
         method: Method::Post,
         url: "/v2/a/b/blobs/uploads/?mount=x&from=other",
         headers: &[],
@@ -241,7 +241,7 @@ fn a_body_is_opened_again_for_the_request_after_a_refusal() {
         opened.fetch_add(1, Ordering::SeqCst);
         Ok(Box::new(std::io::Cursor::new(bytes.clone())))
     };
-    let response = place.host.send(&Request {
+    let response = place.host.send(&HttpRequest {
         method: Method::Put,
         url: "/x",
         headers: &[],
@@ -275,7 +275,7 @@ fn the_answer_of_a_server_that_stopped_listening_is_heard() {
     let open = || -> crate::Result<Box<dyn std::io::Read + Send>> {
         Ok(Box::new(std::io::Read::take(std::io::repeat(7), 64 << 20)))
     };
-    let response = place.host.send(&Request {
+    let response = place.host.send(&HttpRequest {
         method: Method::Patch,
         url: "/x",
         headers: &[],

@@ -8,7 +8,7 @@ use crate::error::{Error, Kind, Result};
 use crate::registry::address;
 use crate::registry::auth::scope;
 use crate::registry::http::url::Url;
-use crate::registry::http::{Body, Method, Request, Response};
+use crate::registry::http::{Body, HttpRequest, Method, Response};
 use crate::registry::upload::{Target, answer};
 
 /// A session at the registry.
@@ -80,7 +80,7 @@ pub(super) fn post(target: &Target<'_>, digest: &Digest) -> Result<RemoteSession
         Algorithm::Sha256 => "",
         Algorithm::Sha512 => "?digest-algorithm=sha512",
     };
-    let response = target.wire.send(&Request {
+    let response = target.wire.send(&HttpRequest {
         method: Method::Post,
         url: &format!("/v2/{}/blobs/uploads/{query}", target.path),
         headers: &[],
@@ -108,7 +108,7 @@ pub fn mount(target: &Target<'_>, digest: &Digest, from: &str) -> Result<MountOu
     let [own] = target.scopes();
     let (name, hex) = (digest.algorithm().name(), digest.hex());
     let query = format!("mount={name}%3A{hex}&from={}", from.replace('/', "%2F"));
-    let sent = target.wire.send(&Request {
+    let sent = target.wire.send(&HttpRequest {
         method: Method::Post,
         url: &format!("/v2/{}/blobs/uploads/?{query}", target.path),
         headers: &[],

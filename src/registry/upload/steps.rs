@@ -7,7 +7,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use crate::error::{Error, Kind, Result};
-use crate::registry::http::{Body, Method, Request, Response};
+use crate::registry::http::{Body, HttpRequest, Method, Response};
 use crate::registry::retry::passes;
 use crate::registry::upload::answer;
 use crate::registry::upload::begin::RemoteSession;
@@ -185,7 +185,7 @@ impl Upload<'_, '_> {
         let mut asked = 0;
         loop {
             let url = session.location.clone();
-            let sent = self.target.wire.send(&Request {
+            let sent = self.target.wire.send(&HttpRequest {
                 method: Method::Get,
                 url: &url,
                 headers: &[],
@@ -218,7 +218,7 @@ impl Upload<'_, '_> {
     /// Closes a session whose bytes are all there.
     fn close(&mut self, session: &mut RemoteSession) -> Result<Next> {
         let url = location::with_digest(&session.location, &self.desc.digest);
-        let sent = self.target.wire.send(&Request {
+        let sent = self.target.wire.send(&HttpRequest {
             method: Method::Put,
             url: &url,
             headers: &[("content-type", OCTETS.into())],
@@ -322,7 +322,7 @@ impl Upload<'_, '_> {
         };
         let body =
             if length == 0 { Body::Empty } else { Body::Stream { size: length, open: &open } };
-        let sent = self.target.wire.send(&Request {
+        let sent = self.target.wire.send(&HttpRequest {
             method,
             url,
             headers: &headers,

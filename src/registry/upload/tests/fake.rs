@@ -99,7 +99,7 @@ fn unreachable() -> Error {
 }
 
 impl Wire for Fake {
-    fn send(&self, request: &Request<'_>) -> Result<Response> {
+    fn send(&self, request: &HttpRequest<'_>) -> Result<Response> {
         let method = request.method;
         let own = request.url.strip_prefix("https://reg.example").unwrap_or(request.url);
         let path = own.split('?').next().unwrap().to_owned();
