@@ -15,7 +15,7 @@ use imgpack::copy::{Policy, copy};
 use imgpack::registry::Registries;
 use imgpack::registry::settings::Settings;
 use imgpack::transport::Source;
-use imgpack::transport::layout::{LayoutSink, Rules};
+use imgpack::transport::layout::{LayoutOptions, LayoutSink};
 use imgpack::transport::registry::{Known, RegistrySource};
 use net::image::{self, TAG, big, digest, weight};
 use net::issuer::{Issuer, Modes};
@@ -243,7 +243,7 @@ fn p14_stands_still_in_the_middle_twice() {
     let (source, _) =
         RegistrySource::open(&registries, &[name], false, Known::default(), &ctx).unwrap();
     let out = dir.path().join("out");
-    let sink = LayoutSink::create(&out, Rules::PLAIN, None, &ctx).unwrap();
+    let sink = LayoutSink::create(&out, LayoutOptions::PLAIN, None, &ctx).unwrap();
     copy(&source, Box::new(sink), source.roots(), &Policy::default(), &ctx).unwrap();
     assert_eq!(image::check(&out), digest(big()));
     assert_eq!(proxy.struck(), 2);

@@ -19,7 +19,7 @@ use crate::sync::naming::Base;
 use crate::sync::opener::{OpenedSource, Opener};
 use crate::transport::layout::index::{self, Index};
 use crate::transport::layout::removals::removals;
-use crate::transport::layout::{LayoutSink, Rules};
+use crate::transport::layout::{LayoutOptions, LayoutSink};
 use crate::transport::store::Store;
 use crate::transport::table::{self, Env};
 use crate::transport::{Root, Sink};
@@ -89,7 +89,7 @@ impl Opener for Local {
             End::Registry => registry(),
             End::Dir(path) => {
                 let ctx = &self.env.ctx;
-                Ok(Box::new(LayoutSink::create(path, Rules::PLAIN, None, ctx)?))
+                Ok(Box::new(LayoutSink::create(path, LayoutOptions::PLAIN, None, ctx)?))
             }
             End::Archive(path) => {
                 table::file(path, &self.env, crate::transport::archive::Halves::Union)

@@ -167,7 +167,7 @@ impl Members for DirMembers<'_> {
 
 /// How a layout directory is written.
 #[derive(Clone, Copy, Debug)]
-pub struct Rules {
+pub struct LayoutOptions {
     /// An image that loses its last name is dropped from the index, as skopeo does.
     pub replace: bool,
     /// Changes of a large index go to a journal first.
@@ -176,7 +176,7 @@ pub struct Rules {
     pub remember: bool,
 }
 
-impl Rules {
+impl LayoutOptions {
     /// Those of `oci:`.
     pub const PLAIN: Self = Self { replace: true, journaled: false, remember: false };
 }
@@ -186,7 +186,7 @@ pub struct LayoutSink {
     root: Arc<Dir>,
     blobs: BlobDir,
     staging: Staging,
-    rules: Rules,
+    rules: LayoutOptions,
     published: Mutex<Vec<Sealed>>,
     label: Option<String>,
     /// Manifests and indexes that are here with everything beneath them.
@@ -238,7 +238,12 @@ impl LayoutSink {
     ///
     /// # Errors
     /// `Conflict` when the directory holds something else, `Io`.
-    pub fn create(path: &Path, rules: Rules, label: Option<String>, ctx: &Context) -> Result<Self> {
+    pub fn create(
+        path: &Path,
+        rules: LayoutOptions,
+        label: Option<String>,
+        ctx: &Context,
+    ) -> Result<Self> {
         let made = (!look::exists(path)?).then(|| Made(path.to_path_buf()));
         let root = Arc::new(appendable(path)?);
         // Makes `blobs`, whose lock says "blobs are being added": shared here, exclusive in prune.

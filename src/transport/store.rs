@@ -22,7 +22,7 @@ use crate::partial::Partials;
 use crate::reference::Reference;
 use crate::transport::layout::index::{self, Change, Index};
 use crate::transport::layout::removals::removals;
-use crate::transport::layout::{LayoutSink, LayoutSource, Rules, proofs};
+use crate::transport::layout::{LayoutOptions, LayoutSink, LayoutSource, proofs};
 use crate::transport::{Origin, Root};
 
 /// Where a registry that serves the store keeps what is being uploaded. Whoever holds its lock keeps
@@ -82,7 +82,7 @@ impl Store {
     /// # Errors
     /// `Conflict` when something else lies there, `Busy`, `Io`.
     pub fn sink(&self, ctx: &Context) -> Result<LayoutSink> {
-        let rules = Rules { replace: false, journaled: true, remember: true };
+        let rules = LayoutOptions { replace: false, journaled: true, remember: true };
         LayoutSink::create(&self.path, rules, None, ctx)
     }
 

@@ -20,7 +20,7 @@ use crate::reference::Reference;
 use crate::transport::archive::{ArchiveSink, ArchiveSource, Halves, Target};
 use crate::transport::daemon::{self, Engine, EngineSink, Engines};
 use crate::transport::distribution::{RegistryFiles, storage_of};
-use crate::transport::layout::{LayoutSink, LayoutSource, Rules};
+use crate::transport::layout::{LayoutOptions, LayoutSink, LayoutSource};
 use crate::transport::registry::{Known, Network, RegistrySink, RegistrySource};
 use crate::transport::skopeo_dir::{DirSink, DirSource};
 use crate::transport::store::{self, Store};
@@ -300,7 +300,7 @@ impl Place {
             }
             Scheme::Oci => {
                 let label = self.image.clone();
-                Ok(Box::new(LayoutSink::create(&self.path, Rules::PLAIN, label, ctx)?))
+                Ok(Box::new(LayoutSink::create(&self.path, LayoutOptions::PLAIN, label, ctx)?))
             }
             Scheme::Dir => Ok(Box::new(DirSink::create(&self.path, ctx)?)),
             Scheme::DockerArchive => self.archive_sink(env, halves.unwrap_or(Halves::Union)),
