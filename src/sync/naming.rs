@@ -13,7 +13,7 @@ use crate::reference::Reference;
 
 pub mod template;
 
-pub use template::Template;
+pub use template::NameTemplate;
 
 /// Which part of a source's name is kept beneath a registry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -125,7 +125,7 @@ pub struct Naming {
     /// What is put behind the tag.
     pub suffix: Option<String>,
     /// A pattern instead of the rules above.
-    pub template: Option<Template>,
+    pub template: Option<NameTemplate>,
 }
 
 impl Naming {

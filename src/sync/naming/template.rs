@@ -11,7 +11,7 @@ use crate::reference::Reference;
 
 /// A pattern, known to hold known fields only.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template(Vec<Part>);
+pub struct NameTemplate(Vec<Part>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
@@ -23,7 +23,7 @@ enum Part {
     Digest,
 }
 
-impl FromStr for Template {
+impl FromStr for NameTemplate {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -56,7 +56,7 @@ impl FromStr for Template {
     }
 }
 
-impl Template {
+impl NameTemplate {
     /// The name of one image. Without a tag in the pattern the image keeps its own.
     ///
     /// # Errors
@@ -100,16 +100,16 @@ mod tests {
             ("all:{name}-{tag}", "nginx:1", "all:nginx-1".to_owned()),
             ("x/{name}:{digest}", "nginx:1", format!("x/nginx:{}", digest.hex())),
         ] {
-            let template: Template = template.parse().unwrap();
+            let template: NameTemplate = template.parse().unwrap();
             assert_eq!(template.fill(&name.parse().unwrap(), &digest).unwrap(), want);
         }
         let by_digest = Reference::from_str("nginx").unwrap().with_digest(digest);
-        let template: Template = "m/{name}".parse().unwrap();
+        let template: NameTemplate = "m/{name}".parse().unwrap();
         assert_eq!(template.fill(&by_digest, &digest).unwrap(), format!("m/nginx@{digest}"));
-        let template: Template = "{name}:{tag}".parse().unwrap();
+        let template: NameTemplate = "{name}:{tag}".parse().unwrap();
         assert!(template.fill(&by_digest, &digest).is_err());
         for bad in ["{x}", "{name", "all", "{registry}:{tag}"] {
-            assert!(bad.parse::<Template>().is_err(), "{bad}");
+            assert!(bad.parse::<NameTemplate>().is_err(), "{bad}");
         }
     }
 }
