@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use super::shell::{self, Variables};
+use super::shell::{self, ShellVariables};
 use crate::error::{Error, Kind, Result};
 use values::{Parsing, check_signal, duration, ports, working_dir};
 
@@ -277,7 +277,7 @@ impl ConfigChanges {
         if instruction.name != "healthcheck" {
             read_flags(&instruction.flags, &[])?;
         }
-        let env: Variables = self.env.iter().cloned().collect();
+        let env: ShellVariables = self.env.iter().cloned().collect();
         match (instruction.name.as_str(), args) {
             ("cmd", args) => {
                 self.cmd = command(args, true);
@@ -400,7 +400,7 @@ fn at_least_one<'a>(list: &'a [String], title: &str) -> Parsing<&'a [String]> {
 fn expand_pairs(
     pairs: &[(String, String)],
     title: &str,
-    env: &Variables,
+    env: &ShellVariables,
 ) -> Parsing<Vec<(String, String)>> {
     if pairs.is_empty() {
         return Err(format!("{title} requires at least one argument"));

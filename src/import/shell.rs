@@ -10,15 +10,15 @@ use std::iter::Peekable;
 use std::str::Chars;
 
 /// Variables set so far.
-pub(super) type Variables = HashMap<String, String>;
+pub(super) type ShellVariables = HashMap<String, String>;
 
 /// One word with quotes removed and variables replaced.
-pub(super) fn word(text: &str, env: &Variables) -> Result<String, String> {
+pub(super) fn word(text: &str, env: &ShellVariables) -> Result<String, String> {
     Ok(Lexer::run(text, env)?.whole)
 }
 
 /// The same, but cut into words at spaces that are not quoted, also at those inside variables.
-pub(super) fn words(text: &str, env: &Variables) -> Result<Vec<String>, String> {
+pub(super) fn words(text: &str, env: &ShellVariables) -> Result<Vec<String>, String> {
     let mut lexer = Lexer::run(text, env)?;
     lexer.end_word();
     Ok(lexer.words)
@@ -26,7 +26,7 @@ pub(super) fn words(text: &str, env: &Variables) -> Result<Vec<String>, String> 
 
 struct Lexer<'a> {
     chars: Peekable<Chars<'a>>,
-    env: &'a Variables,
+    env: &'a ShellVariables,
     whole: String,
     words: Vec<String>,
     /// The word being collected; an empty quoted one still counts.
@@ -35,7 +35,7 @@ struct Lexer<'a> {
 }
 
 impl<'a> Lexer<'a> {
-    fn run(text: &'a str, env: &'a Variables) -> Result<Self, String> {
+    fn run(text: &'a str, env: &'a ShellVariables) -> Result<Self, String> {
         let mut lexer = Self {
             chars: text.chars().peekable(),
             env,
