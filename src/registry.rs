@@ -144,7 +144,7 @@ pub struct Repository {
 
 /// A repository at one host.
 #[derive(Clone)]
-pub(crate) struct Place {
+pub(crate) struct HostedRepository {
     /// Where requests go.
     pub(crate) host: Arc<Host>,
     /// The repository's path there.
@@ -156,7 +156,7 @@ pub(crate) struct Place {
     mirror: bool,
 }
 
-impl Place {
+impl HostedRepository {
     /// The repository as the user wrote it.
     pub(crate) fn name(&self) -> &str {
         &self.name
@@ -256,15 +256,15 @@ impl Registries {
         })
     }
 
-    fn place(&self, endpoint: &Endpoint, name: &Reference, pushes: bool) -> Place {
+    fn place(&self, endpoint: &Endpoint, name: &Reference, pushes: bool) -> HostedRepository {
         let host = self.host(endpoint);
         let (path, mirror) = (endpoint.path.clone(), endpoint.mirror);
-        Place { host, path, pushes, name: name.repository(), mirror }
+        HostedRepository { host, path, pushes, name: name.repository(), mirror }
     }
 
     fn referrers(
         &self,
-        place: &Place,
+        place: &HostedRepository,
         subject: &Digest,
         tags: Option<&[String]>,
     ) -> Result<Vec<Descriptor>> {
@@ -290,7 +290,7 @@ impl Registries {
     }
 
     /// Whether a host has the referrers API, found out once.
-    fn tracks(&self, place: &Place, subject: &Digest) -> bool {
+    fn tracks(&self, place: &HostedRepository, subject: &Digest) -> bool {
         let host = place.host.name().to_owned();
         if let Some(known) = lock(&self.tracks).get(&host) {
             return *known;
@@ -437,7 +437,7 @@ impl Repository {
     }
 
     /// Where the repository's lists are: at no mirror, but where this machine's rules say it lies.
-    fn home(&self) -> Result<Place> {
+    fn home(&self) -> Result<HostedRepository> {
         let endpoints = self.registries.rules.pull(&self.name)?;
         match endpoints.iter().find(|e| !e.mirror && !self.direct) {
             Some(endpoint) => Ok(self.registries.place(endpoint, &self.name, false)),
@@ -450,12 +450,12 @@ impl Repository {
     /// # Errors
     /// `Denied`, `Unreachable`.
     pub fn lists_referrers(&self, subject: &Digest) -> Result<bool> {
-        let ask = |place: &Place| Ok(Some(self.registries.tracks(place, subject)));
+        let ask = |place: &HostedRepository| Ok(Some(self.registries.tracks(place, subject)));
         Ok(self.first(Some(Wanted::Digest(subject)), ask)?.unwrap_or(false))
     }
 
     /// The repository at the registry itself.
-    pub(crate) fn own(&self) -> Result<Place> {
+    pub(crate) fn own(&self) -> Result<HostedRepository> {
         let endpoint = self.registries.rules.push(&self.name)?;
         Ok(self.registries.place(&endpoint, &self.name, true))
     }
@@ -466,7 +466,7 @@ impl Repository {
     pub(crate) fn first<T>(
         &self,
         wanted: Option<Wanted<'_>>,
-        ask: impl Fn(&Place) -> Result<Option<T>>,
+        ask: impl Fn(&HostedRepository) -> Result<Option<T>>,
     ) -> Result<Option<T>> {
         if self.direct {
             return ask(&self.own()?);
@@ -493,7 +493,7 @@ impl Repository {
         found
     }
 
-    fn missed(&self, place: &Place, e: &Error) {
+    fn missed(&self, place: &HostedRepository, e: &Error) {
         let host = place.host.name();
         if e.kind() == Kind::Unreachable {
             lock(&self.registries.dead).insert(host.to_owned());

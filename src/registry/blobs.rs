@@ -11,7 +11,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::registry::http::Wire;
 use crate::registry::upload::{self, BlobOpener, MountOutcome, RemoteSession, Target};
-use crate::registry::{Place, Repository, download, remember};
+use crate::registry::{HostedRepository, Repository, download, remember};
 
 impl Repository {
     /// The size of a blob in bytes; `None` when it is not there. One request.
@@ -89,7 +89,11 @@ impl Repository {
     }
 
     /// Does something with this repository as the target of uploads.
-    fn to<T>(&self, place: &Place, act: impl FnOnce(&Target<'_>) -> Result<T>) -> Result<T> {
+    fn to<T>(
+        &self,
+        place: &HostedRepository,
+        act: impl FnOnce(&Target<'_>) -> Result<T>,
+    ) -> Result<T> {
         let host = &place.host;
         let key = host.name().to_owned();
         let learned = remember(&self.registries.learned, &key, Arc::default);

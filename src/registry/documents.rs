@@ -18,7 +18,7 @@ use crate::registry::fetch::{self, BufferedResponse};
 use crate::registry::host::Redirects;
 use crate::registry::http::{Body, ErrorBody, HttpRequest, Method, Response, Scope};
 use crate::registry::retry;
-use crate::registry::{Place, Wanted};
+use crate::registry::{HostedRepository, Wanted};
 
 /// What is accepted, in one header: old registries look at the first only.
 const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
@@ -40,7 +40,7 @@ pub(crate) struct FetchedManifest {
     pub(crate) etag: Option<String>,
 }
 
-impl Place {
+impl HostedRepository {
     fn manifest_url(&self, wanted: Wanted<'_>) -> String {
         format!("/v2/{}/manifests/{wanted}", self.path)
     }

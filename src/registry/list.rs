@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
 use crate::reference::{Reference, is_tag};
-use crate::registry::Place;
+use crate::registry::HostedRepository;
 use crate::registry::auth::scope;
 use crate::registry::fetch::{self, BufferedResponse};
 use crate::registry::host::{Host, Redirects};
@@ -99,7 +99,7 @@ fn collect(
 }
 
 /// The tags of a repository, sorted; `None` when there is no such repository.
-pub(crate) fn tags(place: &Place) -> Result<Option<Vec<String>>> {
+pub(crate) fn tags(place: &HostedRepository) -> Result<Option<Vec<String>>> {
     let mut all = BTreeSet::new();
     let mut missing = false;
     let url = format!("/v2/{}/tags/list?n={PAGE}", place.path);

@@ -15,7 +15,7 @@ use crate::manifest;
 use crate::media_type::{self, MediaType, Role};
 use crate::registry::documents::Put;
 use crate::registry::host::Redirects;
-use crate::registry::{Place, Wanted, list};
+use crate::registry::{HostedRepository, Wanted, list};
 
 /// How often an index that others change too is written anew.
 const RACES: usize = 5;
@@ -45,12 +45,15 @@ pub struct Unlisted {
 }
 
 /// What the index lists that stands in for the API, under a tag.
-pub(crate) fn tagged(place: &Place, subject: &Digest) -> Result<Vec<Descriptor>> {
+pub(crate) fn tagged(place: &HostedRepository, subject: &Digest) -> Result<Vec<Descriptor>> {
     Ok(from_tag(place, subject)?.map(|(found, _)| found).unwrap_or_default())
 }
 
 /// What the API says; `None` when there is none.
-pub(crate) fn from_api(place: &Place, subject: &Digest) -> Result<Option<Vec<Descriptor>>> {
+pub(crate) fn from_api(
+    place: &HostedRepository,
+    subject: &Digest,
+) -> Result<Option<Vec<Descriptor>>> {
     let url = format!("/v2/{}/referrers/{subject}", place.path);
     let limit = place.host.settings().max_document;
     let mut all = Vec::new();
@@ -95,7 +98,10 @@ fn unique(all: Vec<Descriptor>) -> Vec<Descriptor> {
 }
 
 /// What the tag's index lists, and the `ETag` it came with.
-fn from_tag(place: &Place, subject: &Digest) -> Result<Option<(Vec<Descriptor>, Option<String>)>> {
+fn from_tag(
+    place: &HostedRepository,
+    subject: &Digest,
+) -> Result<Option<(Vec<Descriptor>, Option<String>)>> {
     let tag = fallback_tag(subject);
     let Some(found) = place.manifest(Wanted::Tag(&tag))? else { return Ok(None) };
     // GitLab takes such a tag for the digest itself and gives the subject back.
@@ -129,7 +135,7 @@ pub(crate) fn entry(media_type: &str, bytes: &[u8], digest: &Digest) -> Option<U
 
 /// Completes the index of a subject's tag, for registries without the API; everything that it lists then.
 pub(crate) fn maintain(
-    place: &Place,
+    place: &HostedRepository,
     subject: &Digest,
     entries: &[Descriptor],
 ) -> Result<HashSet<Digest>> {
