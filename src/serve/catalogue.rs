@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::io::digests::DigestCache;
 use crate::locks::{read, write};
 use crate::manifest::MAX_DOCUMENT;
-use crate::serve::holdings::{Holdings, Repository};
+use crate::serve::holdings::{Holdings, ServedRepository};
 use crate::serve::names::{NameResolver, RepositoryName};
 use crate::serve::outgoing::{Outgoing, Watch};
 use crate::serve::route::ManifestReference;
@@ -93,7 +93,7 @@ impl Part {
     fn repository<R>(
         &self,
         name: &RepositoryName,
-        look: impl FnOnce(&Repository) -> R,
+        look: impl FnOnce(&ServedRepository) -> R,
     ) -> Option<R> {
         self.holdings(|holdings| holdings.repositories.get(name).map(look))
     }
@@ -245,7 +245,7 @@ impl FoundRepository<'_> {
     /// Its first `most` tags behind `last`, sorted.
     pub fn tags_after(&self, last: &str, most: usize) -> Vec<String> {
         let behind = (Bound::Excluded(last), Bound::Unbounded);
-        let of = |r: &Repository| -> Vec<String> {
+        let of = |r: &ServedRepository| -> Vec<String> {
             r.tags.range::<str, _>(behind).take(most).map(|(tag, _)| tag.clone()).collect()
         };
         let tags = |part| Part::repository(part, &self.name, of).unwrap_or_default();
@@ -297,7 +297,7 @@ impl FoundRepository<'_> {
     /// What refers to a digest, in order of digest.
     pub fn referrers(&self, subject: &Digest) -> Vec<Descriptor> {
         let listed = |part: &Arc<Part>| {
-            let of = |r: &Repository| r.referrers.get(subject).cloned().unwrap_or_default();
+            let of = |r: &ServedRepository| r.referrers.get(subject).cloned().unwrap_or_default();
             part.repository(&self.name, of).unwrap_or_default()
         };
         let mut all: Vec<Descriptor> = self.parts.iter().flat_map(listed).collect();
@@ -308,7 +308,7 @@ impl FoundRepository<'_> {
 
     /// How many there are of these.
     pub fn referrers_count(&self, subject: &Digest) -> usize {
-        let of = |r: &Repository| r.referrers.get(subject).map_or(0, Vec::len);
+        let of = |r: &ServedRepository| r.referrers.get(subject).map_or(0, Vec::len);
         let count = |part: &Arc<Part>| part.repository(&self.name, of).unwrap_or_default();
         let counts: Vec<usize> = self.parts.iter().map(count).filter(|count| *count > 0).collect();
         match counts.as_slice() {

@@ -25,7 +25,7 @@ use crate::transport::{Blob, Root, Source};
 #[derive(Default)]
 pub struct Holdings {
     /// Its repositories.
-    pub repositories: BTreeMap<RepositoryName, Repository>,
+    pub repositories: BTreeMap<RepositoryName, ServedRepository>,
     /// Configs and layers that some manifest names, with their sizes in bytes.
     pub blobs: HashMap<Digest, u64>,
     /// What is odd, in words.
@@ -36,7 +36,7 @@ pub struct Holdings {
 
 /// One repository.
 #[derive(Default)]
-pub struct Repository {
+pub struct ServedRepository {
     /// Tags and what they name.
     pub tags: BTreeMap<String, Digest>,
     /// Manifests and indexes.
@@ -112,7 +112,7 @@ fn referrer(desc: &Descriptor, bytes: &[u8], document: &Document) -> Result<Desc
     Ok(listed)
 }
 
-impl Repository {
+impl ServedRepository {
     /// Adds a manifest, and what it refers to.
     pub fn add(&mut self, desc: &Descriptor, parsed: Option<&Parsed>) {
         let media_type = parsed.map_or(&desc.media_type, |parsed| &parsed.media_type).clone();

@@ -19,7 +19,7 @@ use crate::io::dir::{Dir, DirLock};
 use crate::locks::{lock, read};
 use crate::serve::catalogue::{BlobIndex, Part};
 use crate::serve::deletions::{ContentKind, Deletions};
-use crate::serve::holdings::{self, Holdings, Parsed, Repository};
+use crate::serve::holdings::{self, Holdings, Parsed, ServedRepository};
 use crate::serve::names::RepositoryName;
 use crate::serve::uploads::{Claimed, Stop, Uploads};
 use crate::transport::layout::index::{Change, Editor};
@@ -215,7 +215,11 @@ impl Writable {
         self.look(name, |repository| repository.tags.get(tag).copied()).flatten()
     }
 
-    fn look<R>(&self, name: &RepositoryName, look: impl FnOnce(&Repository) -> R) -> Option<R> {
+    fn look<R>(
+        &self,
+        name: &RepositoryName,
+        look: impl FnOnce(&ServedRepository) -> R,
+    ) -> Option<R> {
         self.part.holdings(|holdings| holdings.repositories.get(name).map(look))
     }
 
@@ -282,7 +286,7 @@ impl Writable {
             self.shelf.see(&desc.digest);
         }
         let (mut editor, lock) = self.enter()?;
-        let none = Repository::default();
+        let none = ServedRepository::default();
         let changes = self.part.holdings(|held| {
             let repository = held.repositories.get(name).unwrap_or(&none);
             entries::published(repository, name, desc, &parsed, tags)

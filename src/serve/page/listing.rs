@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use crate::companion::subject_of_tag;
 use crate::digest::Digest;
 use crate::serve::catalogue::Catalogue;
-use crate::serve::holdings::{Holdings, Repository};
+use crate::serve::holdings::{Holdings, ServedRepository};
 use crate::serve::names::{NameResolver, RepositoryName};
 
 /// An image of the list.
@@ -71,7 +71,7 @@ pub(super) fn entries(catalogue: &Catalogue) -> Vec<ImageEntry> {
 }
 
 /// Manifests that are neither tagged, nor listed by an index, nor about another.
-fn nameless(repository: &Repository) -> Vec<Digest> {
+fn nameless(repository: &ServedRepository) -> Vec<Digest> {
     let mut named: HashSet<&Digest> = repository.tags.values().collect();
     named.extend(repository.manifests.values().flat_map(|m| m.documents.iter()));
     named.extend(repository.referrers.values().flatten().map(|listed| &listed.digest));

@@ -10,7 +10,7 @@ use crate::descriptor::{ANNOTATION_NAME, ANNOTATION_REF, ANNOTATION_SUBJECT, Des
 use crate::digest::Digest;
 use crate::layout::entry;
 use crate::reference::Reference;
-use crate::serve::holdings::{Parsed, Repository};
+use crate::serve::holdings::{Parsed, ServedRepository};
 use crate::serve::names::RepositoryName;
 use crate::transport::Root;
 use crate::transport::layout::index::{Change, Index};
@@ -24,7 +24,7 @@ fn tagged(name: &RepositoryName, tag: &str) -> String {
     format!("{name}:{tag}")
 }
 
-fn entry_of(repository: &Repository, desc: &Descriptor) -> Descriptor {
+fn entry_of(repository: &ServedRepository, desc: &Descriptor) -> Descriptor {
     let mut entry = Descriptor::new(desc.media_type.clone(), desc.digest, desc.size);
     let about = |list: &Vec<Descriptor>| list.iter().any(|listed| listed.digest == desc.digest);
     if let Some((subject, _)) = repository.referrers.iter().find(|(_, list)| about(list)) {
@@ -47,7 +47,7 @@ fn set_label(mut entry: Descriptor, name: &RepositoryName) -> Change {
 
 /// A manifest is pushed under `tags`, or under its digest alone.
 pub(super) fn published(
-    repository: &Repository,
+    repository: &ServedRepository,
     name: &RepositoryName,
     desc: &Descriptor,
     parsed: &Parsed,
@@ -84,7 +84,7 @@ pub(super) fn published(
 
 /// A tag is taken away; nothing when there is none.
 pub(super) fn untagged(
-    repository: &Repository,
+    repository: &ServedRepository,
     name: &RepositoryName,
     tag: &str,
 ) -> Option<Vec<Change>> {
@@ -100,7 +100,7 @@ pub(super) fn untagged(
 
 /// A manifest is taken out; what it lists stays, and stands for itself now.
 pub(super) fn removed(
-    repository: &Repository,
+    repository: &ServedRepository,
     name: &RepositoryName,
     digest: &Digest,
     children: &[Descriptor],

@@ -61,7 +61,7 @@ fn blob(of: &Writable, name: &RepositoryName, digest: &Digest) -> Option<u64> {
 
 /// Tags, and how many manifests there are.
 fn held(of: &Writable, name: &RepositoryName) -> (BTreeSet<String>, usize) {
-    let look = |r: &Repository| (r.tags.keys().cloned().collect(), r.manifests.len());
+    let look = |r: &ServedRepository| (r.tags.keys().cloned().collect(), r.manifests.len());
     of.look(name, look).unwrap_or_default()
 }
 
