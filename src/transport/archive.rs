@@ -8,4 +8,4 @@ mod source;
 mod writer;
 
 pub use source::ArchiveSource;
-pub use writer::{ArchiveSink, Halves, Target};
+pub use writer::{ArchiveSink, ArchiveTarget, Halves};

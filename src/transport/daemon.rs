@@ -17,7 +17,7 @@ use crate::layout::Reading;
 use crate::locks::lock;
 use crate::progress::Event;
 use crate::reference::Reference;
-use crate::transport::archive::{ArchiveSink, ArchiveSource, Halves, Target};
+use crate::transport::archive::{ArchiveSink, ArchiveSource, ArchiveTarget, Halves};
 use crate::transport::{Accepts, Blob, Maker, Refused, Reused, Sealed, Sink};
 
 mod command;
@@ -195,7 +195,7 @@ impl EngineSink {
         let feed = feed.map_err(|e| e.input_or(engine.scheme()))?;
         let feed = Shared(Arc::new(Mutex::new(Some(feed))));
         let archive = ArchiveSink::create(
-            Target::Stream(Box::new(feed.clone())),
+            ArchiveTarget::Stream(Box::new(feed.clone())),
             engine.scheme().to_owned(),
             Halves::Union,
             Compression::new(Encoding::Plain),

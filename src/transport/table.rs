@@ -17,7 +17,7 @@ use crate::io::scratch::{Lazy, Scratch};
 use crate::layer::{self, Compression};
 use crate::layout::Reading;
 use crate::reference::Reference;
-use crate::transport::archive::{ArchiveSink, ArchiveSource, Halves, Target};
+use crate::transport::archive::{ArchiveSink, ArchiveSource, ArchiveTarget, Halves};
 use crate::transport::daemon::{self, Engine, EngineSink, Engines};
 use crate::transport::distribution::{RegistryFiles, storage_of};
 use crate::transport::layout::{LayoutOptions, LayoutSink, LayoutSource};
@@ -347,7 +347,7 @@ pub fn file(path: &Path, env: &Env, halves: Halves) -> Result<Box<dyn Sink>> {
     let place = path.display().to_string();
     let scratch = Lazy::within(directory);
     let sink = ArchiveSink::create(
-        Target::File(output),
+        ArchiveTarget::File(output),
         place,
         halves,
         Compression::new(encoding),
@@ -365,7 +365,7 @@ pub fn stream(env: &Env, halves: Halves) -> Result<Box<dyn Sink>> {
     let shown = Path::new("standard output");
     let fd = std::io::stdout().as_fd().try_clone_to_owned();
     let file = File::from(fd.map_err(|e| Error::io(shown, "opening", &e))?);
-    let target = Target::Stream(Box::new(Named { file, path: shown.to_path_buf() }));
+    let target = ArchiveTarget::Stream(Box::new(Named { file, path: shown.to_path_buf() }));
     let scratch = Lazy::within(env.temporary.clone());
     let whole = Compression::new(Encoding::Plain);
     let sink = ArchiveSink::create(target, "standard output".into(), halves, whole, scratch)?;

@@ -34,14 +34,14 @@ pub enum Halves {
 }
 
 /// Where the archive goes.
-pub enum Target {
+pub enum ArchiveTarget {
     /// A file that appears whole.
     File(OutputFile),
     /// A stream that cannot be taken back.
     Stream(Box<dyn Write + Send>),
 }
 
-impl Target {
+impl ArchiveTarget {
     fn free(&self) -> Option<u64> {
         match self {
             Self::File(file) => file.free(),
@@ -50,7 +50,7 @@ impl Target {
     }
 }
 
-impl Write for Target {
+impl Write for ArchiveTarget {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match self {
             Self::File(file) => file.write(buf),
@@ -75,7 +75,7 @@ pub struct ArchiveSink {
 }
 
 struct State {
-    out: Encoder<Target>,
+    out: Encoder<ArchiveTarget>,
     written: HashSet<Digest>,
     published: Vec<Sealed>,
     directories: HashSet<&'static str>,
@@ -89,7 +89,7 @@ impl ArchiveSink {
     /// # Errors
     /// `Unsupported` for a compression that cannot be written.
     pub fn create(
-        target: Target,
+        target: ArchiveTarget,
         place: String,
         halves: Halves,
         whole: Compression,
@@ -141,15 +141,15 @@ impl State {
     /// Writes a blob whose size and digest are known afterwards: its header is filled in then, and
     /// taken back with the body when it turns out that nothing was to be written.
     fn stream(&mut self, make: &mut Maker<'_>) -> Result<Option<Descriptor>> {
-        let Some(Target::File(output)) = self.out.plain() else { return Ok(None) };
+        let Some(ArchiveTarget::File(output)) = self.out.plain() else { return Ok(None) };
         let start = output.position()?;
         self.directories_of(Algorithm::Sha256)?;
-        let Some(Target::File(output)) = self.out.plain() else { return Ok(None) };
+        let Some(ArchiveTarget::File(output)) = self.out.plain() else { return Ok(None) };
         let header_at = output.position()?;
         self.out.write_all(&[0; BLOCK])?;
         let made = make(&mut self.out);
         let keep = made.as_ref().is_ok_and(|desc| !self.written.contains(&desc.digest));
-        let Some(Target::File(output)) = self.out.plain() else { return Ok(None) };
+        let Some(ArchiveTarget::File(output)) = self.out.plain() else { return Ok(None) };
         if !keep {
             output.truncate(if made.is_ok() { header_at } else { start })?;
             return made.map(Some);
@@ -275,8 +275,8 @@ impl Sink for ArchiveSink {
         }
         state.out.write_all(&[0; 2 * BLOCK])?;
         match state.out.finish()? {
-            Target::File(output) => output.commit()?,
-            Target::Stream(mut stream) => stream.flush()?,
+            ArchiveTarget::File(output) => output.commit()?,
+            ArchiveTarget::Stream(mut stream) => stream.flush()?,
         }
         Ok(Vec::new())
     }
