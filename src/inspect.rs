@@ -166,7 +166,7 @@ impl Look<'_> {
         self.ctx.count(doc.children().len())?;
         let companion = companion || doc.subject.is_some() || desc.is_attestation();
         match doc.kind {
-            manifest::Kind::Index(ref entries) => {
+            manifest::DocumentKind::Index(ref entries) => {
                 if companion && depth == 0 {
                     self.refer(desc, &doc);
                 }
@@ -174,8 +174,8 @@ impl Look<'_> {
                     self.node(root, entry, depth + 1, companion)?;
                 }
             }
-            manifest::Kind::Manifest { .. } if companion => self.refer(desc, &doc),
-            manifest::Kind::Manifest { ref config, ref layers } => {
+            manifest::DocumentKind::Manifest { .. } if companion => self.refer(desc, &doc),
+            manifest::DocumentKind::Manifest { ref config, ref layers } => {
                 let image = doc.is_image();
                 self.image(root, desc, &doc, config.as_ref(), layers, image)?;
             }

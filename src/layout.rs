@@ -171,7 +171,7 @@ fn entries(
     ctx: &Context,
 ) -> Result<Vec<Root>> {
     let doc = Document::table(bytes, ctx.limits.images.max(manifest::MAX_ENTRIES))?;
-    let manifest::Kind::Index(descs) = doc.kind else {
+    let manifest::DocumentKind::Index(descs) = doc.kind else {
         return Err(Error::malformed("not an index"));
     };
     let mut sizes: HashMap<Digest, u64> = HashMap::new();
@@ -262,14 +262,14 @@ fn reach(
     let Some(doc) = parse(members, desc)? else { return Ok(()) };
     ctx.count(doc.children().len())?;
     match &doc.kind {
-        manifest::Kind::Index(children) => {
+        manifest::DocumentKind::Index(children) => {
             for child in children {
                 if !child.is_attestation() {
                     reach(members, child, depth + 1, into, ctx)?;
                 }
             }
         }
-        manifest::Kind::Manifest { config: Some(config), layers } if doc.is_image() => {
+        manifest::DocumentKind::Manifest { config: Some(config), layers } if doc.is_image() => {
             into.images = true;
             into.configs.insert(config.digest);
             if let Some(bytes) = members.read(&config.digest.blob_path(), MAX_DOCUMENT)?
@@ -285,7 +285,7 @@ fn reach(
                 into.shuffled |= claimed != listed && sorted(claimed) == sorted(listed);
             }
         }
-        manifest::Kind::Manifest { .. } => {}
+        manifest::DocumentKind::Manifest { .. } => {}
     }
     Ok(())
 }

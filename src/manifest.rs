@@ -25,7 +25,7 @@ pub struct Document {
     /// The media type: the body's own, else the descriptor's, else found by shape.
     pub media_type: MediaType,
     /// Its children.
-    pub kind: Kind,
+    pub kind: DocumentKind,
     /// What it refers to (a signature names the image it signs).
     pub subject: Option<Descriptor>,
     /// What kind of artifact it is, when it says so.
@@ -34,7 +34,7 @@ pub struct Document {
 
 /// The two kinds of parent.
 #[derive(Clone, Debug)]
-pub enum Kind {
+pub enum DocumentKind {
     /// Points at manifests.
     Index(Vec<Descriptor>),
     /// Points at a config (absent in OCI artifact manifests) and layers.
@@ -81,11 +81,14 @@ impl Document {
             Role::Index => {
                 forbid(&body, &["config", "layers", "fslayers", "history", "blobs"], "an index")?;
                 let entries = descriptors(&body, "manifests", most)?;
-                Kind::Index(entries)
+                DocumentKind::Index(entries)
             }
             _ if media_type.as_str() == media_type::OCI_ARTIFACT => {
                 forbid(&body, &["manifests", "config", "layers"], "an artifact manifest")?;
-                Kind::Manifest { config: None, layers: descriptors(&body, "blobs", MAX_LAYERS)? }
+                DocumentKind::Manifest {
+                    config: None,
+                    layers: descriptors(&body, "blobs", MAX_LAYERS)?,
+                }
             }
             _ => {
                 forbid(&body, &["manifests", "fslayers", "history"], "a manifest")?;
@@ -98,7 +101,7 @@ impl Document {
                     return Err(Error::malformed("manifest without layers"));
                 }
                 let layers = descriptors(&body, "layers", MAX_LAYERS)?;
-                Kind::Manifest { config: Some(config), layers }
+                DocumentKind::Manifest { config: Some(config), layers }
             }
         };
         let subject = match body.get("subject") {
@@ -143,23 +146,23 @@ impl Document {
     /// What an index lists; nothing for a manifest.
     pub fn into_entries(self) -> Vec<Descriptor> {
         match self.kind {
-            Kind::Index(entries) => entries,
-            Kind::Manifest { .. } => Vec::new(),
+            DocumentKind::Index(entries) => entries,
+            DocumentKind::Manifest { .. } => Vec::new(),
         }
     }
 
     /// The children in document order.
     pub fn children(&self) -> Vec<&Descriptor> {
         match &self.kind {
-            Kind::Index(entries) => entries.iter().collect(),
-            Kind::Manifest { config, layers } => config.iter().chain(layers).collect(),
+            DocumentKind::Index(entries) => entries.iter().collect(),
+            DocumentKind::Manifest { config, layers } => config.iter().chain(layers).collect(),
         }
     }
 
     /// Whether its config is an image's config, so that layers and diff ids must agree.
     pub fn is_image(&self) -> bool {
         match &self.kind {
-            Kind::Manifest { config: Some(config), layers } => {
+            DocumentKind::Manifest { config: Some(config), layers } => {
                 config.media_type.role() == Role::Config
                     && layers.iter().all(|l| is_layer_like(&l.media_type))
             }

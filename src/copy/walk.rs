@@ -203,8 +203,8 @@ impl Walker<'_> {
         let known = Descriptor { media_type: doc.media_type.clone(), ..desc.clone() };
         let desc = if parent { desc } else { &known };
         match doc.kind {
-            manifest::Kind::Index(entries) => self.index(desc, bytes, entries, depth, any),
-            manifest::Kind::Manifest { config, layers } => {
+            manifest::DocumentKind::Index(entries) => self.index(desc, bytes, entries, depth, any),
+            manifest::DocumentKind::Manifest { config, layers } => {
                 let node = self.manifest(desc, bytes, config, layers, image)?;
                 // A chart or another artifact runs nowhere, so no platform is against it.
                 let artifact = node.config_bytes.is_none() && node.platform.is_none();

@@ -15,7 +15,7 @@ use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{self, Error, Result};
 use crate::json;
-use crate::manifest::{Document, Kind, MAX_DOCUMENT};
+use crate::manifest::{Document, DocumentKind, MAX_DOCUMENT};
 use crate::media_type::MediaType;
 use crate::reference::is_tag;
 use crate::serve::names::RepositoryName;
@@ -85,8 +85,8 @@ impl Parsed {
             })
             .transpose()?;
         let (documents, blobs) = match document.kind {
-            Kind::Index(entries) => (entries, Vec::new()),
-            Kind::Manifest { config, layers } => {
+            DocumentKind::Index(entries) => (entries, Vec::new()),
+            DocumentKind::Manifest { config, layers } => {
                 (Vec::new(), config.into_iter().chain(layers).collect())
             }
         };
@@ -99,8 +99,10 @@ fn referrer(desc: &Descriptor, bytes: &[u8], document: &Document) -> Result<Desc
     let body = json::object(bytes)?;
     let mut listed = Descriptor::new(document.media_type.clone(), desc.digest, bytes.len() as u64);
     let config = match &document.kind {
-        Kind::Manifest { config, .. } => config.as_ref().map(|c| c.media_type.as_str().to_owned()),
-        Kind::Index(_) => None,
+        DocumentKind::Manifest { config, .. } => {
+            config.as_ref().map(|c| c.media_type.as_str().to_owned())
+        }
+        DocumentKind::Index(_) => None,
     };
     let artifact_type = document.artifact_type.clone().filter(|t| !t.is_empty()).or(config);
     if let Some(artifact_type) = artifact_type {

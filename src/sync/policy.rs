@@ -130,7 +130,7 @@ fn signatures(
     for root in source.roots().iter().filter(tagged) {
         let bytes = Blob::new(source, root.desc.clone(), ctx).bytes(MAX_DOCUMENT)?;
         let doc = Document::parse(&bytes, &root.desc.media_type)?;
-        let manifest::Kind::Manifest { layers, .. } = doc.kind else { continue };
+        let manifest::DocumentKind::Manifest { layers, .. } = doc.kind else { continue };
         for layer in layers {
             if let (PAYLOAD, Some(text)) = (layer.media_type.as_str(), layer.annotation(ANNOTATION))
             {

@@ -308,7 +308,7 @@ impl RegistrySource {
     /// Notes what a document leads to.
     fn learn(&self, bytes: &[u8], desc: &Descriptor, at: usize) {
         let Ok(doc) = Document::parse(bytes, &desc.media_type) else { return };
-        let leaf = matches!(doc.kind, manifest::Kind::Manifest { .. });
+        let leaf = matches!(doc.kind, manifest::DocumentKind::Manifest { .. });
         for child in doc.children() {
             self.hold(&child.digest, at, leaf);
         }

@@ -9,7 +9,7 @@ use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::json;
-use crate::manifest::{Document, Kind};
+use crate::manifest::{Document, DocumentKind};
 use crate::platform::Platform;
 use crate::serve::catalogue::{Catalogue, FoundRepository};
 use crate::serve::names::RepositoryName;
@@ -57,32 +57,34 @@ impl View {
     /// The layers of a manifest, lowest first; none for an index.
     pub(super) fn layers(&self) -> &[Descriptor] {
         match &self.document.kind {
-            Kind::Manifest { layers, .. } => layers,
-            Kind::Index(_) => &[],
+            DocumentKind::Manifest { layers, .. } => layers,
+            DocumentKind::Index(_) => &[],
         }
     }
 
     /// The digest of its config, by which engines know it.
     pub(super) fn image_id(&self) -> Option<Digest> {
         match &self.document.kind {
-            Kind::Manifest { config, .. } => config.as_ref().map(|config| config.digest),
-            Kind::Index(_) => None,
+            DocumentKind::Manifest { config, .. } => config.as_ref().map(|config| config.digest),
+            DocumentKind::Index(_) => None,
         }
     }
 
     /// The images that an index lists, attestations left out.
     pub(super) fn images(&self) -> Vec<&Descriptor> {
         match &self.document.kind {
-            Kind::Index(entries) => entries.iter().filter(|e| !e.is_attestation()).collect(),
-            Kind::Manifest { .. } => Vec::new(),
+            DocumentKind::Index(entries) => {
+                entries.iter().filter(|e| !e.is_attestation()).collect()
+            }
+            DocumentKind::Manifest { .. } => Vec::new(),
         }
     }
 
     /// What an index lists about its images.
     pub(super) fn attestations(&self) -> Vec<&Descriptor> {
         match &self.document.kind {
-            Kind::Index(entries) => entries.iter().filter(|e| e.is_attestation()).collect(),
-            Kind::Manifest { .. } => Vec::new(),
+            DocumentKind::Index(entries) => entries.iter().filter(|e| e.is_attestation()).collect(),
+            DocumentKind::Manifest { .. } => Vec::new(),
         }
     }
 
@@ -94,10 +96,12 @@ impl View {
     /// Where it runs, or what it is; in the order of an index.
     pub(super) fn platforms(&self) -> Vec<String> {
         let mut all: Vec<String> = match &self.document.kind {
-            Kind::Index(_) => {
+            DocumentKind::Index(_) => {
                 self.images().iter().filter_map(|e| e.platform()).map(|p| p.to_string()).collect()
             }
-            Kind::Manifest { .. } => self.platform().iter().map(ToString::to_string).collect(),
+            DocumentKind::Manifest { .. } => {
+                self.platform().iter().map(ToString::to_string).collect()
+            }
         };
         let mut seen = std::collections::HashSet::new();
         all.retain(|platform| seen.insert(platform.clone()));
@@ -107,7 +111,7 @@ impl View {
     /// What kind of artifact it is, when it is no image.
     pub(super) fn artifact_type(&self) -> Option<&str> {
         let config = match &self.document.kind {
-            Kind::Manifest { config: Some(config), .. } if !self.document.is_image() => {
+            DocumentKind::Manifest { config: Some(config), .. } if !self.document.is_image() => {
                 Some(config.media_type.as_str())
             }
             _ => None,
@@ -123,7 +127,7 @@ impl View {
 
 /// What cannot be read is not shown: the manifest still is.
 fn config(found: &FoundRepository<'_>, document: &Document) -> Option<Config> {
-    let Kind::Manifest { config: Some(config), .. } = &document.kind else { return None };
+    let DocumentKind::Manifest { config: Some(config), .. } = &document.kind else { return None };
     let bytes = found.document(&found.blob(&config.digest).ok()??).ok()?;
     Config::parse(&bytes).ok()
 }

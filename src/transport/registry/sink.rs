@@ -381,11 +381,11 @@ fn configs(
     let Some((desc, bytes)) = found else { return Ok(()) };
     let doc = Document::parse(&bytes, &desc.media_type)?;
     match &doc.kind {
-        manifest::Kind::Manifest { config, .. } if doc.is_image() => {
+        manifest::DocumentKind::Manifest { config, .. } if doc.is_image() => {
             all.extend(config.iter().map(|c| c.digest));
         }
-        manifest::Kind::Manifest { .. } => {}
-        manifest::Kind::Index(entries) => {
+        manifest::DocumentKind::Manifest { .. } => {}
+        manifest::DocumentKind::Index(entries) => {
             for entry in entries {
                 configs(repository, entry, depth + 1, seen, all)?;
             }
