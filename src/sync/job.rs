@@ -7,14 +7,14 @@ use std::path::PathBuf;
 
 use crate::copy::Policy;
 use crate::sync::lock::Lock;
-use crate::sync::naming::Naming;
+use crate::sync::naming::RenameRules;
 use crate::sync::policy::AdmissionPolicy;
 use crate::sync::select::Selection;
 
 /// One end of a sync.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Registries: the source's repositories say which; the destination is [`Naming::base`].
+    /// Registries: the source's repositories say which; the destination is [`RenameRules::base`].
     Registry,
     /// A directory: one OCI layout to write; to read, also a folder of archives, layouts or skopeo's
     /// directories.
@@ -44,7 +44,7 @@ pub struct SyncJob {
     /// Which digests exactly, when a lock file is replayed; its references are the selection then.
     pub pins: Option<Lock>,
     /// What they are called at the destination.
-    pub naming: Naming,
+    pub naming: RenameRules,
     /// What may come in.
     pub intake: AdmissionPolicy,
     /// Whether signatures, attestations and other companions travel with their image.

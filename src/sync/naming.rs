@@ -111,7 +111,7 @@ impl FromStr for Base {
 
 /// All rules of one run. The default changes nothing.
 #[derive(Clone, Debug, Default)]
-pub struct Naming {
+pub struct RenameRules {
     /// The destination registry; without one names keep their own.
     pub base: Option<Base>,
     /// Which part of a name is kept beneath the base.
@@ -128,7 +128,7 @@ pub struct Naming {
     pub template: Option<NameTemplate>,
 }
 
-impl Naming {
+impl RenameRules {
     /// The name at the destination.
     ///
     /// # Errors
@@ -274,12 +274,12 @@ mod tests {
         Digest::of(b"x")
     }
 
-    fn named(naming: &Naming, name: &str) -> String {
+    fn named(naming: &RenameRules, name: &str) -> String {
         naming.apply(&name.parse().unwrap(), &digest()).unwrap().to_string()
     }
 
-    fn to(base: &str) -> Naming {
-        Naming { base: Some(base.parse().unwrap()), ..Naming::default() }
+    fn to(base: &str) -> RenameRules {
+        RenameRules { base: Some(base.parse().unwrap()), ..RenameRules::default() }
     }
 
     #[test]
@@ -291,12 +291,12 @@ mod tests {
             (Style::Scoped, "nginx:1", "r.local:5000/docker.io/library/nginx:1"),
             (Style::Scoped, "r:9/a:1", "r.local:5000/r-9/a:1"),
         ] {
-            let naming = Naming { style, ..to("r.local:5000") };
+            let naming = RenameRules { style, ..to("r.local:5000") };
             assert_eq!(named(&naming, name), want);
         }
         let name = format!("quay.io/a@{}", digest());
         assert_eq!(named(&to("docker://r.local/x/"), &name), format!("r.local/x/a@{}", digest()));
-        assert_eq!(named(&Naming::default(), "quay.io/a:1"), "quay.io/a:1");
+        assert_eq!(named(&RenameRules::default(), "quay.io/a:1"), "quay.io/a:1");
     }
 
     #[test]
@@ -325,14 +325,15 @@ mod tests {
             (maps(&["quay.io=gcr.io/x"]), strip(&["1"]), None, "quay.io/a:1", "r.local/a:1"),
         ] {
             let prefix = prefix.map(str::to_owned);
-            let naming = Naming { maps, strip, prefix, ..to("r.local") };
+            let naming = RenameRules { maps, strip, prefix, ..to("r.local") };
             assert_eq!(named(&naming, name), want, "{naming:?}");
         }
-        let naming = Naming { maps: maps(&["docker.io=m.local:5000"]), ..Naming::default() };
+        let naming =
+            RenameRules { maps: maps(&["docker.io=m.local:5000"]), ..RenameRules::default() };
         assert_eq!(named(&naming, "nginx:1"), "m.local:5000/library/nginx:1");
-        let naming = Naming { prefix: Some("m.local/x".into()), ..Naming::default() };
+        let naming = RenameRules { prefix: Some("m.local/x".into()), ..RenameRules::default() };
         assert_eq!(named(&naming, "quay.io/a:1"), "m.local/x/a:1");
-        let naming = Naming { suffix: Some("-m".into()), ..to("r.local") };
+        let naming = RenameRules { suffix: Some("-m".into()), ..to("r.local") };
         assert_eq!(named(&naming, "quay.io/a:1"), "r.local/a:1-m");
     }
 

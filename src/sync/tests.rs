@@ -15,7 +15,7 @@ use crate::layout::{Reading, tables};
 use crate::reference::Reference;
 use crate::sync::local::Local;
 use crate::sync::lock::Lock;
-use crate::sync::naming::{Base, Naming};
+use crate::sync::naming::{Base, RenameRules};
 use crate::sync::policy::AdmissionPolicy;
 use crate::sync::report::Status;
 use crate::sync::select::{Bare, Selection, item};
@@ -226,7 +226,7 @@ fn job(from: End, to: End, wanted: &[&str]) -> SyncJob {
         to,
         selection,
         pins: None,
-        naming: Naming { base, ..Naming::default() },
+        naming: RenameRules { base, ..RenameRules::default() },
         intake: AdmissionPolicy::default(),
         companions: true,
         delete: false,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use imgpack::copy::Policy;
 use imgpack::sync::lock::Lock;
-use imgpack::sync::naming::{Naming, Style};
+use imgpack::sync::naming::{RenameRules, Style};
 use imgpack::sync::policy::AdmissionPolicy;
 use imgpack::sync::select::{
     self, Bare, Selection, TagFilter, WantedImages, compose, kubernetes, list, yaml,
@@ -197,7 +197,7 @@ fn registry(source: &str, catalog: bool, filter: Option<TagFilter>) -> Result<Wa
     select::item(bare, &Bare::Tags(filter.unwrap_or(TagFilter::All)))
 }
 
-fn naming(args: &SyncArgs, words: &Words<'_>) -> Result<Naming> {
+fn naming(args: &SyncArgs, words: &Words<'_>) -> Result<RenameRules> {
     let names = &args.names;
     let base = if words.to == To::Docker { Some(words.target.parse()?) } else { None };
     let style = match (names.scoped, words.skopeo) {
@@ -205,7 +205,7 @@ fn naming(args: &SyncArgs, words: &Words<'_>) -> Result<Naming> {
         (false, true) => Style::Last,
         (false, false) => Style::Path,
     };
-    Ok(Naming {
+    Ok(RenameRules {
         base,
         style,
         maps: names.map.iter().map(|text| text.parse()).collect::<Result<_>>()?,
