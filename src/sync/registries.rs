@@ -29,14 +29,14 @@ use crate::transport::{Root, Sink};
 const MAX_QUESTIONS: usize = 5_000;
 
 /// Opens registries, and through [`Local`] everything else.
-pub struct Everywhere {
+pub struct RegistryOpener {
     local: Local,
     env: Env,
     /// Tags of repositories at the source that were listed.
     tags: Mutex<HashMap<String, Vec<String>>>,
 }
 
-impl Everywhere {
+impl RegistryOpener {
     /// With what opening places needs to know of the run.
     pub fn new(local: Local, env: Env) -> Self {
         Self { local, env, tags: Mutex::default() }
@@ -115,7 +115,7 @@ impl Everywhere {
     }
 }
 
-impl Opener for Everywhere {
+impl Opener for RegistryOpener {
     fn source(&self, from: &End, wanted: &[Reference], companions: bool) -> Result<OpenedSource> {
         if *from != End::Registry {
             return self.local.source(from, wanted, companions);
