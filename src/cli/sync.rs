@@ -7,7 +7,7 @@ use std::path::Path;
 
 use imgpack::io::look;
 use imgpack::io::output::OutputFile;
-use imgpack::sync::local::Local;
+use imgpack::sync::local::LocalOpener;
 use imgpack::sync::registries::RegistryOpener;
 use imgpack::sync::report::Status;
 use imgpack::sync::{End, Prepared, SyncReport, emit, plan::Plan, prepare};
@@ -50,7 +50,7 @@ pub(crate) fn run(args: &SyncArgs, run: &Run) -> Result<Outcome> {
         env.network.reach(host, access.login.as_ref(), access.cert_dir.as_ref(), access.tls_verify);
     }
     let network = env.network.clone();
-    let opener = RegistryOpener::new(Local::new(env.clone()), env);
+    let opener = RegistryOpener::new(LocalOpener::new(env.clone()), env);
     let prepared = prepare(&job, &opener, run.ctx())?;
     if let Some(path) = &args.course.lock_out {
         write(path, &prepared.lock().to_bytes(), run)?;

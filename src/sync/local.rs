@@ -25,11 +25,11 @@ use crate::transport::table::{self, Env};
 use crate::transport::{Root, Sink};
 
 /// Opens directories and archives.
-pub struct Local {
+pub struct LocalOpener {
     env: Env,
 }
 
-impl Local {
+impl LocalOpener {
     /// With what opening places needs to know of the run.
     pub fn new(env: Env) -> Self {
         Self { env }
@@ -64,7 +64,7 @@ fn called(entry: &Descriptor) -> Option<Reference> {
     EntryName::of(entry)?.reference()
 }
 
-impl Opener for Local {
+impl Opener for LocalOpener {
     fn source(&self, from: &End, _: &[Reference], _: bool) -> Result<OpenedSource> {
         match from {
             End::Registry => registry(),

@@ -1,4 +1,4 @@
-//! Registries as ends of a sync; directories and archives are left to [`Local`].
+//! Registries as ends of a sync; directories and archives are left to [`LocalOpener`].
 //!
 //! It moves nothing: it opens, asks and deletes. The protocol is in `registry`.
 
@@ -16,7 +16,7 @@ use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::registry::{Registries, Repository, Wanted, no_repository};
 use crate::sync::job::End;
-use crate::sync::local::Local;
+use crate::sync::local::LocalOpener;
 use crate::sync::naming::Base;
 use crate::sync::opener::{OpenedSource, Opener};
 use crate::transport::registry::indexes::Kept;
@@ -28,9 +28,9 @@ use crate::transport::{Root, Sink};
 /// Most questions that a plan asks about blobs; beyond, they are taken to be absent.
 const MAX_QUESTIONS: usize = 5_000;
 
-/// Opens registries, and through [`Local`] everything else.
+/// Opens registries, and through [`LocalOpener`] everything else.
 pub struct RegistryOpener {
-    local: Local,
+    local: LocalOpener,
     env: Env,
     /// Tags of repositories at the source that were listed.
     tags: Mutex<HashMap<String, Vec<String>>>,
@@ -38,7 +38,7 @@ pub struct RegistryOpener {
 
 impl RegistryOpener {
     /// With what opening places needs to know of the run.
-    pub fn new(local: Local, env: Env) -> Self {
+    pub fn new(local: LocalOpener, env: Env) -> Self {
         Self { local, env, tags: Mutex::default() }
     }
 

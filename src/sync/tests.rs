@@ -13,7 +13,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::layout::{Reading, tables};
 use crate::reference::Reference;
-use crate::sync::local::Local;
+use crate::sync::local::LocalOpener;
 use crate::sync::lock::Lock;
 use crate::sync::naming::{Base, RenameRules};
 use crate::sync::policy::AdmissionPolicy;
@@ -117,7 +117,7 @@ impl Fixture {
 
 /// Registries that are layouts, and what was asked of them.
 struct Fake {
-    local: Local,
+    local: LocalOpener,
     upstream: PathBuf,
     downstream: PathBuf,
     asked: Mutex<Vec<String>>,
@@ -135,7 +135,7 @@ impl Fake {
             ctx: ctx(),
         };
         Self {
-            local: Local::new(env),
+            local: LocalOpener::new(env),
             upstream: temp.path().join("up"),
             downstream: temp.path().join("down"),
             asked: Mutex::default(),
