@@ -44,7 +44,7 @@ pub(crate) struct SyncArgs {
     #[arg(short, long, value_name = "TRANSPORT", requires = "src")]
     pub(crate) dest: Option<To>,
     #[command(flatten)]
-    pub(crate) which: Which,
+    pub(crate) which: ImageFlags,
     #[command(flatten)]
     pub(crate) names: Names,
     #[command(flatten)]
@@ -58,7 +58,7 @@ pub(crate) struct SyncArgs {
 /// Which images.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Which images")]
-pub(crate) struct Which {
+pub(crate) struct ImageFlags {
     /// Read a list: references, hauler's Images, or skopeo's sync YAML
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Vec<PathBuf>,
