@@ -50,7 +50,7 @@ pub(crate) struct SyncArgs {
     #[command(flatten)]
     pub(crate) intake: AdmissionFlags,
     #[command(flatten)]
-    pub(crate) course: Course,
+    pub(crate) course: RunFlags,
     #[command(flatten)]
     pub(crate) sides: SideFlags,
 }
@@ -130,7 +130,7 @@ pub(crate) struct AdmissionFlags {
 /// How the run goes, and what it leaves.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Run")]
-pub(crate) struct Course {
+pub(crate) struct RunFlags {
     /// Print the plan and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
