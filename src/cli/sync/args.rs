@@ -46,7 +46,7 @@ pub(crate) struct SyncArgs {
     #[command(flatten)]
     pub(crate) which: ImageFlags,
     #[command(flatten)]
-    pub(crate) names: Names,
+    pub(crate) names: NameFlags,
     #[command(flatten)]
     pub(crate) intake: AdmissionFlags,
     #[command(flatten)]
@@ -94,7 +94,7 @@ pub(crate) struct ImageFlags {
 /// What images are called at the destination.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Names at the destination")]
-pub(crate) struct Names {
+pub(crate) struct NameFlags {
     /// Prefix every name with a path
     #[arg(long, value_name = "PREFIX")]
     pub(crate) prefix: Option<String>,
