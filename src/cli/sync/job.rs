@@ -17,7 +17,7 @@ use imgpack::{Cause, Error, Kind, Result, transfer};
 use super::args::{SourceKind, SyncArgs, To};
 
 /// The words of a command line, told apart.
-struct Words<'a> {
+struct Arguments<'a> {
     from: SourceKind,
     to: To,
     /// Whether skopeo's spelling was used.
@@ -93,7 +93,7 @@ pub(super) fn job(
     }))
 }
 
-fn words(args: &SyncArgs) -> Result<Words<'_>> {
+fn words(args: &SyncArgs) -> Result<Arguments<'_>> {
     let words: Vec<&str> = args.words.iter().map(String::as_str).collect();
     let (skopeo, from, to, rest) = match (args.src, args.dest) {
         (Some(from), Some(to)) => (true, from, to, &words[..]),
@@ -116,7 +116,7 @@ fn words(args: &SyncArgs) -> Result<Words<'_>> {
         [target] if from == SourceKind::Docker => (None, *target),
         _ => return Err(usage("expected a source and a destination: SRC DST")),
     };
-    Ok(Words { from, to, skopeo, source, target })
+    Ok(Arguments { from, to, skopeo, source, target })
 }
 
 fn path<'a>(text: Option<&'a str>, schemes: &[&str]) -> Result<&'a str> {
@@ -128,7 +128,7 @@ fn path<'a>(text: Option<&'a str>, schemes: &[&str]) -> Result<&'a str> {
 /// Everything that is wanted. Nothing when an earlier run left nothing to try again.
 fn selection(
     args: &SyncArgs,
-    words: &Words<'_>,
+    words: &Arguments<'_>,
     variables: &BTreeMap<String, String>,
 ) -> Result<Option<Selection>> {
     let which = &args.which;
@@ -197,7 +197,7 @@ fn registry(source: &str, catalog: bool, filter: Option<TagFilter>) -> Result<Wa
     select::item(bare, &Bare::Tags(filter.unwrap_or(TagFilter::All)))
 }
 
-fn naming(args: &SyncArgs, words: &Words<'_>) -> Result<RenameRules> {
+fn naming(args: &SyncArgs, words: &Arguments<'_>) -> Result<RenameRules> {
     let names = &args.names;
     let base = if words.to == To::Docker { Some(words.target.parse()?) } else { None };
     let style = match (names.scoped, words.skopeo) {
