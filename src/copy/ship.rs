@@ -30,7 +30,7 @@ mod turn;
 use arrivals::FetchedLeaf;
 use outcome::LeafOutcome;
 use plan::Leaf;
-use turn::{Pass, Slots, Turnstile};
+use turn::{Pass, PlanOrder, Slots};
 
 pub(super) use arrivals::Arrivals;
 pub(super) use outcome::Shipped;
@@ -66,7 +66,7 @@ pub(super) fn ship(
         policy,
         ctx,
         next: AtomicUsize::new(0),
-        turn: Turnstile::default(),
+        turn: PlanOrder::default(),
         // What a network carries away while the next is made is made one after the other.
         slots: Slots::new(if to.network().is_some() { pairs } else { cores }),
         ordered: writers == 1,
@@ -112,7 +112,7 @@ struct Run<'a> {
     policy: &'a Policy,
     ctx: &'a Context,
     next: AtomicUsize,
-    turn: Turnstile,
+    turn: PlanOrder,
     /// Where layers are recoded.
     slots: Slots,
     ordered: bool,

@@ -13,12 +13,12 @@ const PATIENCE: Duration = Duration::from_millis(5);
 
 /// Lets workers through in plan order.
 #[derive(Default)]
-pub(super) struct Turnstile {
+pub(super) struct PlanOrder {
     now: Mutex<usize>,
     moved: Condvar,
 }
 
-impl Turnstile {
+impl PlanOrder {
     /// Whether it is the turn of `at`, or will be in a moment (the one ahead is a small config).
     pub(super) fn comes_soon(&self, at: usize) -> bool {
         let now = lock(&self.now);
@@ -43,7 +43,7 @@ impl Turnstile {
 
 /// A worker's place in the order; the next one goes on when it is dropped, on panic too.
 pub(super) struct Pass<'a> {
-    pub(super) turn: &'a Turnstile,
+    pub(super) turn: &'a PlanOrder,
     pub(super) at: usize,
     pub(super) ordered: bool,
 }
