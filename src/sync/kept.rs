@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::media_type::Role;
 use crate::sync::opener::Opener;
 use crate::transport::discard::Discard;
-use crate::transport::registry::indexes::Kept;
+use crate::transport::registry::indexes::PrunedIndex;
 use crate::transport::{Origin, Root, Sealed, Source};
 
 /// Whether the platforms alone decide what becomes of an image.
@@ -28,7 +28,7 @@ fn decides(root: &Root, policy: &Policy) -> bool {
 }
 
 /// What an image became in an earlier run, where that is known.
-pub(super) fn known(root: &Root, policy: &Policy, opener: &dyn Opener) -> Option<Kept> {
+pub(super) fn known(root: &Root, policy: &Policy, opener: &dyn Opener) -> Option<PrunedIndex> {
     let platforms = policy.platforms_of(root);
     decides(root, policy).then(|| opener.kept(&root.desc.digest, platforms)).flatten()
 }
@@ -39,7 +39,7 @@ pub(super) fn foreseen(
     root: &Root,
     policy: &Policy,
     ctx: &Context,
-) -> Result<Option<Kept>> {
+) -> Result<Option<PrunedIndex>> {
     if !decides(root, policy) {
         return Ok(None);
     }
@@ -58,8 +58,8 @@ pub(super) fn sealed(
     preview(source, &nowhere, root, policy.platforms_of(root), ctx)
 }
 
-fn kept(sealed: &Sealed) -> Kept {
-    Kept { target: sealed.root.desc.digest, documents: documents(&sealed.blobs) }
+fn kept(sealed: &Sealed) -> PrunedIndex {
+    PrunedIndex { target: sealed.root.desc.digest, documents: documents(&sealed.blobs) }
 }
 
 fn documents(blobs: &[crate::descriptor::Descriptor]) -> Vec<Digest> {
@@ -68,7 +68,7 @@ fn documents(blobs: &[crate::descriptor::Descriptor]) -> Vec<Digest> {
 
 /// Tells the next run what images became.
 pub(super) fn note(published: &[Published], policy: &Policy, opener: &dyn Opener) {
-    let became = |image: &Published| Kept {
+    let became = |image: &Published| PrunedIndex {
         target: image.target.digest,
         documents: documents(&image.blobs),
     };

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::sync::job::End;
-use crate::transport::registry::indexes::Kept;
+use crate::transport::registry::indexes::PrunedIndex;
 use crate::transport::{Root, Sink, Source};
 
 /// A source, and what it lacks.
@@ -68,12 +68,12 @@ pub trait Opener: Send + Sync {
     ) -> Result<Vec<Reference>>;
 
     /// What an index became in an earlier run, in which these platforms were kept.
-    fn kept(&self, _index: &Digest, _: &[Platform]) -> Option<Kept> {
+    fn kept(&self, _index: &Digest, _: &[Platform]) -> Option<PrunedIndex> {
         None
     }
 
     /// Remembers what an index became.
-    fn note_kept(&self, _index: &Digest, _: &[Platform], _: &Kept) {}
+    fn note_kept(&self, _index: &Digest, _: &[Platform], _: &PrunedIndex) {}
 
     /// Takes names away at the destination, and what only they led to.
     fn delete(&self, to: &End, names: &[Reference]) -> Vec<Result<()>>;

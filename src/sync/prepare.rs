@@ -19,7 +19,7 @@ use crate::sync::opener::Opener;
 use crate::sync::report::{Entry, Status};
 use crate::sync::resolve::{self, Resolved};
 use crate::sync::select::{Selection, WantedImages};
-use crate::transport::registry::indexes::Kept;
+use crate::transport::registry::indexes::PrunedIndex;
 use crate::transport::{Root, Source};
 
 mod foresee;
@@ -47,7 +47,7 @@ pub(super) struct SyncItem {
     /// Its names; at least one, perhaps an empty one.
     pub names: Vec<Name>,
     /// What it becomes, where some of its platforms are left out and that is known.
-    pub kept: Option<Kept>,
+    pub kept: Option<PrunedIndex>,
 }
 
 impl SyncItem {

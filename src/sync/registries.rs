@@ -19,7 +19,7 @@ use crate::sync::job::End;
 use crate::sync::local::LocalOpener;
 use crate::sync::naming::Base;
 use crate::sync::opener::{OpenedSource, Opener};
-use crate::transport::registry::indexes::Kept;
+use crate::transport::registry::indexes::PrunedIndex;
 use crate::transport::registry::sink::is_unlisted;
 use crate::transport::registry::{Known, RegistrySink, RegistrySource, remains};
 use crate::transport::table::Env;
@@ -202,11 +202,11 @@ impl Opener for RegistryOpener {
         Ok(names)
     }
 
-    fn kept(&self, index: &Digest, platforms: &[Platform]) -> Option<Kept> {
+    fn kept(&self, index: &Digest, platforms: &[Platform]) -> Option<PrunedIndex> {
         self.env.network.indexes().kept(index, platforms)
     }
 
-    fn note_kept(&self, index: &Digest, platforms: &[Platform], kept: &Kept) {
+    fn note_kept(&self, index: &Digest, platforms: &[Platform], kept: &PrunedIndex) {
         let memory = self.env.network.indexes();
         memory.note_kept(index, platforms, kept);
         memory.save();

@@ -21,7 +21,7 @@ type Key = (Digest, String);
 
 /// What an index became when some of its platforms were left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
+pub struct PrunedIndex {
     /// The manifest or index that it became.
     pub target: Digest,
     /// Every manifest and index that came along as it was, in order.
@@ -53,14 +53,14 @@ impl Indexes {
     }
 
     /// What an index became when these platforms were kept.
-    pub fn kept(&self, index: &Digest, platforms: &[Platform]) -> Option<Kept> {
+    pub fn kept(&self, index: &Digest, platforms: &[Platform]) -> Option<PrunedIndex> {
         let mut all = self.find(index, spelled(platforms))?;
         let target = (!all.is_empty()).then(|| all.remove(0))?;
-        Some(Kept { target, documents: all })
+        Some(PrunedIndex { target, documents: all })
     }
 
     /// Notes what an index became.
-    pub fn note_kept(&self, index: &Digest, platforms: &[Platform], kept: &Kept) {
+    pub fn note_kept(&self, index: &Digest, platforms: &[Platform], kept: &PrunedIndex) {
         let mut all = vec![kept.target];
         all.extend(&kept.documents);
         self.note(index, spelled(platforms), all);
@@ -114,7 +114,7 @@ mod tests {
         let platforms =
             |all: &[&str]| -> Vec<Platform> { all.iter().map(|p| p.parse().unwrap()).collect() };
         let both = platforms(&["linux/arm64", "linux/amd64"]);
-        let kept = Kept { target: digest("t"), documents: vec![digest("a"), digest("b")] };
+        let kept = PrunedIndex { target: digest("t"), documents: vec![digest("a"), digest("b")] };
         let first = Indexes::open(Some(at.clone()));
         first.note_listed(&digest("i"), vec![digest("a"), digest("b"), digest("c")]);
         first.note_listed(&digest("empty"), Vec::new());
