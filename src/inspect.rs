@@ -79,7 +79,7 @@ pub fn inventory(source: &dyn Source, roots: &[Root], ctx: &Context) -> Result<I
         .par_iter()
         .map(|root| {
             let (inventory, seen) = (Inventory::default(), HashSet::new());
-            let mut look = Look { source, ctx, inventory, seen };
+            let mut look = Inspector { source, ctx, inventory, seen };
             look.node(root, &root.desc, 0, root.companion)
                 .map_err(|e| e.input_or(source.place()))?;
             Ok(look.inventory)
@@ -96,7 +96,7 @@ pub fn inventory(source: &dyn Source, roots: &[Root], ctx: &Context) -> Result<I
     Ok(all)
 }
 
-struct Look<'a> {
+struct Inspector<'a> {
     source: &'a dyn Source,
     ctx: &'a Context,
     inventory: Inventory,
@@ -104,7 +104,7 @@ struct Look<'a> {
     seen: HashSet<(Digest, Digest)>,
 }
 
-impl Look<'_> {
+impl Inspector<'_> {
     fn read(&mut self, desc: &Descriptor, what: &str) -> Result<Option<Vec<u8>>> {
         if desc.size > MAX_DOCUMENT && what == "blob" {
             return Ok(None);
