@@ -45,7 +45,7 @@ impl Prepared<'_> {
         });
         let standing = items.iter().filter(|item| item.to_copy().is_none());
         let policy = Policy { standing: standing.flat_map(SyncItem::becomes).collect(), ..policy };
-        let tally = Arc::new(Tally { to: ctx.progress.clone(), stored: AtomicU64::new(0) });
+        let tally = Arc::new(StoredCounter { to: ctx.progress.clone(), stored: AtomicU64::new(0) });
         let counted = Context { progress: tally.clone(), ..ctx.clone() };
         let outcome = match &source {
             Some(source) if !roots.is_empty() => {
@@ -190,12 +190,12 @@ impl Outcome {
 }
 
 /// Passes events on and counts what is stored.
-struct Tally {
+struct StoredCounter {
     to: Arc<dyn Progress>,
     stored: AtomicU64,
 }
 
-impl Progress for Tally {
+impl Progress for StoredCounter {
     fn event(&self, event: Event<'_>) {
         if let Event::Stored(_, bytes) = event {
             self.stored.fetch_add(bytes, Ordering::Relaxed);
