@@ -55,14 +55,14 @@ type Listings = HashMap<(String, Digest), HashSet<Digest>>;
 
 /// What is wanted of a repository: what a tag names, or what a digest names.
 #[derive(Clone, Copy, Debug)]
-pub enum Wanted<'a> {
+pub enum TagOrDigest<'a> {
     /// By tag.
     Tag(&'a str),
     /// By digest.
     Digest(&'a Digest),
 }
 
-impl<'a> Wanted<'a> {
+impl<'a> TagOrDigest<'a> {
     /// What a name means to who reads: its digest, which says more than the tag beside it; `latest`
     /// when it says neither.
     pub fn to_read(name: &'a Reference) -> Self {
@@ -82,7 +82,7 @@ impl<'a> Wanted<'a> {
     }
 }
 
-impl fmt::Display for Wanted<'_> {
+impl fmt::Display for TagOrDigest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tag(tag) => f.write_str(tag),
@@ -329,7 +329,7 @@ impl Repository {
     ///
     /// # Errors
     /// `Denied`, `Unreachable`; `Malformed`, `Corrupt` when it has to be fetched and is not right.
-    pub fn head(&self, wanted: Wanted<'_>) -> Result<Option<Descriptor>> {
+    pub fn head(&self, wanted: TagOrDigest<'_>) -> Result<Option<Descriptor>> {
         self.first(Some(wanted), |place| place.head(wanted))
     }
 
@@ -339,7 +339,7 @@ impl Repository {
     /// # Errors
     /// `Corrupt` when other bytes came than the digest says, `Malformed` when no manifest came or one
     /// larger than the settings allow, `Denied`, `Unreachable`.
-    pub fn manifest(&self, wanted: Wanted<'_>) -> Result<Option<(Descriptor, Vec<u8>)>> {
+    pub fn manifest(&self, wanted: TagOrDigest<'_>) -> Result<Option<(Descriptor, Vec<u8>)>> {
         let found = self.first(Some(wanted), |place| place.manifest(wanted))?;
         Ok(found.map(|found| (found.descriptor, found.bytes)))
     }
@@ -353,7 +353,7 @@ impl Repository {
     /// `Corrupt` when the registry stored something else.
     pub fn put_manifest(
         &self,
-        wanted: Wanted<'_>,
+        wanted: TagOrDigest<'_>,
         media_type: &str,
         bytes: &[u8],
         digest: &Digest,
@@ -402,7 +402,7 @@ impl Repository {
         }
         drop(listings);
         // An annotation may say what the manifest itself does not.
-        let Some(found) = place.manifest(Wanted::Digest(referrer))? else { return Ok(false) };
+        let Some(found) = place.manifest(TagOrDigest::Digest(referrer))? else { return Ok(false) };
         let entry = referrers::entry(found.descriptor.media_type.as_str(), &found.bytes, referrer);
         Ok(entry.is_some_and(|entry| entry.subject == *subject))
     }
@@ -411,7 +411,7 @@ impl Repository {
     ///
     /// # Errors
     /// `Missing`, `Denied`, `Unreachable`; `Unsupported` when the registry does not delete, or no tags.
-    pub fn delete(&self, wanted: Wanted<'_>) -> Result<()> {
+    pub fn delete(&self, wanted: TagOrDigest<'_>) -> Result<()> {
         self.own()?.delete(wanted)
     }
 
@@ -429,7 +429,7 @@ impl Repository {
     /// # Errors
     /// `Denied`, `Unreachable`.
     pub fn referrers(&self, subject: &Digest, tags: Option<&[String]>) -> Result<Vec<Descriptor>> {
-        let found = self.first(Some(Wanted::Digest(subject)), |place| {
+        let found = self.first(Some(TagOrDigest::Digest(subject)), |place| {
             let found = self.registries.referrers(place, subject, tags)?;
             Ok(Some(found).filter(|found| !found.is_empty()))
         })?;
@@ -451,7 +451,7 @@ impl Repository {
     /// `Denied`, `Unreachable`.
     pub fn lists_referrers(&self, subject: &Digest) -> Result<bool> {
         let ask = |place: &HostedRepository| Ok(Some(self.registries.tracks(place, subject)));
-        Ok(self.first(Some(Wanted::Digest(subject)), ask)?.unwrap_or(false))
+        Ok(self.first(Some(TagOrDigest::Digest(subject)), ask)?.unwrap_or(false))
     }
 
     /// The repository at the registry itself.
@@ -465,7 +465,7 @@ impl Repository {
     /// asked for everywhere.
     pub(crate) fn first<T>(
         &self,
-        wanted: Option<Wanted<'_>>,
+        wanted: Option<TagOrDigest<'_>>,
         ask: impl Fn(&HostedRepository) -> Result<Option<T>>,
     ) -> Result<Option<T>> {
         if self.direct {
@@ -473,8 +473,8 @@ impl Repository {
         }
         // Rules may send tags and digests to different mirrors.
         let name = match wanted {
-            Some(Wanted::Tag(tag)) => self.name.with_tag(tag)?,
-            Some(Wanted::Digest(digest)) => self.name.with_digest(*digest),
+            Some(TagOrDigest::Tag(tag)) => self.name.with_tag(tag)?,
+            Some(TagOrDigest::Digest(digest)) => self.name.with_digest(*digest),
             None => self.name.clone(),
         };
         let mut found = Ok(None);

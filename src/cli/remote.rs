@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use clap::Args;
 use imgpack::companion::subject_of_tag;
 use imgpack::reference::Reference;
-use imgpack::registry::{Repository, Wanted, no_image, no_repository};
+use imgpack::registry::{Repository, TagOrDigest, no_image, no_repository};
 use imgpack::transport::registry::remains;
 use imgpack::transport::table::Place;
 use imgpack::{Error, Kind, Result};
@@ -103,7 +103,7 @@ pub(crate) fn tags(args: &TagsArgs, run: &Run) -> Result<Outcome> {
 pub(crate) fn digest(args: &DigestArgs, run: &Run) -> Result<Outcome> {
     for text in &args.names {
         let name = typed(text)?.or_latest();
-        let found = repository(&name, run)?.head(Wanted::to_read(&name))?;
+        let found = repository(&name, run)?.head(TagOrDigest::to_read(&name))?;
         let found = found.ok_or_else(|| no_image(&name))?;
         out::line(&found.digest.to_string())?;
     }
@@ -118,16 +118,16 @@ pub(crate) fn delete(args: &DeleteArgs, run: &Run) -> Result<Outcome> {
             return Err(Error::new(Kind::Usage, what).input(name.familiar()));
         }
         let repository = run.env().network.sink(run.ctx())?.repository(&name)?.direct();
-        let family = match (name.digest(), repository.head(Wanted::to_read(&name))) {
+        let family = match (name.digest(), repository.head(TagOrDigest::to_read(&name))) {
             (Some(_), Ok(Some(there))) => remains::family(&repository, &there).unwrap_or_default(),
             // A tag that goes leaves the image there.
             _ => BTreeSet::new(),
         };
-        match repository.delete(Wanted::to_read(&name)) {
+        match repository.delete(TagOrDigest::to_read(&name)) {
             Err(e) if e.kind() == Kind::Unsupported => {
                 // Of what is not there it matters little what the registry deletes.
                 let there =
-                    repository.head(Wanted::to_read(&name))?.ok_or_else(|| no_image(&name))?;
+                    repository.head(TagOrDigest::to_read(&name))?.ok_or_else(|| no_image(&name))?;
                 let e = e.note(format!("it is {}", there.digest));
                 return Err(e.input(name.familiar()));
             }

@@ -18,7 +18,7 @@ use crate::registry::fetch::{self, BufferedResponse};
 use crate::registry::host::Redirects;
 use crate::registry::http::{Body, ErrorBody, HttpRequest, Method, Response, Scope};
 use crate::registry::retry;
-use crate::registry::{HostedRepository, Wanted};
+use crate::registry::{HostedRepository, TagOrDigest};
 
 /// What is accepted, in one header: old registries look at the first only.
 const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
@@ -41,7 +41,7 @@ pub(crate) struct FetchedManifest {
 }
 
 impl HostedRepository {
-    fn manifest_url(&self, wanted: Wanted<'_>) -> String {
+    fn manifest_url(&self, wanted: TagOrDigest<'_>) -> String {
         format!("/v2/{}/manifests/{wanted}", self.path)
     }
 
@@ -56,7 +56,7 @@ impl HostedRepository {
     }
 
     /// A manifest or index; `None` when there is none.
-    pub(crate) fn manifest(&self, wanted: Wanted<'_>) -> Result<Option<FetchedManifest>> {
+    pub(crate) fn manifest(&self, wanted: TagOrDigest<'_>) -> Result<Option<FetchedManifest>> {
         let mut fetched = self.fetch(wanted)?;
         if matches!(&fetched, Err(e) if matches!(e.kind(), Kind::Corrupt | Kind::Malformed)) {
             // A cache on the way may have spoilt it once; twice the same is the registry's own doing.
@@ -70,7 +70,7 @@ impl HostedRepository {
     }
 
     /// The outer error is about asking, the inner one about what came.
-    fn fetch(&self, wanted: Wanted<'_>) -> Result<Result<Option<FetchedManifest>>> {
+    fn fetch(&self, wanted: TagOrDigest<'_>) -> Result<Result<Option<FetchedManifest>>> {
         let headers = [("accept", ACCEPT.to_owned())];
         let limit = self.host.settings().max_document;
         let url = self.manifest_url(wanted);
@@ -87,11 +87,11 @@ impl HostedRepository {
         Ok(self.check(wanted, answer).map(Some).map_err(named))
     }
 
-    fn check(&self, wanted: Wanted<'_>, answer: BufferedResponse) -> Result<FetchedManifest> {
+    fn check(&self, wanted: TagOrDigest<'_>, answer: BufferedResponse) -> Result<FetchedManifest> {
         answer.expect_no_page("a manifest")?;
         let said = answer.header("docker-content-digest").and_then(|d| Digest::from_str(d).ok());
         let algorithm = |d: &Digest| d.algorithm().digest(&answer.bytes);
-        if let Wanted::Digest(digest) = wanted {
+        if let TagOrDigest::Digest(digest) = wanted {
             let came = algorithm(digest);
             if came != *digest && !is_schema1(&answer.bytes) {
                 return Err(Error::corrupt(format!("{came} came where {digest} was asked for")));
@@ -100,8 +100,8 @@ impl HostedRepository {
         let media_type = media_type_of(&answer.content_type(), &answer.bytes)?;
         let schema1 = MediaType::from(media_type.as_str()).role() == Role::Schema1;
         let digest = match wanted {
-            Wanted::Digest(digest) => *digest,
-            Wanted::Tag(tag) => {
+            TagOrDigest::Digest(digest) => *digest,
+            TagOrDigest::Tag(tag) => {
                 // The digest of a signed schema 1 manifest is that of its payload.
                 if let Some(said) = said.filter(|said| algorithm(said) != *said && !schema1) {
                     let ours = Digest::of(&answer.bytes);
@@ -119,7 +119,7 @@ impl HostedRepository {
     }
 
     /// What is there, without its bytes where that can be had.
-    pub(crate) fn head(&self, wanted: Wanted<'_>) -> Result<Option<Descriptor>> {
+    pub(crate) fn head(&self, wanted: TagOrDigest<'_>) -> Result<Option<Descriptor>> {
         let headers = [("accept", ACCEPT.to_owned())];
         let url = self.manifest_url(wanted);
         let response = self.host.send(&HttpRequest {
@@ -154,7 +154,7 @@ impl HostedRepository {
     /// hears which digests the registry misses, when it names any, and says whether it sent some.
     pub(crate) fn put_manifest(
         &self,
-        wanted: Wanted<'_>,
+        wanted: TagOrDigest<'_>,
         media_type: &str,
         bytes: &[u8],
         digest: &Digest,
@@ -224,7 +224,7 @@ impl HostedRepository {
     fn confirm(
         &self,
         doing: &str,
-        wanted: Wanted<'_>,
+        wanted: TagOrDigest<'_>,
         said: Option<&str>,
         digest: &Digest,
     ) -> Result<()> {
@@ -240,7 +240,7 @@ impl HostedRepository {
     }
 
     /// Deletes a manifest or a tag.
-    pub(crate) fn delete(&self, wanted: Wanted<'_>) -> Result<()> {
+    pub(crate) fn delete(&self, wanted: TagOrDigest<'_>) -> Result<()> {
         let doing = format!("DELETE manifest {wanted}");
         let response = self.host.send(&HttpRequest {
             method: Method::Delete,
@@ -256,7 +256,7 @@ impl HostedRepository {
             return Ok(());
         }
         let fault = ErrorBody::read(response);
-        let by_tag = matches!(wanted, Wanted::Tag(_));
+        let by_tag = matches!(wanted, TagOrDigest::Tag(_));
         let refuses = status == 405 || fault.has("UNSUPPORTED");
         Err(match status {
             404 => Error::missing(format!("no manifest {wanted}")),
@@ -288,11 +288,12 @@ pub(crate) enum Put {
 }
 
 /// What the headers of an answer to HEAD say; `None` when that is too little.
-fn describe(response: &Response, wanted: Wanted<'_>) -> Option<Descriptor> {
+fn describe(response: &Response, wanted: TagOrDigest<'_>) -> Option<Descriptor> {
     let digest = Digest::from_str(response.header("docker-content-digest")?).ok()?;
     let size = response.header("content-length")?.parse::<u64>().ok().filter(|s| *s > 0)?;
     let media_type = bare(response.header("content-type")?);
-    if role(&media_type) == Role::Other || matches!(wanted, Wanted::Digest(d) if *d != digest) {
+    if role(&media_type) == Role::Other || matches!(wanted, TagOrDigest::Digest(d) if *d != digest)
+    {
         return None;
     }
     Some(Descriptor::new(media_type.as_str(), digest, size))

@@ -15,7 +15,7 @@ use crate::manifest;
 use crate::media_type::{self, MediaType, Role};
 use crate::registry::documents::Put;
 use crate::registry::host::Redirects;
-use crate::registry::{HostedRepository, Wanted, list};
+use crate::registry::{HostedRepository, TagOrDigest, list};
 
 /// How often an index that others change too is written anew.
 const RACES: usize = 5;
@@ -103,7 +103,7 @@ fn from_tag(
     subject: &Digest,
 ) -> Result<Option<(Vec<Descriptor>, Option<String>)>> {
     let tag = fallback_tag(subject);
-    let Some(found) = place.manifest(Wanted::Tag(&tag))? else { return Ok(None) };
+    let Some(found) = place.manifest(TagOrDigest::Tag(&tag))? else { return Ok(None) };
     // GitLab takes such a tag for the digest itself and gives the subject back.
     let is_index = found.descriptor.media_type.role() == Role::Index;
     if found.descriptor.digest == *subject || !is_index {
@@ -152,7 +152,7 @@ pub(crate) fn maintain(
         let digest = Digest::of(&bytes);
         let index = media_type::OCI_INDEX;
         // Where nothing tells one state from the next, the last writer wins.
-        let wanted = Wanted::Tag(&tag);
+        let wanted = TagOrDigest::Tag(&tag);
         let etag = etag.as_deref();
         let put = place.put_manifest(wanted, index, &bytes, &digest, etag, &|_| Ok(false))?;
         if put != Put::Raced {

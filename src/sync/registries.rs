@@ -14,7 +14,7 @@ use crate::io::lanes;
 use crate::locks::lock;
 use crate::platform::Platform;
 use crate::reference::Reference;
-use crate::registry::{Registries, Repository, Wanted, no_repository};
+use crate::registry::{Registries, Repository, TagOrDigest, no_repository};
 use crate::sync::job::End;
 use crate::sync::local::LocalOpener;
 use crate::sync::naming::Base;
@@ -76,13 +76,13 @@ impl RegistryOpener {
         let mut gone = BTreeSet::new();
         let mut done = Vec::new();
         for name in names {
-            let there = repository.head(Wanted::to_write(name))?;
+            let there = repository.head(TagOrDigest::to_write(name))?;
             let Some(there) = there else {
                 done.push(Ok(()));
                 continue;
             };
             let family = remains::family(&repository, &there)?;
-            let mut deleted = repository.delete(Wanted::to_write(name));
+            let mut deleted = repository.delete(TagOrDigest::to_write(name));
             let whole = name.tag().is_some()
                 && deleted.as_ref().is_err_and(|e| e.kind() == Kind::Unsupported);
             if whole {
@@ -92,7 +92,7 @@ impl RegistryOpener {
                     None => self.digests(&repository, &stays)?,
                 };
                 if !digests.contains(&there.digest) {
-                    deleted = match repository.delete(Wanted::Digest(&there.digest)) {
+                    deleted = match repository.delete(TagOrDigest::Digest(&there.digest)) {
                         // Another name of the same image took it along.
                         Err(e) if e.kind() == Kind::Missing => Ok(()),
                         other => other,
@@ -110,7 +110,7 @@ impl RegistryOpener {
     }
 
     fn digests(&self, repository: &Repository, tags: &[&String]) -> Result<BTreeSet<Digest>> {
-        let heads = self.each(tags, |tag| repository.head(Wanted::Tag(tag)));
+        let heads = self.each(tags, |tag| repository.head(TagOrDigest::Tag(tag)));
         heads.into_iter().filter_map(|h| h.map(|h| h.map(|d| d.digest)).transpose()).collect()
     }
 }
@@ -156,7 +156,7 @@ impl Opener for RegistryOpener {
         self.each(roots, |root| {
             let Some(name) = root.names.first() else { return Ok(None) };
             let target = self.at_target(name)?;
-            let found = target.head(Wanted::to_write(name));
+            let found = target.head(TagOrDigest::to_write(name));
             let found = found.map_err(|e| e.input_or(name.familiar()))?.map(|desc| desc.digest);
             // What is listed nowhere is found by nobody.
             let whole = found != Some(root.desc.digest) || !is_unlisted(&target, root)?;

@@ -19,7 +19,7 @@ use crate::manifest::{self, Document};
 use crate::media_type::Role;
 use crate::progress::Event;
 use crate::reference::Reference;
-use crate::registry::{Registries, Repository, Wanted, no_image};
+use crate::registry::{Registries, Repository, TagOrDigest, no_image};
 use crate::transport::{Checked, Origin, Root, Source};
 
 pub mod indexes;
@@ -127,7 +127,7 @@ impl RegistrySource {
 
     fn head(&self, name: &Reference, at: usize) -> Result<Descriptor> {
         let found = self.repositories[at]
-            .head(Wanted::to_read(name))
+            .head(TagOrDigest::to_read(name))
             .map_err(|e| e.input_or(name.familiar()))?;
         found.ok_or_else(|| no_image(name))
     }
@@ -213,7 +213,7 @@ impl RegistrySource {
                 // What a fallback tag of the referrers API leads to is found there.
                 let about = subject_of_tag(tag).filter(|s| tag.contains('.') && wanted.contains(s));
                 let Some(subject) = about else { continue };
-                let head = repository.head(Wanted::Tag(tag));
+                let head = repository.head(TagOrDigest::Tag(tag));
                 if let (Some(Some(desc)), Ok(name)) =
                     (tolerated(head, ctx)?, format!("{}:{tag}", repository.name()).parse())
                 {
@@ -318,7 +318,7 @@ impl RegistrySource {
         if let Some(bytes) = self.read().get(&desc.digest) {
             return Ok(Some(bytes.clone()));
         }
-        let found = self.repositories[at].manifest(Wanted::Digest(&desc.digest))?;
+        let found = self.repositories[at].manifest(TagOrDigest::Digest(&desc.digest))?;
         let Some((_, bytes)) = found else { return Ok(None) };
         self.learn(&bytes, desc, at);
         Ok(Some(bytes))

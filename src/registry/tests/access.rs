@@ -11,9 +11,9 @@ use crate::error::Kind;
 use crate::registry::auth::scope;
 use crate::registry::http::{Body, HttpRequest, Method};
 use crate::registry::settings::{Login, Secret, Settings};
-use crate::registry::{Registries, Wanted};
+use crate::registry::{Registries, TagOrDigest};
 
-const TAG: Wanted<'_> = Wanted::Tag("v1");
+const TAG: TagOrDigest<'_> = TagOrDigest::Tag("v1");
 const GET: &str = "GET /v2/a/b/manifests/v1";
 /// `alice:s3cret`.
 const BASIC: &str = "Basic YWxpY2U6czNjcmV0";

@@ -8,9 +8,9 @@ use crate::context::Context;
 use crate::digest::Digest;
 use crate::error::Kind;
 use crate::registry::settings::Settings;
-use crate::registry::{Registries, Wanted};
+use crate::registry::{Registries, TagOrDigest};
 
-const TAG: Wanted<'_> = Wanted::Tag("v1");
+const TAG: TagOrDigest<'_> = TagOrDigest::Tag("v1");
 const OCI: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
@@ -96,7 +96,7 @@ fn a_manifest_by_digest_is_what_the_digest_says() {
         (vec![other()], false, 2),
     ] {
         let server = Server::start(in_turn(replies));
-        let result = repository(&server).manifest(Wanted::Digest(&digest));
+        let result = repository(&server).manifest(TagOrDigest::Digest(&digest));
         assert_eq!(result.is_ok(), good);
         assert_eq!(server.lines().len(), requests);
         if let Err(e) = result {
@@ -180,7 +180,7 @@ fn a_pushed_manifest_is_known_to_be_there() {
 #[test]
 fn deleting_says_what_the_registry_cannot() {
     let digest = digest();
-    let by = Wanted::Digest(&digest);
+    let by = TagOrDigest::Digest(&digest);
     for (status, wanted, want) in [
         (202, by, None),
         (200, TAG, None),
@@ -283,7 +283,7 @@ fn referrers_are_kept_track_of_where_the_registry_does_not() {
                 scope.spawn(move || {
                     let text = signature(n);
                     let digest = Digest::of(text.as_bytes());
-                    let wanted = Wanted::Digest(&digest);
+                    let wanted = TagOrDigest::Digest(&digest);
                     let bytes = text.as_bytes();
                     let put = repository.put_manifest(wanted, OCI, bytes, &digest, &|_| Ok(false));
                     if let Some(unlisted) = put.unwrap() {

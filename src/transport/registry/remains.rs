@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::io::lanes;
 use crate::manifest::Document;
 use crate::media_type::Role;
-use crate::registry::{Repository, Wanted};
+use crate::registry::{Repository, TagOrDigest};
 
 /// The digest of an image, and of every manifest beneath it when it is an index.
 ///
@@ -25,7 +25,7 @@ pub fn family(repository: &Repository, desc: &Descriptor) -> Result<BTreeSet<Dig
 }
 
 fn listed(repository: &Repository, index: &Descriptor) -> Result<Vec<Descriptor>> {
-    match repository.manifest(Wanted::Digest(&index.digest))? {
+    match repository.manifest(TagOrDigest::Digest(&index.digest))? {
         Some((desc, bytes)) => Ok(Document::parse(&bytes, &desc.media_type)?.into_entries()),
         None => Ok(Vec::new()),
     }
@@ -63,10 +63,11 @@ pub fn sweep(
         gone.iter().copied().chain(found.iter().map(|link| link.digest)).collect();
     let others: Vec<&String> =
         tags.iter().filter(|tag| subject_of_tag(tag).is_none_or(|s| !goes.contains(&s))).collect();
-    let stays = lanes::each(&others, ctx.jobs, |tag| match repository.head(Wanted::Tag(tag))? {
-        Some(desc) if subject_of_tag(tag).is_none() => family(repository, &desc),
-        there => Ok(there.into_iter().map(|desc| desc.digest).collect()),
-    });
+    let stays =
+        lanes::each(&others, ctx.jobs, |tag| match repository.head(TagOrDigest::Tag(tag))? {
+            Some(desc) if subject_of_tag(tag).is_none() => family(repository, &desc),
+            there => Ok(there.into_iter().map(|desc| desc.digest).collect()),
+        });
     let stays: Vec<BTreeSet<Digest>> = stays.into_iter().collect::<Result<_>>()?;
     let mut stays: HashSet<Digest> = stays.into_iter().flatten().collect();
     // What is about something that stays does too.
@@ -83,7 +84,7 @@ pub fn sweep(
                 Ok(false) => Ok(()),
                 Err(e) => Err(e),
             },
-            None => repository.delete(Wanted::Digest(&digest)),
+            None => repository.delete(TagOrDigest::Digest(&digest)),
         };
         match removed {
             // Its tag was another of the same.
@@ -107,7 +108,7 @@ fn referring(
     let link = |digest, item| Link { subject: *subject, digest, item };
     let mut found = Vec::new();
     for tag in about {
-        if let Some(desc) = repository.head(Wanted::Tag(tag))? {
+        if let Some(desc) = repository.head(TagOrDigest::Tag(tag))? {
             found.push(link(desc.digest, Some((*tag).clone())));
         }
     }
@@ -121,13 +122,13 @@ fn only_about(repository: &Repository, tag: &str, subject: &Digest) -> Result<bo
     if tag.contains('.') {
         return Ok(true);
     }
-    let Some((desc, bytes)) = repository.manifest(Wanted::Tag(tag))? else { return Ok(false) };
+    let Some((desc, bytes)) = repository.manifest(TagOrDigest::Tag(tag))? else { return Ok(false) };
     // GitLab takes such a tag for the digest itself.
     if desc.digest == *subject || desc.media_type.role() != Role::Index {
         return Ok(false);
     }
     for child in Document::parse(&bytes, &desc.media_type)?.children() {
-        let Some((desc, bytes)) = repository.manifest(Wanted::Digest(&child.digest))? else {
+        let Some((desc, bytes)) = repository.manifest(TagOrDigest::Digest(&child.digest))? else {
             continue;
         };
         let document = Document::parse(&bytes, &desc.media_type)?;
@@ -140,6 +141,6 @@ fn only_about(repository: &Repository, tag: &str, subject: &Digest) -> Result<bo
 
 /// Deletes a tag and what it leads to; a registry may know how to delete only one of them.
 fn remove(repository: &Repository, tag: &str, digest: &Digest) -> Result<()> {
-    let tag = repository.delete(Wanted::Tag(tag));
-    repository.delete(Wanted::Digest(digest)).or(tag)
+    let tag = repository.delete(TagOrDigest::Tag(tag));
+    repository.delete(TagOrDigest::Digest(digest)).or(tag)
 }

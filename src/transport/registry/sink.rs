@@ -19,7 +19,7 @@ use crate::locks::lock;
 use crate::manifest::{self, Document};
 use crate::reference::Reference;
 use crate::registry::upload::MountOutcome;
-use crate::registry::{Registries, Repository, Unlisted, Wanted};
+use crate::registry::{Registries, Repository, TagOrDigest, Unlisted};
 use crate::transport::registry::recoded::Recoded;
 use crate::transport::{
     Accepts, Arrival, Blob, Need, NetworkSink, Refused, Reopen, Reused, Root, Sealed, Sink,
@@ -204,7 +204,7 @@ impl Sink for RegistrySink {
             let there = match known {
                 Some(there) => there,
                 None => {
-                    let there = self.repository(name)?.head(Wanted::to_write(name));
+                    let there = self.repository(name)?.head(TagOrDigest::to_write(name));
                     let there = there.map_err(|e| e.input_or(name.familiar()))?;
                     lock(&self.heads).insert(name.clone(), there.clone());
                     there
@@ -377,7 +377,7 @@ fn configs(
     if depth > crate::layout::MAX_NESTING || !seen.insert(desc.digest) {
         return Ok(());
     }
-    let found = repository.manifest(Wanted::Digest(&desc.digest))?;
+    let found = repository.manifest(TagOrDigest::Digest(&desc.digest))?;
     let Some((desc, bytes)) = found else { return Ok(()) };
     let doc = Document::parse(&bytes, &desc.media_type)?;
     match &doc.kind {

@@ -13,7 +13,7 @@ use crate::io::lanes;
 use crate::manifest::Document;
 use crate::progress::Event;
 use crate::reference::Reference;
-use crate::registry::{Unlisted, Wanted};
+use crate::registry::{TagOrDigest, Unlisted};
 use crate::transport::{Refused, Reopen, Root, Sealed};
 
 impl RegistrySink {
@@ -67,7 +67,7 @@ impl RegistrySink {
         let target = sealed.root.desc.digest;
         let at = self.at(name)?;
         let to = self.opened(at);
-        let put = |wanted: Wanted<'_>, written: &(Descriptor, Vec<u8>)| -> Result<()> {
+        let put = |wanted: TagOrDigest<'_>, written: &(Descriptor, Vec<u8>)| -> Result<()> {
             let (desc, bytes) = written;
             let lacking = |named: &[Digest]| self.resend(written, named, at, open);
             let unlisted =
@@ -85,14 +85,14 @@ impl RegistrySink {
                 continue;
             }
             if let Some(child) = document(&blob.digest) {
-                put(Wanted::Digest(&child.0.digest), &child)?;
+                put(TagOrDigest::Digest(&child.0.digest), &child)?;
             }
         }
         let root = document(&target)
             .ok_or_else(|| Error::missing(format!("{target} was never written")))?;
         let wanted = match name.tag() {
-            Some(tag) => Wanted::Tag(tag),
-            None => Wanted::Digest(&target),
+            Some(tag) => TagOrDigest::Tag(tag),
+            None => TagOrDigest::Digest(&target),
         };
         put(wanted, &root)
     }
