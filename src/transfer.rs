@@ -72,10 +72,6 @@ impl Transfer {
     pub fn prepare(self, env: &Env) -> Result<Ready> {
         let Self { from, to, rename, consumer, halves, preserve_digests, mut policy } = self;
         from.check()?;
-        let known = consumer.map(Consumer::takes);
-        if let Some(takes) = &known {
-            takes.check_archive(&to, halves)?;
-        }
         let sink = to.sink(env, halves)?;
         let images::Opened { source, mut roots, unresolved } =
             from.open(&policy, env, &|| sink.scratch())?;
@@ -87,12 +83,13 @@ impl Transfer {
                 pack(&mut policy);
             }
         }
-        let takes = match known {
+        let takes = match consumer {
             None => Takes::behind(&to, env)?,
-            known => known,
+            Some(consumer) => Some(consumer.takes()),
         };
         if let Some(takes) = takes {
             takes.adapt(source.as_ref(), &mut roots, &mut policy, &env.ctx)?;
+            takes.check_archive(&to, halves, &roots)?;
         }
         Ok(Ready { source, roots, unresolved, sink, policy })
     }

@@ -48,6 +48,8 @@ pub struct Takes {
     layers: &'static [Encoding],
     /// Encodings of a whole archive.
     archive: &'static [Encoding],
+    /// More of them, where index.json has one entry.
+    archive_of_one: &'static [Encoding],
     /// The most layers of one image, where that is bounded.
     most_layers: Option<usize>,
     /// Whether it reads an archive without manifest.json.
@@ -72,6 +74,7 @@ const TABLE: [(Consumer, Takes); 5] = [
             title: "docker 20.10",
             layers: &[Plain, Gzip, Xz, Bzip2],
             archive: &[Plain, Gzip, Xz, Bzip2],
+            archive_of_one: &[],
             most_layers: GRAPH_DRIVER,
             oci_alone: false,
             unnamed: true,
@@ -87,6 +90,7 @@ const TABLE: [(Consumer, Takes); 5] = [
             title: "docker",
             layers: &[Plain, Gzip, Zstd],
             archive: &[Plain, Gzip, Zstd, Xz, Bzip2],
+            archive_of_one: &[],
             most_layers: GRAPH_DRIVER,
             oci_alone: false,
             unnamed: true,
@@ -98,11 +102,13 @@ const TABLE: [(Consumer, Takes); 5] = [
         Consumer::Podman,
         Takes {
             name: "podman",
-            about: "podman: no sparse index, no gzip archive",
+            about: "podman: no sparse index, no gzip archive of several images",
             title: "podman",
             layers: &[Plain, Gzip, Zstd, Xz, Bzip2],
-            // podman 4.3 ends in the middle of every gzip archive.
+            // podman 4.3 unpacks gzip on its way to index.json, not to manifest.json, which it reads
+            // where index.json has several entries.
             archive: &[Plain, Zstd, Xz, Bzip2],
+            archive_of_one: &[Gzip],
             most_layers: None,
             oci_alone: true,
             unnamed: true,
@@ -118,6 +124,7 @@ const TABLE: [(Consumer, Takes); 5] = [
             title: "containerd",
             layers: &[Plain, Gzip, Zstd],
             archive: &[Plain],
+            archive_of_one: &[],
             most_layers: None,
             oci_alone: true,
             unnamed: false,
@@ -133,6 +140,7 @@ const TABLE: [(Consumer, Takes); 5] = [
             title: "k3s",
             layers: &[Plain, Gzip, Zstd],
             archive: &[Plain, Gzip, Zstd, Bzip2],
+            archive_of_one: &[],
             most_layers: None,
             // RKE2 looks its runtime image up in manifest.json.
             oci_alone: false,
@@ -184,11 +192,16 @@ impl Takes {
         }))
     }
 
-    /// Checks that the archive that will be written can be read, before anything is made.
+    /// Checks that the archive that will be written can be read.
     ///
     /// # Errors
     /// `Policy` with the reason.
-    pub(super) fn check_archive(&self, to: &Place, halves: Option<Halves>) -> Result<()> {
+    pub(super) fn check_archive(
+        &self,
+        to: &Place,
+        halves: Option<Halves>,
+        roots: &[Root],
+    ) -> Result<()> {
         let alone = match to.scheme {
             Scheme::DockerArchive | Scheme::Path => halves == Some(Halves::Oci),
             Scheme::OciArchive => halves.is_none_or(|h| h == Halves::Oci),
@@ -203,11 +216,18 @@ impl Takes {
             true => Plain,
             false => layer::output_encoding(&to.path)?.unwrap_or(Plain),
         };
-        if !self.archive.contains(&whole) {
+        let entries: usize = roots.iter().map(|root| root.names.len().max(1)).sum();
+        let one = entries == 1 && halves != Some(Halves::Docker);
+        if !self.archive.contains(&whole) && !(one && self.archive_of_one.contains(&whole)) {
             let packed = self.archive.iter().filter(|e| matches!(e, Gzip | Zstd));
             let other: String = packed.map(|e| format!(" or as {e}")).collect();
             let title = self.title;
-            let what = format!("{title} loads no {whole} archive; write it uncompressed{other}");
+            let few = match self.archive_of_one.contains(&whole) {
+                true => " without index.json or with several names",
+                false => "",
+            };
+            let what =
+                format!("{title} loads no {whole} archive{few}; write it uncompressed{other}");
             return Err(Error::new(Kind::Policy, what).input(place));
         }
         Ok(())
