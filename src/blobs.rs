@@ -63,7 +63,7 @@ impl BlobDir {
         self.root.file(&digest.blob_path())
     }
 
-    /// Digests of all blobs, with their sizes, in order; names that are no digests are passed over.
+    /// Digests of all blobs, with their sizes, in order; names that are not digests are skipped.
     ///
     /// # Errors
     /// `Io`.

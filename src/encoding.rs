@@ -7,7 +7,7 @@ use std::fmt;
 /// How many first bytes [`Encoding::sniff`] wants to see; fewer are fine at the end of a stream.
 pub const SNIFF_LEN: usize = 10;
 
-/// How a stream is compressed, found from its first bytes, never from a name or media type.
+/// The compression of a stream, detected from its first bytes, never from a name or media type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Encoding {
     /// Not at all.

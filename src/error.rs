@@ -240,7 +240,7 @@ impl Error {
         Self::from_parts(kind, os_text(err), err.raw_os_error())
     }
 
-    /// Names the input (file, image or place) that the error is about, replacing any earlier one.
+    /// Sets the input (file, image or place) that the error concerns, replacing any earlier one.
     #[must_use]
     pub fn input(self, input: impl Into<String>) -> Self {
         let mut inner = Arc::unwrap_or_clone(self.0);
@@ -316,7 +316,7 @@ impl Error {
         &self.0.what
     }
 
-    /// The input the error is about, when known.
+    /// The input that the error concerns, when known.
     pub fn subject(&self) -> Option<&str> {
         self.0.input.as_deref()
     }

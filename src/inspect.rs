@@ -55,7 +55,7 @@ pub struct Referrer {
     pub desc: Descriptor,
     /// What kind of artifact it is.
     pub artifact_type: Option<String>,
-    /// The image or index it is about, when it says so.
+    /// The image or index that it refers to, if recorded.
     pub subject: Option<String>,
 }
 

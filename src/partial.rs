@@ -16,7 +16,7 @@ use crate::transport::Blob;
 /// The directory's name, beside what is being written.
 pub const NAME: &str = ".imgpack-partial";
 
-/// How often a file is opened anew that other runs keep taking away.
+/// How often to reopen a file that other runs keep removing.
 const TRIES: usize = 10;
 
 /// Seconds to wait for a run that is just removing the directory.

@@ -41,7 +41,7 @@ pub trait Progress: Send + Sync {
     fn event(&self, event: Event<'_>);
 }
 
-/// Listens to nothing.
+/// Records nothing.
 pub struct Silent;
 
 impl Progress for Silent {

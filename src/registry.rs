@@ -91,13 +91,13 @@ impl fmt::Display for TagOrDigest<'_> {
     }
 }
 
-/// What is said of an image that a registry does not know.
+/// The error for an image that a registry does not know.
 pub fn no_image(name: &Reference) -> Error {
     let error = Error::missing("no such image in the registry").because(Cause::NotInRegistry);
     error.input(name.familiar())
 }
 
-/// What is said of a repository that a registry does not know.
+/// The error for a repository that a registry does not know.
 pub fn no_repository(name: &Reference) -> Error {
     let error = Error::missing("no such repository in the registry");
     error.because(Cause::NoSuchRepository).input(name.familiar_repository())

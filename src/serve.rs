@@ -38,12 +38,12 @@ use names::NameResolver;
 use status::ServerStatus;
 use writable::Writable;
 
-/// What answers: the catalogue of all served places, and what may be done with it.
+/// The registry: the catalogue of all served places, and what clients may do with it.
 pub struct Registry {
     catalogue: Catalogue,
     /// Where what is pushed goes; nothing when it is read only.
     writable: Option<Writable>,
-    /// Set when something was not as it should be, so that places are looked at again at once.
+    /// Set when something was wrong, so that places are checked again at once.
     again: AtomicBool,
     status: Arc<ServerStatus>,
     kept: page::ImageListCache,
@@ -93,7 +93,7 @@ impl Registry {
         self.status.clone()
     }
 
-    /// Asks for the places to be looked at again soon.
+    /// Requests that the places are checked again soon.
     pub fn look_again(&self) {
         self.again.store(true, Ordering::Relaxed);
     }

@@ -39,7 +39,7 @@ pub struct Verified<'a> {
     failed: Option<Error>,
 }
 
-/// Opens the same blob once more.
+/// Opens the same blob again.
 pub type Again<'a> = Box<dyn FnOnce() -> Result<Verified<'a>> + Send + 'a>;
 
 /// Where the diff id found by an unpack check is left.

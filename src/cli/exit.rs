@@ -14,7 +14,7 @@ pub(crate) enum Outcome {
     Done,
     /// What was compared is not the same.
     Different,
-    /// Something failed, of this kind, and the user was told.
+    /// Something failed, with this kind, and the error was printed.
     Failed(Kind),
 }
 

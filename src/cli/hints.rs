@@ -116,7 +116,7 @@ fn unfound(input: &str) -> Option<String> {
     }
 }
 
-/// The registry of what an error is about: a name, or the host itself.
+/// The registry that an error concerns, from a name or the host itself.
 fn host_of(input: &str) -> String {
     match input.parse::<Reference>() {
         Ok(name) if input.contains('/') => name.domain().to_owned(),

@@ -95,7 +95,7 @@ pub(crate) fn logout(args: &LogoutArgs, run: &Run) -> Result<Outcome> {
 struct Target {
     /// As in references: `docker.io`, `host:port`.
     domain: String,
-    /// The same, perhaps with a namespace behind it.
+    /// The same, optionally followed by a namespace.
     key: String,
     /// The namespace, or nothing.
     namespace: String,
@@ -228,7 +228,7 @@ fn need_terminal() -> Result<()> {
 /// Tries credentials at the registry; the identity token that is to be kept in the password's place, when
 /// it gave one.
 fn verify(settings: &Settings, domain: &str, login: &Login, run: &Run) -> Result<Option<Secret>> {
-    // Somebody waits for the answer: a host that cannot be reached is rather a wrong name than a bad line.
+    // A person waits: an unreachable host is more likely a wrong name than a bad connection.
     let settings = Settings { retries: settings.retries.min(2), ..settings.clone() };
     Registries::new(settings, run.ctx())?.login(domain, login)
 }

@@ -183,7 +183,7 @@ fn default_store() -> PathBuf {
     .join("imgpack/store")
 }
 
-/// $TMPDIR, or what every system has; one that does not exist is passed over.
+/// $TMPDIR, or /tmp; a directory that does not exist is skipped.
 fn default_temporary() -> PathBuf {
     let wanted = std::env::var_os("TMPDIR").map(PathBuf::from);
     wanted

@@ -116,7 +116,7 @@ pub(crate) fn run(args: &ServeArgs, run: &Run) -> Result<Outcome> {
     // Before that, it ends what is being unpacked or hashed.
     let opening = Context { cancel: ctx.cancel.clone(), ..served.clone() };
     let env = Env { ctx: opening, ..run.env().clone() };
-    // Whoever serves it has it locked; for a configuration it is only looked at, if anything is there.
+    // A running server holds the lock; for a configuration, the store is only read, if it exists.
     let (writable, looked_at) = match args.print_config {
         None => (args.writable.as_ref(), None),
         Some(_) => (None, args.writable.clone()),

@@ -212,7 +212,7 @@ fn line(source: &str, error: &Error) -> String {
     if named { error.to_string() } else { format!("{source}: {error}") }
 }
 
-/// A line for each failure; one alone is told as errors are, with its hint.
+/// A line for each failure; a single one is printed like an error, with its hint.
 fn end(error: Error, lines: Vec<String>, log: impl Fn(&str)) -> Result<Outcome> {
     if let ([_], false) = (&lines[..], error.kind() == Kind::Partial) {
         return Err(error);

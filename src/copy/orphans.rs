@@ -77,7 +77,7 @@ fn whole(node: &Node, known: &mut HashMap<Digest, bool>) -> bool {
     same
 }
 
-/// What a companion is about.
+/// The subject of a companion.
 fn subjects(tree: &Tree) -> Vec<Digest> {
     let root = &tree.root;
     let said = companion::subjects(&root.desc, root.tags());

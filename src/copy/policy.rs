@@ -27,7 +27,7 @@ pub struct Policy {
     pub platforms: Vec<Platform>,
     /// Images that have platforms of their own, by the digest of their root.
     pub own_platforms: HashMap<Digest, Vec<Platform>>,
-    /// Manifests and indexes that are at the sink already, so that what is about them may come too.
+    /// Manifests and indexes that are already at the sink, so that their companions may be copied.
     pub standing: Vec<Digest>,
     /// Recode layers that are in another encoding.
     pub compress: Option<Compression>,

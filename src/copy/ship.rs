@@ -121,7 +121,7 @@ struct Run<'a> {
     arrivals: Arrivals,
 }
 
-/// A leaf on its way whose encoding is known.
+/// A leaf being delivered, with its known encoding.
 struct Parcel<'l> {
     leaf: &'l Leaf,
     encoding: Encoding,

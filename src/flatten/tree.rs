@@ -244,7 +244,7 @@ impl FileTree {
         }
     }
 
-    /// The key a name stands for after links in its parents; `None` when a parent is not there.
+    /// The key of a name after resolving links in its parents; `None` when a parent is absent.
     fn find(&self, key: &[u8]) -> Result<Option<PathKey>> {
         let (real, missing) = self.resolve(key)?;
         Ok((missing == 0).then_some(real))

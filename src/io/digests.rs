@@ -21,7 +21,7 @@ use crate::io::parts::{Extent, Stamp};
 use crate::locks::lock;
 
 const NAME: &str = "digests";
-/// Most stretches that are remembered.
+/// Most ranges that are remembered.
 const MOST: usize = 20_000;
 /// Largest file that is read, in bytes.
 const MAX: u64 = 8 << 20;
@@ -31,20 +31,20 @@ const SETTLED: Duration = Duration::from_secs(2);
 /// Seconds to wait for another server that writes.
 const WAIT: u64 = 2;
 
-/// The memory; the default one remembers nothing.
+/// The cache; the default one remembers nothing.
 #[derive(Default)]
 pub struct DigestCache {
     home: Option<CacheLocation>,
     known: Mutex<Known>,
 }
 
-/// Where a memory is kept, and how it learns the time.
+/// Where the cache is stored, and its clock.
 struct CacheLocation {
     directory: PathBuf,
     now: fn() -> SystemTime,
 }
 
-/// Bytes of a file in one state.
+/// A range of a file in one state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct FileRange {
     stamp: Stamp,
@@ -86,7 +86,7 @@ impl DigestCache {
         lock(&self.known)
     }
 
-    /// The digest of a stretch; `hash` is asked when it is not known.
+    /// The digest of a range; `hash` computes it when it is not known.
     ///
     /// # Errors
     /// Those of `hash`.
@@ -198,7 +198,7 @@ impl Known {
 }
 
 impl FileRange {
-    /// Nothing when the file cannot be looked at.
+    /// Nothing when the file cannot be examined.
     fn of(extent: &Extent) -> Option<Self> {
         let stamp = extent.stamp().ok()?;
         Some(Self { stamp, offset: extent.offset, size: extent.size })

@@ -370,9 +370,9 @@ impl Dir {
     /// Takes a kernel lock on the directory, shared or exclusive, waiting up to `wait` seconds.
     ///
     /// # Errors
-    /// `Busy` naming the holders when it cannot be had, `Io` where locks do not work.
+    /// `Busy` naming the holders when it is taken, `Io` where locks do not work.
     pub fn lock(&self, exclusive: bool, wait: u64) -> Result<DirLock> {
-        // A lock belongs to an open file description, so each lock opens the directory anew.
+        // A lock belongs to an open file description, so each lock opens the directory again.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = fs::openat(&self.fd, ".", flags, Mode::empty())
             .map_err(|e| os(&self.path, "opening", e))?;

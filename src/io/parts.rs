@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::io::tar::Skip;
 
-/// Where bytes lie: a stretch of one file.
+/// A range of one file.
 #[derive(Clone, Debug)]
 pub struct Extent {
     /// The file, kept open.

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 
 use crate::encoding::{Encoding, SNIFF_LEN};
 
-/// A reader whose first bytes were looked at; it still yields all of them.
+/// A reader whose first bytes were peeked; it still yields all of them.
 #[derive(Debug)]
 pub struct Peeked<R> {
     first: [u8; SNIFF_LEN],

@@ -93,7 +93,7 @@ impl<R: Read> Unzstd<R> {
         Self { input, max_window, context: None, permit: None, state, begun: false }
     }
 
-    /// At a frame boundary: what comes next. Skippable frames are passed over one per call.
+    /// At a frame boundary: what comes next. Skips at most one skippable frame per call.
     fn next(&mut self, first: bool) -> io::Result<State> {
         let bytes = self.input.peek(LONGEST_HEADER)?;
         if bytes.is_empty() && !first {

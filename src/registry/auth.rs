@@ -145,7 +145,7 @@ impl Auth {
         self.lock().silent = true;
     }
 
-    /// Who the host was told we are, and why not more was told.
+    /// The identity that was presented to the host, and why no other.
     pub(crate) fn known_as(&self) -> (Option<String>, Option<String>) {
         let state = self.lock();
         (state.user.clone(), state.withheld.clone())

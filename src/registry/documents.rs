@@ -33,7 +33,7 @@ const USUAL_LIMIT: usize = 4 << 20;
 /// How often a manifest is sent again while its blobs are not seen yet, a second apart.
 const UNSEEN: u32 = 3;
 
-/// A manifest as it came.
+/// A manifest as received.
 pub(crate) struct FetchedManifest {
     pub(crate) descriptor: Descriptor,
     pub(crate) bytes: Vec<u8>,
@@ -272,10 +272,10 @@ impl HostedRepository {
     }
 }
 
-/// Sends what a registry turns out to lack, of the digests it named; whether anything was sent.
+/// Sends the blobs that the registry reports missing; returns whether anything was sent.
 pub type Lacking<'a> = dyn Fn(&[Digest]) -> Result<bool> + 'a;
 
-/// What became of a push.
+/// The result of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Put {
     /// It is there.
@@ -283,7 +283,7 @@ pub(crate) enum Put {
         /// Whether the registry said that it keeps track of the subject.
         tracked: bool,
     },
-    /// Somebody else was faster, and the condition no longer holds.
+    /// Another client was faster, and the condition no longer holds.
     Raced,
 }
 

@@ -11,7 +11,7 @@ use crate::registry::retry::Backoff;
 /// Most bytes of an answer that is an error.
 const MAX_ERROR: u64 = 64 << 10;
 
-/// A document, or a refusal.
+/// A response with its whole body.
 pub(crate) struct BufferedResponse {
     /// The status.
     pub(crate) status: u16,

@@ -29,7 +29,7 @@ const MAX_REDIRECTS: usize = 10;
 const LASTING: Duration = Duration::from_secs(60);
 /// Tries at a host that never answered in this run, and at any mirror.
 const FEW: u32 = 3;
-/// The same where nobody listens: whoever starts a registry anew does so within a second or two.
+/// The same where nothing listens: a registry that is restarted is back within a second or two.
 const REFUSED: u32 = 2;
 
 /// Which scheme a host speaks.
@@ -93,7 +93,7 @@ impl Host {
         &self.endpoint.host
     }
 
-    /// What this side of the run was told.
+    /// The settings of this side of the run.
     pub(crate) fn settings(&self) -> &Settings {
         &self.client.settings
     }
@@ -106,7 +106,7 @@ impl Host {
     /// Sends a request and waits for the headers of its answer. A status is never an error here.
     ///
     /// # Errors
-    /// `Unreachable` when no answer came, `Denied` when no token could be had, `Interrupted`.
+    /// `Unreachable` when no response came, `Denied` when no token was granted, `Interrupted`.
     pub(crate) fn send(&self, request: &HttpRequest<'_>) -> Result<Response> {
         self.deliver(request, Redirects::Any)
     }

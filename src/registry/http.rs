@@ -22,10 +22,10 @@ pub trait Wire: Send + Sync {
     /// Sends a request and waits for the headers of its answer; any status is an answer.
     ///
     /// # Errors
-    /// `Unreachable` when no answer came, `Denied` when no token could be had, `Interrupted`.
+    /// `Unreachable` when no response came, `Denied` when no token was granted, `Interrupted`.
     fn send(&self, request: &HttpRequest<'_>) -> Result<Response>;
 
-    /// The error that an answer stands for: its status, the codes in its body, and what was asked.
+    /// The error for a response: its status, the codes in its body, and the request.
     /// `doing` names it: `HEAD blob sha256:…`.
     fn fault(&self, doing: &str, response: Response) -> Error {
         let status = response.status;

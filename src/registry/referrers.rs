@@ -17,7 +17,7 @@ use crate::registry::documents::Put;
 use crate::registry::host::Redirects;
 use crate::registry::{HostedRepository, TagOrDigest, list};
 
-/// How often an index that others change too is written anew.
+/// How often to rewrite an index that others change at the same time.
 const RACES: usize = 5;
 
 /// The tag of the index that lists what refers to a digest.

@@ -31,7 +31,7 @@ impl Backoff {
         Self { limit, longest, tried: 0, moved: false }
     }
 
-    /// Takes note that bytes moved: the count starts anew, and the next wait is none.
+    /// Records progress: the count restarts, and the next wait is zero.
     pub fn progress(&mut self) {
         self.tried = 0;
         self.moved = true;

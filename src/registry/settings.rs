@@ -89,7 +89,7 @@ pub struct Settings {
     pub root: PathBuf,
     /// User and password that go before every file.
     pub credentials: Option<Login>,
-    /// What is said of single hosts, before anything that is said of all.
+    /// Settings of single hosts, which override those of all hosts.
     pub hosts: BTreeMap<String, HostSettings>,
     /// The one credentials file to read, instead of the usual ones.
     pub authfile: Option<PathBuf>,

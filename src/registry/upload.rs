@@ -34,7 +34,7 @@ pub use begin::{MountOutcome, RemoteSession, mount};
 pub use feed::BlobOpener;
 pub use plan::HostCapabilities;
 
-/// How often an upload begins anew before it is given up.
+/// How often an upload is restarted before it is given up.
 const ANEW: u32 = 5;
 /// Sessions of smaller blobs, in bytes, are not worth a file.
 const REMEMBERED: u64 = 1 << 20;
@@ -142,11 +142,11 @@ struct Upload<'a, 'o> {
     plan: UploadPlan,
     backoff: Backoff,
     claim: Option<Claim>,
-    /// How often it began anew.
+    /// How often it was restarted.
     anew: u32,
     /// Whether what the registry says to have is built upon after a cut.
     resumes: bool,
-    /// Whether it was sent anew because the registry hashed it wrongly.
+    /// Whether it was sent again because the registry computed a wrong digest.
     redone: bool,
 }
 
@@ -226,7 +226,7 @@ impl Upload<'_, '_> {
         session
     }
 
-    /// Begins anew after a session that came to nothing.
+    /// Restarts after a session that failed.
     fn again(&mut self, session: &RemoteSession, cause: Error) -> Result<RemoteSession> {
         cancel(&self.target, &session.location);
         self.anew += 1;
@@ -295,7 +295,7 @@ impl Upload<'_, '_> {
         }
     }
 
-    /// The error an answer stands for.
+    /// The error for a response.
     fn fault(&self, method: &str, response: Response) -> Error {
         self.target.wire.fault(&format!("{method} upload of {}", self.desc.digest), response)
     }

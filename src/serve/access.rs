@@ -37,16 +37,16 @@ const KNOWN: Duration = Duration::from_secs(300);
 /// Most passwords that are remembered at once.
 const MAX_KNOWN: usize = 4096;
 
-/// What one may do without a password.
+/// What is allowed without a password.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AccessRules {
-    /// Reads are for everybody.
+    /// Anyone may read.
     pub anonymous_pull: bool,
-    /// Who shows a certificate needs no password, and there are such certificates.
+    /// Client certificates are configured and replace the password.
     pub certificates: bool,
 }
 
-/// Who may do what; shared by all connections.
+/// The access control; shared by all connections.
 pub struct Access {
     rules: AccessRules,
     roll: RwLock<Arc<UserList>>,
@@ -63,7 +63,7 @@ struct UserList {
     users: Option<Users>,
 }
 
-/// Somebody who showed who they are.
+/// An authenticated client.
 #[derive(Clone, Debug)]
 pub struct Caller {
     /// The user's name, or `certificate`.
@@ -72,7 +72,7 @@ pub struct Caller {
     generation: u64,
 }
 
-/// Who asks: where from, and whether with a certificate.
+/// The client: its address, and whether it presented a certificate.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
     /// The address.
@@ -83,11 +83,11 @@ pub struct Peer {
     pub encrypted: bool,
 }
 
-/// What is to be done with a request.
+/// Whether a request is admitted.
 pub enum Admission {
-    /// It is let in, as this one when it is known who asks.
+    /// It is admitted, with the caller if authenticated.
     Open(Option<Caller>),
-    /// A password is to be checked first, which takes a while: [`Access::check`].
+    /// A password must be checked first, which takes a while: [`Access::check`].
     Check(BasicCredentials),
     /// It is refused.
     Refuse(Box<Answer>),
@@ -112,7 +112,7 @@ impl Access {
         })
     }
 
-    /// Takes another list of users from now on: passwords are shown anew, and tokens fetched anew.
+    /// Replaces the list of users: passwords are checked again, and old tokens are invalid.
     /// The same list changes nothing.
     pub fn replace(&self, users: Option<Users>) {
         let mut roll = write(&self.roll);
@@ -234,7 +234,7 @@ impl Access {
         Err(self.challenge(request, "wrong user name or password"))
     }
 
-    /// A token for somebody, or for nobody, as a JSON answer.
+    /// A token for a user, or an anonymous one, as a JSON answer.
     pub fn token(&self, caller: Option<&Caller>) -> Answer {
         let generation = caller.map_or_else(|| self.roll().generation, |caller| caller.generation);
         let user = caller.map(|caller| caller.name.as_str());
@@ -244,7 +244,7 @@ impl Access {
             .with(header::CACHE_CONTROL, "no-store")
     }
 
-    /// Whose token it is, nobody's perhaps; nothing when it is not good, or of another list of users.
+    /// The owner of a token, if it has one; nothing when it is invalid or of another list of users.
     fn bearer(&self, token: &str, roll: &UserList) -> Option<Option<String>> {
         token::read(&self.key, roll.generation, token, self.began.elapsed())
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::error::{Error, Kind};
 use crate::serve::outgoing::Outgoing;
 
-/// What is sent back.
+/// An answer to a client.
 pub struct Answer {
     /// The status.
     pub status: StatusCode,
@@ -166,7 +166,7 @@ impl Code {
     }
 }
 
-/// A refusal, as the API words it.
+/// An error as the API reports it.
 #[derive(Clone, Debug)]
 pub struct ApiError {
     code: Code,
@@ -181,7 +181,7 @@ impl ApiError {
         Self { code, message: message.into(), detail: Value::Null, status: code.status() }
     }
 
-    /// The same with what it is about.
+    /// The same with a detail.
     #[must_use]
     pub fn about(mut self, detail: Value) -> Self {
         self.detail = detail;

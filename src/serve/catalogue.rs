@@ -28,7 +28,7 @@ use crate::transport::{Blob, Source};
 /// Bytes of documents that are kept in memory.
 const MAX_CACHE: usize = 32 << 20;
 
-/// Knows the blobs of a place that is written to: they are looked up where they lie.
+/// The blobs of a writable place, looked up on disk.
 pub trait BlobIndex: Send + Sync {
     /// Bytes of a blob that a repository may read.
     ///

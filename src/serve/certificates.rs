@@ -28,7 +28,7 @@ use dates::{Period, Standing};
 /// Largest file here, in bytes.
 const MAX_FILE: u64 = 64 << 10;
 
-/// What a server shows.
+/// The certificate chain and key of a server.
 pub struct Identity {
     pub(super) chain: Vec<CertificateDer<'static>>,
     pub(super) key: PrivateKeyDer<'static>,
@@ -48,7 +48,7 @@ impl Identity {
         self.chain.last().map(|last| fingerprint(last)).unwrap_or_default()
     }
 
-    /// What is to be told of the authority: that there is another one now, or soon.
+    /// A message about the authority: that there is a new one, or will be soon.
     pub fn news(&self) -> Option<&str> {
         self.news.as_deref()
     }
@@ -77,7 +77,7 @@ pub fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     certificates(path)
 }
 
-/// What is known of the certificate that lies beside it.
+/// The `server.json` of the certificate.
 #[derive(Serialize, Deserialize, PartialEq, Eq)]
 struct Known {
     names: Vec<String>,

@@ -19,7 +19,7 @@ use crate::serve::names::RepositoryName;
 const FILE: &str = ".imgpack-deleted";
 const MAX_FILE: u64 = 256 << 20;
 
-/// What a repository may have had.
+/// The kind of content that was deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ContentKind {
     /// A manifest or an index.
@@ -37,7 +37,7 @@ impl ContentKind {
     }
 }
 
-/// One thing of one repository.
+/// Content of one repository.
 type Deletion = (ContentKind, RepositoryName, Digest);
 
 /// The deletions of a store.
@@ -118,7 +118,7 @@ impl Deletions {
         Ok(())
     }
 
-    /// Writes the file anew without what `gone` says is no longer in the store at all.
+    /// Rewrites the file without the entries for which `gone` is true: no longer in the store at all.
     ///
     /// # Errors
     /// `Io`; the old file is then still there.

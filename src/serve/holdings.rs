@@ -21,14 +21,14 @@ use crate::reference::is_tag;
 use crate::serve::names::RepositoryName;
 use crate::transport::{Blob, Root, Source};
 
-/// Everything of one place.
+/// The content of one place.
 #[derive(Default)]
 pub struct Holdings {
     /// Its repositories.
     pub repositories: BTreeMap<RepositoryName, ServedRepository>,
     /// Configs and layers that some manifest names, with their sizes in bytes.
     pub blobs: HashMap<Digest, u64>,
-    /// What is odd, in words.
+    /// Warnings.
     pub notes: Vec<String>,
     /// Why a document is lacking that a later look may find: the medium did not give it.
     pub unread: Option<Error>,
@@ -48,7 +48,7 @@ pub struct ServedRepository {
 /// A manifest or an index of a repository.
 #[derive(Clone, Debug)]
 pub struct ServedManifest {
-    /// Its media type, as the document and what names it agree on: never a word of strangers.
+    /// Its media type, on which the document and its descriptor agree.
     pub media_type: MediaType,
     /// Bytes.
     pub size: u64,
@@ -235,7 +235,7 @@ fn spread<'r>(
     companions.into_iter().filter(|root| !placed.contains(&root.desc.digest)).collect()
 }
 
-/// What a companion is about; first what it says itself, since referrers are listed by that.
+/// The subject of a companion; its own `subject` comes first, since referrers are listed by it.
 fn subjects(root: &Root, parsed: &HashMap<Digest, Parsed>) -> Vec<Digest> {
     match parsed.get(&root.desc.digest).and_then(|p| p.referrer.as_ref()) {
         Some((subject, _)) => vec![*subject],

@@ -41,7 +41,7 @@ use progress::CountedStream;
 use tls::Tls;
 use turns::Turns;
 
-/// How strangers are received.
+/// The limits and time-outs of the server.
 #[derive(Clone)]
 pub struct ServerSettings {
     /// Addresses to listen on: `127.0.0.1:5000`; port 0 takes any that is free.
@@ -222,7 +222,7 @@ async fn connection(stream: TcpStream, remote: SocketAddr, server: Arc<Server>, 
         return requests(stream, remote, peer, false, server, watcher).await;
     };
     let shaken = tokio::time::timeout(server.settings.header_timeout, tls.accept(stream)).await;
-    // Who cannot agree on TLS with us has been told so.
+    // A failed handshake has been answered with an alert.
     let Ok(Ok(stream)) = shaken else { return };
     let session = stream.get_ref().1;
     (peer.encrypted, peer.certified) = (true, session.peer_certificates().is_some());

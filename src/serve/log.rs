@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// One request and its answer, told once the answer is out or was given up.
+/// One request and its answer, recorded once the answer was sent or abandoned.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestRecord<'a> {
     /// Who asked.
@@ -29,13 +29,13 @@ pub struct RequestRecord<'a> {
     pub id: &'a str,
 }
 
-/// Listens to requests, from any thread.
+/// A listener to requests, on any thread.
 pub trait RequestLog: Send + Sync {
-    /// Takes note of one.
+    /// Records one.
     fn entry(&self, entry: &RequestRecord<'_>);
 }
 
-/// Listens to nothing.
+/// Records nothing.
 pub struct NoRequestLog;
 
 impl RequestLog for NoRequestLog {

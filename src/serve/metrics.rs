@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 
 use crate::serve::route::Route;
 
-/// What a request is about; one label each.
+/// The operation of a request; one label each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // their names are all there is to say
 pub enum Operation {
@@ -44,7 +44,7 @@ const OPERATIONS: [(Operation, &str); 12] = [
 ];
 
 impl Operation {
-    /// What a request is about; a path that asks for nothing is `Other`.
+    /// The operation of a request; `Other` for an unknown path.
     pub fn of(method: &Method, route: Option<&Route>) -> Self {
         match (route, method) {
             (Some(Route::Base), _) => Self::Base,

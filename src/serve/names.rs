@@ -46,7 +46,7 @@ impl fmt::Display for RepositoryName {
     }
 }
 
-/// How names of requests are read.
+/// Resolves the names in requests.
 #[derive(Clone, Debug)]
 pub struct NameResolver {
     default: String,

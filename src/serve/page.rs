@@ -27,7 +27,7 @@ use asked::Asked;
 pub use kept::ImageListCache;
 use listing::ImageEntry;
 
-/// Where nothing comes from but this server, and nobody may frame or be told of it.
+/// Loads nothing from other servers; may not be framed; sends no referrer.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 

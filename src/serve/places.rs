@@ -35,7 +35,7 @@ struct Served {
     part: Option<Arc<Part>>,
     /// Why it, or some of it, cannot be read now.
     unread: Vec<Error>,
-    /// When it is looked at again although it did not change: something could not be read.
+    /// When to read it again although it did not change, because something could not be read.
     again: Option<Instant>,
 }
 
@@ -176,7 +176,7 @@ fn stem(path: &Path) -> Option<RepositoryName> {
     name.parse::<Reference>().ok().as_ref().map(RepositoryName::of)
 }
 
-/// What a place looks like; nothing when it cannot be looked at.
+/// The stamp of a place; nothing when it cannot be read.
 fn stamp(place: &Place, env: &Env) -> Option<Digest> {
     use std::os::unix::fs::MetadataExt;
     let path = if place.scheme == Scheme::Store { &env.store } else { &place.path };

@@ -2,14 +2,14 @@
 //!
 //! It knows no blob. RFC 9110 §14; OCI distribution-spec, "Pulling blobs" and "Pushing a blob in chunks".
 
-/// What a download asks for.
+/// The range that a download requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByteRange {
-    /// All of it: there was no range, one that is not understood, or several.
+    /// The whole blob: there was no range, an invalid one, or several.
     Whole,
-    /// A stretch: its first byte, 0-based, and how many.
+    /// A part: its first byte, counting from 0, and its length.
     Part(u64, u64),
-    /// Bytes that are not there.
+    /// A range outside the blob.
     Unsatisfiable,
 }
 

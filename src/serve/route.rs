@@ -50,7 +50,7 @@ pub enum ManifestReference {
     Digest(Digest),
 }
 
-/// Why a path asks for nothing.
+/// Why a path is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RouteError {
     /// It cannot be decoded, or holds what no path holds.

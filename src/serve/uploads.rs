@@ -119,7 +119,7 @@ impl Uploads {
         Ok(())
     }
 
-    /// Finds out whether a session is the blob it is said to be, and flushes it.
+    /// Checks that a session is the blob of this digest, and flushes it.
     ///
     /// # Errors
     /// [`Stop::Mismatch`] when it is another, [`Stop::Failed`] when the medium failed: the session is

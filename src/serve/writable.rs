@@ -30,7 +30,7 @@ mod entries;
 
 pub use collect::Collected;
 
-/// What a manifest must have with it when it is pushed.
+/// What must be present when a manifest is pushed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Validate {
     /// Everything it names.
@@ -42,7 +42,7 @@ pub enum Validate {
     None,
 }
 
-/// What may be done to the store.
+/// What clients may do to the store.
 #[derive(Clone, Debug)]
 pub struct WriteSettings {
     /// Whether clients may delete.
@@ -176,7 +176,7 @@ impl Writable {
         }
         for (name, digest) in self.shelf.deletions.manifests() {
             if named.contains(&(name.clone(), digest)) {
-                // Another process put it there again; or it was never told that it is gone.
+                // Another process added it again, or its deletion was never recorded.
                 self.shelf.deletions.lift(ContentKind::Manifest, &name, &digest)?;
             } else if let Some(repository) = held.repositories.get_mut(&name) {
                 repository.remove(&digest);

@@ -21,7 +21,7 @@ pub mod podman;
 pub use mirrors::{ANY, Emitted, File, Moved, Reach};
 use mirrors::{Mirrors, Way};
 
-/// Who is to find the images.
+/// The kind of configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// `certs.d/<host>/hosts.toml`.

@@ -32,7 +32,7 @@ impl fmt::Display for End {
     }
 }
 
-/// What is to be done.
+/// A sync job.
 #[derive(Clone, Debug)]
 pub struct SyncJob {
     /// Where images are.

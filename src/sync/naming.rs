@@ -78,7 +78,7 @@ impl FromStr for MapRule {
     }
 }
 
-/// A registry and perhaps a path in it, beneath which everything goes.
+/// A registry, and optionally a path in it, under which all images go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Base {
     /// `host` or `host:port`.

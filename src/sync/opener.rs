@@ -11,7 +11,7 @@ use crate::sync::job::End;
 use crate::transport::registry::indexes::PrunedIndex;
 use crate::transport::{Root, Sink, Source};
 
-/// A source, and what it lacks.
+/// A source, and the failures of opening it.
 pub struct OpenedSource {
     /// The source. Of registries, its roots are the images that were asked for, each under the name
     /// that was asked for (with the tag, or without one with the digest), and their companions, each
@@ -21,7 +21,7 @@ pub struct OpenedSource {
     pub failed: Vec<(String, Error)>,
 }
 
-/// Opens places and asks about them. Answers come in the order of the questions.
+/// Opens places and queries them. Results are in the order of the queries.
 pub trait Opener: Send + Sync {
     /// Opens the source. `wanted` are the images that are asked of registries; a directory or an
     /// archive shows all it has. Companions need not be looked for when they are not asked for.

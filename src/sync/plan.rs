@@ -34,7 +34,7 @@ pub struct Planned {
     pub companion: bool,
 }
 
-/// What would be done.
+/// The plan of a sync.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// Images, companions behind them.

@@ -20,7 +20,7 @@ const ANNOTATION: &str = "dev.cosignproject.cosign/signature";
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
 /// Largest payload, in bytes.
 const MAX_PAYLOAD: u64 = 64 << 10;
-/// Most signatures of one image that are looked at.
+/// Most signatures of one image that are checked.
 const MAX_SIGNATURES: usize = 100;
 
 /// A pattern of names: `docker.io/library/*`, `quay.io/**`, `nginx:1.*`.
@@ -58,7 +58,7 @@ impl NameGlob {
     }
 }
 
-/// What an image must fulfil; the default asks nothing.
+/// The conditions for admitting an image; the default admits all.
 #[derive(Clone, Debug, Default)]
 pub struct AdmissionPolicy {
     /// Patterns of which a name must fit one; none: every name may come in.

@@ -29,7 +29,7 @@ mod foresee;
 pub(super) struct Name {
     /// At the source; none for an image without one.
     pub source: Option<Reference>,
-    /// As it was asked for, perhaps with a digest too; what a report says and a retry asks again.
+    /// The name as requested, possibly with a digest; used by reports and retries.
     pub asked: Option<Reference>,
     /// At the destination.
     pub target: Option<Reference>,
@@ -44,7 +44,7 @@ pub(super) struct Name {
 pub(super) struct SyncItem {
     /// As the source has it.
     pub root: Root,
-    /// Its names; at least one, perhaps an empty one.
+    /// Its names; at least one, which may be empty.
     pub names: Vec<Name>,
     /// What it becomes, where some of its platforms are left out and that is known.
     pub kept: Option<PrunedIndex>,

@@ -14,7 +14,7 @@ use crate::sync::select::{self, Bare, Selection};
 /// The version of the form.
 const VERSION: u64 = 1;
 
-/// What became of one image.
+/// The outcome for one image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// It is there now.
@@ -55,7 +55,7 @@ pub struct Entry {
     pub status: Status,
     /// Why it failed or was not tried.
     pub error: Option<Error>,
-    /// Bytes of its blobs at the source, each once; 0 where that was not looked at.
+    /// Bytes of its blobs at the source, each counted once; 0 where unknown.
     pub bytes: u64,
     /// Whether it is a signature, an attestation or another companion.
     pub companion: bool,

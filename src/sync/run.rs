@@ -121,7 +121,7 @@ fn ends(error: &Error) -> bool {
     matches!(error.kind(), Kind::Interrupted | Kind::Closed)
 }
 
-/// What a copy did, by the digest of the root at the source.
+/// The outcome of a copy, by the digest of the root at the source.
 #[derive(Default)]
 struct Outcome {
     published: HashMap<Digest, (Digest, u64)>,
@@ -153,7 +153,7 @@ impl Outcome {
         outcome
     }
 
-    /// Nothing for a companion that was left behind with what it is about.
+    /// Nothing for a companion that was not copied because its subject was not.
     fn entry(&self, item: &SyncItem, name: &Name) -> Option<Entry> {
         let digest = &item.root.desc.digest;
         let entry = Entry {
@@ -189,7 +189,7 @@ impl Outcome {
     }
 }
 
-/// Passes events on and counts what is stored.
+/// Forwards events and counts stored bytes.
 struct StoredCounter {
     to: Arc<dyn Progress>,
     stored: AtomicU64,

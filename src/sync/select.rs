@@ -26,7 +26,7 @@ pub use filter::TagFilter;
 /// Largest file that names images, in bytes.
 pub const MAX_FILE: u64 = 64 << 20;
 
-/// One thing that is wanted.
+/// One entry of a list: an image, a repository or a registry.
 #[derive(Clone, Debug)]
 pub enum WantedImages {
     /// An image, by tag, by digest or by both.
@@ -53,7 +53,7 @@ impl fmt::Display for WantedImages {
     }
 }
 
-/// What a list says about reaching a registry.
+/// How to reach a registry, as set in a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RegistryAccess {
     /// User and password.
@@ -64,7 +64,7 @@ pub struct RegistryAccess {
     pub cert_dir: Option<PathBuf>,
 }
 
-/// Everything that is wanted, in the order in which it was said, each once.
+/// Everything to be copied, in the order given, each entry once.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
     /// The list.
@@ -87,7 +87,7 @@ pub struct OwnPlatforms {
     pub by_default: bool,
 }
 
-/// What a repository without a tag means.
+/// The meaning of a repository without a tag.
 #[derive(Clone, Debug, Default)]
 pub enum Bare {
     /// Its tag `latest`, as docker has it.

@@ -67,7 +67,7 @@ pub struct Engines {
     pub containerd_namespace: Option<String>,
 }
 
-/// What an engine is known to load.
+/// What an engine can load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     /// Before docker 23: no zstd layers.
@@ -143,13 +143,13 @@ fn split(wanted: &str) -> Result<Vec<String>> {
     }
 }
 
-/// Something that is fed an archive. Dropped before `end`, it forgets what it was fed.
+/// Takes an archive. Dropped before `end`, it aborts.
 trait ArchiveFeed: Write + Send {
     /// All was written: waits until the engine is done, and gives its lines.
     fn end(self: Box<Self>) -> Result<Vec<String>>;
 }
 
-/// An engine being fed an archive.
+/// An engine that an archive is sent to.
 pub struct EngineSink {
     engine: Engine,
     archive: ArchiveSink,

@@ -376,7 +376,7 @@ impl Sink for LayoutSink {
         if self.staging.has(&desc.digest) {
             return Ok(Some(Reused::default()));
         }
-        // A file of the wrong size is no blob: it is written anew and replaced.
+        // A file of the wrong size is not the blob: it is written again and replaced.
         if self.blobs.size(&desc.digest)? != Some(desc.size) {
             return Ok(None);
         }

@@ -36,7 +36,7 @@ pub use sink::RegistrySink;
 /// References that could not be resolved, with the reasons.
 pub type Unresolved = Vec<(Reference, Error)>;
 
-/// What is known before anything is asked.
+/// What is already known without a request.
 #[derive(Default)]
 pub struct Known {
     /// All tags of repositories that were listed already, by `registry/path`.

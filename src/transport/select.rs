@@ -60,7 +60,7 @@ fn unique<'r>(found: Vec<&'r Root>, wanted: &str) -> Result<Vec<&'r Root>> {
     Ok(vec![found[0]])
 }
 
-/// What is said where nothing is meant by a word.
+/// The error for a word that matches nothing.
 pub fn no_image(wanted: &str) -> Error {
     let what = format!("no such image: {}", text::escape(wanted));
     Error::missing(what).because(Cause::NoSuchImage)

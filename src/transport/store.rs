@@ -231,7 +231,7 @@ fn children(root: &Dir, desc: &Descriptor) -> Result<Vec<Descriptor>> {
     }
 }
 
-/// What is said of a store that has never had an image.
+/// The error for a store that has never had an image.
 pub fn empty(path: &Path) -> Error {
     let error = Error::missing("the store is empty").because(Cause::EmptyStore);
     error.input(path.display().to_string())

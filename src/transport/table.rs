@@ -71,7 +71,7 @@ pub struct Place {
     pub image: Option<String>,
 }
 
-/// What opening places needs to know of the run.
+/// What the run provides for opening places.
 #[derive(Clone)]
 pub struct Env {
     /// Where the store is.
@@ -90,7 +90,7 @@ pub struct Env {
     pub ctx: Context,
 }
 
-/// What a bare directory is, by what is in it (docs/FORMATS.md, "Recognising").
+/// The kind of a directory, by its content (docs/FORMATS.md, "Recognising").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Directory {
     /// An OCI layout.

@@ -46,7 +46,7 @@ pub(crate) struct GuardFlags {
     state_dir: Option<PathBuf>,
 }
 
-/// How certificates are come by.
+/// Where the certificate comes from.
 enum Shown {
     Given(PathBuf, PathBuf),
     Own(PathBuf, Vec<String>),
@@ -144,7 +144,7 @@ impl<'f> Guard<'f> {
         Ok(guard)
     }
 
-    /// Reads files again; what cannot be read stays as it was, and is told.
+    /// Reads the files again; what cannot be read stays unchanged, with a warning.
     pub(crate) fn reload(&self, registry: &Registry, run: &Run) {
         let tell = |what: &str, e: &Error| {
             run.ctx().warn(&format!("{what} is unchanged: {e}"));

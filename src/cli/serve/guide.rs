@@ -147,7 +147,7 @@ fn ways(
     }
 }
 
-/// What is said at the start.
+/// The messages at the start.
 pub(super) fn say(
     addresses: &[SocketAddr],
     flags: &GuardFlags,

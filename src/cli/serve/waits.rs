@@ -8,7 +8,7 @@ use imgpack::units;
 /// Bytes from which on it takes more than a moment.
 const LONG: u64 = 100_000_000;
 
-/// Hears of places being opened, and tells `0` in words.
+/// Listens to places being opened, and passes messages about slow ones to `0`.
 pub(super) struct Waits(pub(super) Arc<dyn Progress>);
 
 impl Progress for Waits {

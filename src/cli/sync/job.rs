@@ -16,7 +16,7 @@ use imgpack::{Cause, Error, Kind, Result, transfer};
 
 use super::args::{SourceKind, SyncArgs, To};
 
-/// The words of a command line, told apart.
+/// The arguments of a command line.
 struct Arguments<'a> {
     from: SourceKind,
     to: To,
@@ -175,7 +175,7 @@ fn selection(
         _ => {}
     }
     if !which.platform.is_empty() {
-        // What is said of one image goes before what is typed, and that before what a list says of all.
+        // A setting for one image overrides a flag, which overrides a setting for the whole list.
         selection.platforms.retain(|_, own| !own.by_default);
     }
     Ok(Some(selection))

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::transport::Source;
 use crate::verify::wrong_diff_id;
 
-/// What became of the leaves.
+/// The outcome of the leaves.
 #[derive(Default)]
 pub(in crate::copy) struct Shipped {
     pub(super) outcome: HashMap<Digest, LeafOutcome>,

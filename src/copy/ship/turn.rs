@@ -11,7 +11,7 @@ use crate::copy::ship::lock;
 /// How long a worker waits to hear whether its turn is the next.
 const PATIENCE: Duration = Duration::from_millis(5);
 
-/// Lets workers through in plan order.
+/// Lets workers proceed in plan order.
 #[derive(Default)]
 pub(super) struct PlanOrder {
     now: Mutex<usize>,
@@ -41,7 +41,7 @@ impl PlanOrder {
     }
 }
 
-/// A worker's place in the order; the next one goes on when it is dropped, on panic too.
+/// A worker's place in the order; the next worker proceeds when it is dropped, also on panic.
 pub(super) struct Pass<'a> {
     pub(super) turn: &'a PlanOrder,
     pub(super) at: usize,
@@ -91,7 +91,7 @@ impl Slots {
         }
         state.waiting.remove(&at);
         state.free -= 1;
-        // Another may be free for the next in line, who was passed over while this one waited.
+        // Another slot may be free for the next in line, which was skipped while this one waited.
         self.freed.notify_all();
         Slot(self)
     }

@@ -251,7 +251,7 @@ fn check_global(records: &Records) -> Result<()> {
     }
 }
 
-/// `"<length> <key>=<value>\n"`, repeated; anything else is refused, never passed over.
+/// `"<length> <key>=<value>\n"`, repeated; anything else is refused, never skipped.
 fn records(mut body: &[u8]) -> Result<Records> {
     let mut out = Vec::new();
     while !body.is_empty() {

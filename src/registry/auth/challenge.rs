@@ -27,7 +27,7 @@ pub(crate) struct Bearer {
     pub(crate) error: Option<String>,
 }
 
-/// Longest header that is looked at, in bytes.
+/// Longest header that is parsed, in bytes.
 const MAX_HEADER: usize = 16 << 10;
 
 /// The challenge of an answer to act on: the first `Bearer` that names a realm, else `Basic`.

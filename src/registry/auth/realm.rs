@@ -19,7 +19,7 @@ pub(crate) enum Trust {
     Anonymous(String),
 }
 
-/// Who asks for a token.
+/// The registry that asks for a token.
 pub(crate) struct TokenRequester<'a> {
     /// Its URL.
     pub(crate) url: &'a Url,

@@ -23,7 +23,7 @@ const DEFAULT_LIFE: u64 = 60;
 /// Longest life that is believed, in seconds: a day.
 const MAX_LIFE: f64 = 86_400.0;
 
-/// A way to ask.
+/// How a token is requested.
 #[derive(Debug)]
 pub(crate) enum TokenMethod<'a> {
     /// GET, with user and password when there are some.
@@ -50,7 +50,7 @@ pub(crate) fn ways(credential: Option<&Credential>) -> Vec<TokenMethod<'_>> {
     }
 }
 
-/// A question to a realm.
+/// A request to a realm.
 pub(crate) struct TokenRequest {
     /// The URL, with its query.
     pub(crate) url: Url,
@@ -115,7 +115,7 @@ fn join(pairs: &[(&str, String)]) -> String {
     each.collect::<Vec<_>>().join("&")
 }
 
-/// What a realm gave.
+/// The response of a realm.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TokenResponse {
     /// The token.
@@ -126,7 +126,7 @@ pub(crate) struct TokenResponse {
     pub(crate) refresh: Option<Secret>,
 }
 
-/// Reads a realm's reply. Its `issued_at` is not looked at: clocks differ.
+/// Parses a realm's response. Its `issued_at` is ignored, since clocks differ.
 ///
 /// # Errors
 /// `Malformed` when there is no token in it.

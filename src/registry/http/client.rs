@@ -32,7 +32,7 @@ const MAX_HEAD: usize = 64 << 10;
 /// Bodies above this size are announced first, so that a refusal costs no bytes.
 const ANNOUNCED: u64 = 1 << 20;
 
-/// An exchange that failed.
+/// A failed exchange.
 #[derive(Clone, Debug)]
 pub(crate) struct ExchangeError {
     /// What to tell.
@@ -43,7 +43,7 @@ pub(crate) struct ExchangeError {
     pub(crate) plain: PlainHttp,
 }
 
-/// Whether a server to which https was spoken speaks plain http.
+/// Whether a server that was contacted over https uses plain http.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PlainHttp {
     /// It does not, or it is not known.
@@ -60,7 +60,7 @@ impl From<Error> for ExchangeError {
     }
 }
 
-/// What is asked of a server.
+/// A request to a server.
 pub(crate) struct Exchange<'a, 'b> {
     pub(crate) method: Method,
     pub(crate) url: &'a Url,
@@ -84,7 +84,7 @@ pub(crate) struct Client {
     quotas: Mutex<HashMap<String, String>>,
 }
 
-/// What connections may be shared by: https, authority, insecure, guarded.
+/// What shared connections must have in common: https, authority, insecure, guarded.
 type ConnectionKey = (bool, String, bool, bool);
 
 /// The connections to one server.

@@ -13,12 +13,12 @@ use crate::digest::Digest;
 use crate::error::{Cause, Error, Kind};
 use crate::text;
 
-/// Most bytes of an error's body that are looked at.
+/// Most bytes of an error's body that are read.
 const MAX_BODY: u64 = 64 << 10;
 /// Most characters of a foreign text that are shown.
 const SHOWN: usize = 200;
 
-/// The codes of an error body, and what it says.
+/// The codes and messages of an error body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ErrorBody {
     /// `MANIFEST_UNKNOWN`, `DENIED`, … in the order of the body.

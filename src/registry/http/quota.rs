@@ -10,7 +10,7 @@ use crate::text;
 
 use super::message::Response;
 
-/// What is left of an allowance, in words; `None` when the answer says nothing of it.
+/// The remaining allowance as text; `None` when the response does not report it.
 pub(super) fn left(response: &Response) -> Option<String> {
     let (left, own) = number(response.header("ratelimit-remaining")?)?;
     let (of, window) = response.header("ratelimit-limit").and_then(number).unzip();

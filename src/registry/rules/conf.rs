@@ -232,7 +232,7 @@ pub(super) fn find<'a>(rules: &'a [RegistryRule], name: &str) -> Option<(&'a Reg
     rules.iter().filter_map(covered).max_by_key(|(rule, _)| rule.prefix.len())
 }
 
-/// How many bytes of a name a prefix stands for.
+/// How many bytes of a name a prefix matches.
 fn covers(prefix: &str, name: &str) -> Option<usize> {
     let length = match prefix.strip_prefix("*.") {
         None => name.starts_with(prefix).then_some(prefix.len())?,

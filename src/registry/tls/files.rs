@@ -66,7 +66,7 @@ pub(super) fn system(settings: &Settings) -> Result<Vec<CertificateDer<'static>>
             certs = certificates(path).map_err(|e| e.context("SSL_CERT_FILE"))?;
         }
         for dir in dirs.unwrap_or_default().split(':').filter(|d| !d.is_empty()) {
-            // A directory may hold files of any kind, so what cannot be read in it is passed over.
+            // A directory may contain files of any kind, so what cannot be read in it is skipped.
             certs
                 .extend(rustls_native_certs::load_certs_from_paths(None, Some(dir.as_ref())).certs);
         }

@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-/// Trusts what a root vouches for, and the certificates given for the host themselves.
+/// Trusts certificates signed by the roots, and those given for the host itself.
 #[derive(Debug)]
 pub(super) struct TrustedRoots {
     roots: RootCertStore,
@@ -78,7 +78,7 @@ impl ServerCertVerifier for TrustedRoots {
     }
 }
 
-/// Trusts anyone, because the user said so.
+/// Trusts any server, because the user said so.
 #[derive(Debug)]
 pub(super) struct TrustAnyone {
     algorithms: WebPkiSupportedAlgorithms,

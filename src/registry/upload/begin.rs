@@ -60,7 +60,7 @@ impl RemoteSession {
     }
 }
 
-/// What came of an attempt to mount.
+/// The result of an attempt to mount.
 #[derive(Debug)]
 pub enum MountOutcome {
     /// The blob is there.

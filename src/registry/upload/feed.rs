@@ -184,7 +184,7 @@ impl<'a> Inner<'a> {
     }
 }
 
-/// Some bytes of a blob.
+/// A part of a blob.
 pub(super) struct BlobPart<'p, 'f, 'a> {
     feed: &'p BlobFeed<'f, 'a>,
     at: u64,

@@ -16,7 +16,7 @@ pub(super) const COMMON: u64 = 4 << 20;
 /// Blobs up to this size go with one PUT: no PATCH before it, and nothing lost when that is refused.
 const SMALL: u64 = 64 << 10;
 
-/// What the uploads to one host have found out, for those that follow. Cheap to share.
+/// What uploads to one host have learned about it, for later uploads. Cheap to share.
 #[derive(Debug, Default)]
 pub struct HostCapabilities {
     /// No PATCH there (GAR).

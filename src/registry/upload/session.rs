@@ -25,7 +25,7 @@ use crate::registry::upload::location;
 const LARGEST: u64 = 32 << 10;
 /// Registries drop sessions after a day or a week; so do we, after this many seconds.
 const STALE: i64 = 7 * 24 * 3600;
-/// Most files looked at while sweeping.
+/// Most files examined in one sweep.
 const SWEPT: usize = 10_000;
 /// How the files are called, behind 64 hex digits.
 const SUFFIX: &str = ".session";
@@ -203,7 +203,7 @@ fn open(dir: &Dir, name: &str, more: OFlags) -> Result<File> {
     Ok(File::from(fd))
 }
 
-/// Whether the lock on a file could be had. It dies with the process.
+/// Whether the file could be locked. The lock ends with the process.
 fn lock(file: &File) -> bool {
     rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
 }

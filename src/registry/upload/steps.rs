@@ -50,7 +50,7 @@ impl Upload<'_, '_> {
             Err(e) => return self.cut(session, handed, length, self.network(e)?, None),
         };
         match response.status {
-            // Its Range is not looked at: ECR's stands still, and a success is one.
+            // Its Range is ignored: ECR's does not advance, and a success is a success.
             200..=299 => {
                 session.follow(&self.target, &response)?;
                 response.finish();
@@ -67,7 +67,7 @@ impl Upload<'_, '_> {
                 let fault = self.fault("PATCH", response);
                 self.out_of_step(session, length, whole, fault)
             }
-            // Somebody, perhaps a connection of ours that is dead already, still writes to it.
+            // Another writer, perhaps an old connection of this run, is still active on it.
             409 => {
                 let fault = self.fault("PATCH", response);
                 self.cut(session, handed, length, fault, None)

@@ -19,7 +19,7 @@ const MAX_COST: u32 = 17;
 #[derive(PartialEq, Eq)]
 pub struct Users {
     hashes: HashMap<String, String>,
-    /// What the password of an unknown name is compared to; the answer is not looked at.
+    /// The hash that the password of an unknown user is compared to; the result is ignored.
     stand_in: String,
 }
 
@@ -82,7 +82,7 @@ impl Users {
         Ok(Self { hashes, stand_in })
     }
 
-    /// Whether somebody has this name.
+    /// Whether there is a user of this name.
     pub(super) fn has(&self, name: &str) -> bool {
         self.hashes.contains_key(name)
     }

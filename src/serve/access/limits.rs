@@ -20,14 +20,14 @@ const MAX_STRANGERS: usize = 4096;
 /// its nodes at once.
 pub(crate) const MAX_WAITING: u32 = 64;
 
-/// What is counted of each address.
+/// The counters of each address.
 #[derive(Default)]
 pub(super) struct PasswordLimits {
     failures: Mutex<HashMap<IpAddr, (Instant, u32)>>,
     waiting: Arc<Mutex<HashMap<IpAddr, u32>>>,
 }
 
-/// A place among the checks that wait or run, given back when it is dropped.
+/// A pending password check, no longer counted once dropped.
 pub struct PendingCheck {
     who: IpAddr,
     all: Arc<Mutex<HashMap<IpAddr, u32>>>,

@@ -11,7 +11,7 @@ pub struct BasicCredentials {
     pub(super) password: String,
 }
 
-/// What a header may show.
+/// The content of an `Authorization` header.
 pub(super) enum AuthorizationHeader {
     Password(BasicCredentials),
     Token(String),

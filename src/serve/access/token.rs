@@ -26,7 +26,7 @@ fn signed(generation: u64, text: &str) -> String {
     format!("token:{generation}:{text}")
 }
 
-/// Whose token it is, nobody's perhaps; nothing when it is no longer good or never was.
+/// The owner of a token, if it has one; nothing when the token is invalid or has expired.
 pub(super) fn read(
     key: &hmac::Key,
     generation: u64,

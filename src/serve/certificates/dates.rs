@@ -17,7 +17,7 @@ use crate::registry::tls::out_of_date;
 pub(super) const AUTHORITY: Duration = Duration::days(3650);
 /// How long a certificate of it lasts; more than 398 days are refused by some clients.
 pub(super) const LEAF: Duration = Duration::days(397);
-/// How long before its end it is made anew.
+/// How long before its expiry it is renewed.
 pub(super) const RENEW: Duration = Duration::days(30);
 /// A clock that shows less was never set.
 const SET: OffsetDateTime = datetime!(2026-01-01 0:00 UTC);

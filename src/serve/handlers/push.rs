@@ -16,7 +16,7 @@ pub(super) const NOT_HERE: &str = "the method is not allowed";
 /// The methods that change nothing.
 pub(super) const READS: &[Method] = &[Method::GET, Method::HEAD];
 
-/// A request that would change something, and what it is about.
+/// A request that changes a repository.
 pub(super) struct Push<'r> {
     pub(super) registry: &'r Registry,
     pub(super) writable: &'r Writable,

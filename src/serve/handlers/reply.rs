@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::serve::answer::{Answer, ApiError, Code};
 use crate::serve::request::Request;
 
-/// Says which registry an answer is about, to containerd.
+/// The header that tells containerd which registry an answer is for.
 pub(super) const NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
 /// The digest of what is answered.
 pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");

@@ -24,7 +24,7 @@ use crate::serve::answer;
 use crate::serve::log::{RequestLog, RequestRecord};
 use crate::serve::outgoing::{LARGE_PIECE, Outgoing, PIECE};
 
-/// The body of an answer, and who is told once it is out.
+/// The body of an answer, and the log record to write once it is sent.
 pub(super) struct StreamedBody {
     content: Content,
     sending: Arc<BodyInFlight>,
@@ -36,7 +36,7 @@ enum Content {
     Blob(BlobBody),
 }
 
-/// What is told of one request when it is dropped: its answer is out, or was given up.
+/// The log record of a request, written when this is dropped: its answer was sent or abandoned.
 pub(super) struct Account {
     pub(super) log: Arc<dyn RequestLog>,
     pub(super) remote: SocketAddr,

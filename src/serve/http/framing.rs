@@ -4,7 +4,7 @@
 //! read differently. Such a request may hide a second one (request smuggling), so it is detected here, on
 //! the raw bytes; so is a head that never ends. RFC 9112, sections 6 and 7.
 
-/// Most bytes of a head that are looked at; hyper has refused it by then.
+/// Most bytes of a head that are examined; hyper refuses longer ones.
 const MAX_HEAD: usize = 128 << 10;
 
 /// Follows the requests of one connection.
@@ -37,7 +37,7 @@ enum State {
     Behind,
     /// In the lines behind the last chunk.
     Trailer,
-    /// No longer looked at: not HTTP/1.1, or broken so that hyper ends it.
+    /// No longer examined: not HTTP/1.1, or broken, so that hyper closes it.
     Off,
 }
 

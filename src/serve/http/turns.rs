@@ -34,7 +34,7 @@ impl Turns {
     pub(super) fn new(settings: &ServerSettings) -> Self {
         let [answers, pushes] =
             [settings.requests, settings.pushes].map(|most| Arc::new(Semaphore::new(most)));
-        // Less than a connection may stand still, so that who waited in vain is told so.
+        // Less than a connection may stall, so that a client that waited in vain gets an answer.
         let patience = settings.idle_timeout / 3;
         Self { answers, pushes, most: settings.requests, patience }
     }

@@ -12,7 +12,7 @@ use crate::locks::lock;
 use crate::serve::catalogue::{Catalogue, Generation};
 use crate::serve::names::RepositoryName;
 
-/// What was counted last.
+/// The last result.
 #[derive(Default)]
 pub struct ImageListCache(Mutex<Option<(Generation, Arc<Counted>)>>);
 
@@ -20,7 +20,7 @@ impl ImageListCache {
     /// The images of a catalogue as it is now.
     pub(super) fn counted(&self, catalogue: &Catalogue) -> Arc<Counted> {
         let mut kept = lock(&self.0);
-        // Before anything is looked at: what changes meanwhile is counted the next time.
+        // Read first: a change in the meantime is counted the next time.
         let now = catalogue.generation();
         if let Some((_, counted)) = kept.as_ref().filter(|(then, _)| *then == now) {
             return counted.clone();
@@ -51,7 +51,7 @@ pub(super) struct ListedImage {
     things: Arc<[u32]>,
 }
 
-/// What several images are together.
+/// The totals of several images.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ListTotals {
     /// Repositories.

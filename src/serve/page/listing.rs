@@ -48,7 +48,7 @@ impl ImageEntry {
     }
 }
 
-/// Every image, by name. Sidecars (`sha256-….sig`) are shown with what they are about.
+/// Every image, by name. Companions (`sha256-….sig`) are shown with the image they refer to.
 pub(super) fn entries(catalogue: &Catalogue) -> Vec<ImageEntry> {
     let mut all: BTreeMap<(RepositoryName, Option<String>, Option<Digest>), Digest> =
         BTreeMap::new();

@@ -81,7 +81,7 @@ pub(super) fn answer(registry: &Registry, asked: &Asked) -> Answer {
     })
 }
 
-/// How much it is, and how much it would be had nothing been shared.
+/// The total size, and the size if nothing were shared.
 fn totals(h: &mut Html, images: usize, totals: &ListTotals) {
     let ListTotals { bytes, alone, .. } = *totals;
     h.text(format!("{}, ", count(images, "image", "images")));

@@ -280,7 +280,7 @@ impl Write for Growing<'_> {
     }
 }
 
-/// What a request sends, hashed as it comes. Its reader never fails: how it ended is said.
+/// The body of a request, hashed on the way. Reading never fails; `end` says how it ended.
 struct Arriving<'b> {
     body: &'b mut (dyn Read + Send),
     /// How many bytes are still to come, when that was said.

@@ -52,7 +52,7 @@ impl Writable {
             if collected.elapsed() >= pause {
                 match self.collect() {
                     Ok(_) => {}
-                    // Somebody else adds to the store; there is time.
+                    // Another process adds to the store; collecting can wait.
                     Err(e) if e.kind() == Kind::Busy => {}
                     Err(e) => ctx.warn(&format!("nothing was collected: {e}")),
                 }
@@ -70,7 +70,7 @@ impl Writable {
         self.forget();
         let uploads = self.uploads.purge(STALE)?;
         let none = Collected { uploads, ..Collected::default() };
-        // What clients were told before the process began is not known.
+        // What clients were told before this process started is not known.
         if self.since.elapsed() < self.settings.grace {
             return Ok(none);
         }
@@ -108,7 +108,7 @@ impl Writable {
         Ok(collected)
     }
 
-    /// Forgets which blobs clients were told of longer ago than the grace period.
+    /// Forgets the blobs that clients were told about longer ago than the grace period.
     fn forget(&self) {
         let mut seen = lock(&self.shelf.seen);
         seen.retain(|_, when| when.elapsed() < self.settings.grace);

@@ -59,7 +59,7 @@ pub(super) fn published(
     }
     let mut changes = Vec::new();
     for tag in tags {
-        // What had the tag until now can still be had by its digest.
+        // The previous image of the tag stays available by its digest.
         if let Some(before) = repository.tags.get(tag).filter(|before| **before != desc.digest) {
             let kept =
                 |(other, digest): (&String, &Digest)| digest == before && !tags.contains(other);
@@ -98,7 +98,7 @@ pub(super) fn untagged(
     Some(changes)
 }
 
-/// A manifest is taken out; what it lists stays, and stands for itself now.
+/// Removes a manifest; what it lists stays, with entries of its own.
 pub(super) fn removed(
     repository: &ServedRepository,
     name: &RepositoryName,

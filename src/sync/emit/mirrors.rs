@@ -51,7 +51,7 @@ impl Reach {
 /// Every registry that has no entry of its own, for the forms that can say so: containerd and k3s.
 pub const ANY: &str = "*";
 
-/// Where the images of one registry went.
+/// Where the images of one registry are now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     /// All beneath these paths, each `host/path` or `host`: a path of the old registry follows.

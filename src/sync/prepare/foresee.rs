@@ -30,7 +30,7 @@ impl Prepared<'_> {
                 continue;
             }
             if item.kept.is_none() {
-                // What fails here fails in the copy, and is told there.
+                // What fails here also fails in the copy, which reports it.
                 item.kept = kept::foreseen(source.as_ref(), &item.root, policy, ctx).ok().flatten();
             }
             let Some(kept) = &item.kept else { continue };
@@ -52,7 +52,7 @@ impl Prepared<'_> {
         if self.items.iter().any(unknown) {
             return;
         }
-        // Companions come behind what they are about.
+        // Companions come after their subjects.
         let mut there: HashSet<Digest> = HashSet::new();
         self.items.retain(|item| {
             let stays = !kept::orphan(&item.root, &there);

@@ -56,7 +56,7 @@ fn file(path: &Path) -> Result<Selection> {
     Ok(found)
 }
 
-/// Reads the documents of one text. Those that are no YAML are told, and hide no others.
+/// Reads the documents of one text. Invalid YAML is reported and does not hide the rest.
 pub fn parse(text: &str) -> Selection {
     let mut selection = Selection::default();
     for (line, text) in select::documents(text) {

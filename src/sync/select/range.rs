@@ -102,7 +102,7 @@ fn after(version: &Version, written: usize) -> Version {
     }
 }
 
-/// The bounds that one comparison stands for.
+/// The bounds of one comparison.
 fn bounds(op: &str, text: &str) -> Option<Vec<Bound>> {
     let (version, written) = version(text)?;
     let one = |op, version: &Version| Bound { op, version: version.clone() };

@@ -80,7 +80,7 @@ fn add(domain: &str, registry: Registry, selection: &mut Selection) {
     }
 }
 
-/// A repository of a registry; one whose name is none is told and passed over.
+/// A repository of a registry; an invalid name is reported and skipped.
 fn named(domain: &str, name: &str, selection: &mut Selection) -> Option<Reference> {
     let found = select::repository(&format!("{domain}/{name}"));
     found.map_err(|e| selection.warn(format!("{} is skipped", e.what()))).ok()

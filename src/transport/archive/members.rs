@@ -54,7 +54,7 @@ pub(super) struct Archive {
     path: String,
     hashed: Mutex<BTreeMap<u64, Digest>>,
     ctx: Context,
-    /// Whether it was told that members are hashed.
+    /// Whether hashing was reported.
     said: Once,
     /// What is odd about the tar itself.
     pub(super) warnings: Vec<String>,

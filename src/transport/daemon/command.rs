@@ -34,7 +34,7 @@ pub(super) struct CommandLine {
 }
 
 impl CommandLine {
-    /// A call; `verb` stands for it in messages.
+    /// A command line; messages show it as `verb`.
     pub(super) fn new(program: &'static str, verb: &'static str, words: &[String]) -> Self {
         Self { ways: vec![(program, words.to_vec())], verb }
     }
@@ -115,7 +115,7 @@ pub(super) fn strings(words: &[&str]) -> Vec<String> {
     words.iter().map(|w| (*w).to_owned()).collect()
 }
 
-/// Listens to a pipe to its end and keeps the last of it.
+/// Reads a pipe to its end and keeps the last bytes.
 struct StderrTail {
     heard: Arc<Mutex<Vec<u8>>>,
     ended: Receiver<()>,
@@ -147,7 +147,7 @@ impl StderrTail {
     }
 }
 
-/// A child and what it says.
+/// A child and its error output.
 struct RunningChild {
     child: Arc<Mutex<Child>>,
     ear: Option<StderrTail>,
@@ -208,7 +208,7 @@ impl RunningChild {
         let error = match (error.what().is_empty(), status.signal()) {
             (false, _) => error,
             (true, None) => Error::new(error.kind(), how),
-            // Somebody ended it, as an engine that is stopped ends a connection.
+            // It was killed, as when an engine is stopped.
             (true, Some(_)) => Error::new(Kind::Unreachable, how),
         };
         Err(error.context(&self.title))
@@ -247,7 +247,7 @@ fn stop(child: &Mutex<Child>) {
     }
 }
 
-/// What a program writes. The end of it fails when the program does.
+/// The output of a program. Its end fails when the program does.
 pub(super) struct ChildOutput {
     running: RunningChild,
     from: ChildStdout,
@@ -263,7 +263,7 @@ impl Read for ChildOutput {
     }
 }
 
-/// What a program reads.
+/// The input of a program.
 pub(super) struct ChildInput {
     // Dropped first: a child that has ended cannot take the end of its input for the end of the archive.
     running: RunningChild,

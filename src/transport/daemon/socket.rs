@@ -54,7 +54,7 @@ impl Signs {
     }
 }
 
-/// Connects to an engine.
+/// Connects to an engine, by a Unix socket or TCP.
 #[derive(Debug)]
 pub(super) struct EngineConnector {
     pub address: Address,

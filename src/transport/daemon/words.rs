@@ -54,7 +54,7 @@ pub(super) fn closed(engine: Engine, at: &str, error: &std::io::Error) -> Error 
         std::io::ErrorKind::PermissionDenied => {
             failed.kind_as(Kind::Denied).because(denied).context(at)
         }
-        // What no system call says came from somebody who answered, but not as an engine does.
+        // Without an error of the system, something answered, but not an engine.
         _ if error.raw_os_error().is_none() => failed.context(at),
         _ => failed.because(absent).context(format!("no {name} at {at}")),
     }

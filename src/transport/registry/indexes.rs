@@ -19,7 +19,7 @@ const ALL: &str = "*";
 
 type Key = (Digest, String);
 
-/// What an index became when some of its platforms were left out.
+/// The index that results when some platforms are left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrunedIndex {
     /// The manifest or index that it became.

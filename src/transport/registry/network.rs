@@ -47,7 +47,7 @@ impl Network {
         cert_dir: Option<&PathBuf>,
         verify: Option<bool>,
     ) {
-        // What is said of the source is not said of the destination.
+        // Settings of the source do not apply to the destination.
         self.to.get_or_insert_with(|| self.from.clone());
         let settings = HostSettings { login: login.cloned(), cert_dir: cert_dir.cloned() };
         self.from.hosts.insert(host.to_owned(), settings);
