@@ -102,6 +102,8 @@ pub enum Cause {
     NotInRegistry,
     /// The registry knows no such repository.
     NoSuchRepository,
+    /// The user named a place where only images of the store are meant.
+    NotTheStore,
     /// The store has never had an image.
     EmptyStore,
     /// What the user typed does not say in which form to write.

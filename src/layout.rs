@@ -17,7 +17,7 @@ use crate::json;
 use crate::manifest::{self, Document, MAX_DOCUMENT};
 use crate::media_type::Role;
 use crate::reference::Reference;
-use crate::transport::Root;
+use crate::transport::{Root, ambiguous};
 
 pub mod docker;
 pub mod entry;
@@ -190,15 +190,7 @@ fn entries(
         group.root(companion)
     };
     let roots: Vec<Root> = entry::groups(&descs).into_iter().map(root).collect();
-    let mut seen: HashMap<&Reference, Digest> = HashMap::new();
-    for root in &roots {
-        for name in &root.names {
-            if seen.insert(name, root.desc.digest).is_some_and(|d| d != root.desc.digest) {
-                let name = name.familiar();
-                return Err(Error::malformed(format!("ambiguous: {name} names two images")));
-            }
-        }
-    }
+    ambiguous::refuse(&roots)?;
     if roots.is_empty() {
         layout.warnings.push("index.json lists no images".into());
     }
@@ -305,6 +297,10 @@ fn unite(
         let what = format!("ambiguous: manifest.json and index.json disagree: {what}");
         Error::malformed(what).because(Cause::TwoTables).kind_as(Kind::Malformed)
     };
+    // A repository with a digest is never in manifest.json.
+    let tags = |root: &Root| -> Vec<Reference> {
+        root.names.iter().filter(|name| name.tag().is_some()).cloned().collect()
+    };
     let mut reaches = Vec::new();
     for root in &oci {
         let mut found = Reach::default();
@@ -323,7 +319,7 @@ fn unite(
             if reach.images && reach.configs.is_disjoint(&docker_configs) {
                 return Err(disagree(format!("only index.json has {}", root.title())));
             }
-            for name in &root.names {
+            for name in &tags(root) {
                 match docker_names.get(name) {
                     Some(config) if reach.images && !reach.configs.contains(config) => {
                         return Err(disagree(format!("{} is two images", name.familiar())));
@@ -349,7 +345,7 @@ fn unite(
     for image in docker {
         let names: HashSet<&Reference> = image.root.names.iter().collect();
         let matches = |at: &usize| {
-            let known = &oci[*at].names;
+            let known = tags(&oci[*at]);
             names.is_empty() || known.is_empty() || known.iter().any(|n| names.contains(n))
         };
         let candidates = by_config.get(&image.config).map(Vec::as_slice).unwrap_or_default();
@@ -373,7 +369,7 @@ fn unite(
                     if named.contains(&name) {
                         continue;
                     }
-                    if !oci[at].names.is_empty() && reading.prefer.is_none() {
+                    if !tags(&oci[at]).is_empty() && reading.prefer.is_none() {
                         let what = format!("only manifest.json has the name {}", name.familiar());
                         return Err(disagree(what));
                     }

@@ -14,6 +14,7 @@ pub mod diff_files;
 pub mod digest;
 pub mod encoding;
 pub mod error;
+pub mod find;
 pub mod flatten;
 pub mod images;
 pub mod import;

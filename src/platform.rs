@@ -22,6 +22,24 @@ pub struct Platform {
 }
 
 impl Platform {
+    /// Of several things that run somewhere, the one for this machine; the first when none is. It is the
+    /// image that stands for its index wherever one must: in IDs that are shown, in manifest.json, in
+    /// places that take one image.
+    pub fn for_host<T>(
+        items: impl IntoIterator<Item = T>,
+        platform: impl Fn(&T) -> Option<&Self>,
+    ) -> Option<T> {
+        let host = Self::host();
+        let mut first = None;
+        for item in items {
+            if platform(&item).is_some_and(|p| p.satisfies(&host)) {
+                return Some(item);
+            }
+            first = first.or(Some(item));
+        }
+        first
+    }
+
     /// The platform this program was built for.
     pub fn host() -> Self {
         let architecture = normal_architecture(std::env::consts::ARCH).to_string();

@@ -56,6 +56,11 @@ impl Reference {
         format!("{}{}", self.familiar_repository(), self.suffix())
     }
 
+    /// Whether both name the same repository, whatever their tags and digests.
+    pub fn same_repository(&self, other: &Self) -> bool {
+        self.domain == other.domain && self.path == other.path
+    }
+
     /// The tag, when one was given.
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()

@@ -12,6 +12,7 @@ use crate::encoding::Encoding;
 use crate::error::{Error, Result};
 use crate::layer::Compression;
 use crate::reference::Reference;
+use crate::transport::ambiguous;
 use crate::transport::archive::Halves;
 use crate::transport::table::{Env, Place, Scheme};
 use crate::transport::{Root, Sink, Source};
@@ -77,6 +78,8 @@ impl Transfer {
             from.open(&policy, env, &|| sink.scratch())?;
         source.warnings().iter().for_each(|warning| env.ctx.warn(warning));
         rename.apply(&mut roots, &to)?;
+        let images = || roots.iter().filter(|root| !root.companion);
+        ambiguous::refuse(images()).map_err(|e| e.input(source.place()))?;
         if to.scheme == Scheme::Registry {
             roots = companion::named(source.as_ref(), roots, &env.ctx);
             if !preserve_digests {

@@ -15,9 +15,11 @@ use crate::error::{Error, Kind, Result};
 use crate::io::parts::Extent;
 use crate::io::scratch::Scratch;
 use crate::layer::Compression;
+use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::verify::{Unpacked, Verified};
 
+pub mod ambiguous;
 pub mod archive;
 pub mod daemon;
 pub mod discard;
@@ -25,19 +27,17 @@ pub mod distribution;
 pub mod layout;
 pub mod registry;
 pub mod rootfs;
-pub mod select;
 pub mod skopeo_dir;
 pub mod store;
 pub mod table;
 pub mod tree;
 pub mod union;
 
-pub use select::select;
-
 /// A named entry into the graph of blobs.
 #[derive(Clone, Debug)]
 pub struct Root {
-    /// Full names, in a stable order; none for an untagged image.
+    /// Full names, in a stable order: tags, and repositories with the digest of the root. None for an
+    /// image that is known by its digest alone.
     pub names: Vec<Reference>,
     /// A recorded name that is no full reference: a bare tag, or any string skopeo was given.
     pub label: Option<String>,
@@ -76,11 +76,6 @@ impl Root {
             (None, Some(label)) => crate::text::escape(label).into_owned(),
             (None, None) => self.desc.digest.to_string(),
         }
-    }
-
-    /// Its name by digest, when its label is one.
-    pub fn by_digest(&self) -> Option<Reference> {
-        Reference::by_digest(self.label.as_deref()?, &self.desc.digest)
     }
 
     /// Its tags: those of its names, and the one that its label is or ends with.
@@ -241,6 +236,14 @@ pub struct Sealed {
     pub blobs: Vec<Descriptor>,
 }
 
+impl Sealed {
+    /// The image that an engine on this machine would run; the first when none fits.
+    pub fn own_image(&self) -> Option<&Image> {
+        let images = self.images.iter().filter(|image| !image.manifest.is_attestation());
+        Platform::for_host(images, |image| image.platform.as_ref())
+    }
+}
+
 /// One image manifest, opened up.
 #[derive(Clone, Debug)]
 pub struct Image {
@@ -255,7 +258,7 @@ pub struct Image {
     /// Which of the layers were found to unpack to them.
     pub proven: Vec<bool>,
     /// Where it runs, from the index or the config.
-    pub platform: Option<crate::platform::Platform>,
+    pub platform: Option<Platform>,
 }
 
 /// Somewhere images can be written to. Nothing shows before `finish`.

@@ -55,6 +55,7 @@ const FLOORS: &[(&str, u32)] = &[
     // 5 the engine
     ("copy", 5),
     // 6 jobs
+    ("find", 6),
     ("images", 6),
     ("inspect", 6),
     ("serve", 6),

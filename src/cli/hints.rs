@@ -49,6 +49,8 @@ pub(crate) fn of(error: &Error) -> Option<String> {
             format!("look for it with: imgpack search {}/", name()?.domain())
         }
         Cause::NoSuchImage => "list what is there with: imgpack images".into(),
+        Cause::NotTheStore if input.contains(':') => format!("list it with: imgpack ls {input}"),
+        Cause::NotTheStore => format!("list it with: imgpack ls {input}:"),
         Cause::EmptyStore => "fill it with: imgpack load -i FILE".into(),
         Cause::NoSuchList => {
             "-f takes a file with one name per line; for a single name: imgpack sync MODE NAME DST"

@@ -1,11 +1,12 @@
 //! `images`: what the store holds, in docker's columns.
 
 use clap::Args;
-use imgpack::Result;
+use imgpack::find::{self, no_image};
 use imgpack::images::Described;
 use imgpack::reference::Reference;
 use imgpack::transport::Source;
-use imgpack::transport::select::no_image;
+use imgpack::transport::table::Place;
+use imgpack::{Cause, Error, Kind, Result};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -58,6 +59,11 @@ struct Line<'a> {
 
 pub(crate) fn run(args: &ImagesArgs, run: &Run) -> Result<Outcome> {
     let format = Format::parse(args.format.as_deref().unwrap_or("table"))?;
+    if let Some(place) = args.repository.as_deref().filter(|word| Place::has_scheme(word)) {
+        let what = "is a place, and `images` lists the store";
+        let place = place.trim_end_matches(':');
+        return Err(Error::new(Kind::Usage, what).input(place).because(Cause::NotTheStore));
+    }
     let mut wanted = args.filter.clone();
     wanted.extend(args.repository.iter().map(|pattern| format!("reference={pattern}")));
     let filters = Filters::parse(&wanted)?;
@@ -78,10 +84,8 @@ pub(crate) fn run(args: &ImagesArgs, run: &Run) -> Result<Outcome> {
         names
             .iter()
             .map(|name| {
-                let roots = imgpack::images::find(&source, name, run.ctx())?;
-                let image = images
-                    .iter()
-                    .find(|i| roots.iter().any(|r| r.desc.digest == i.root.desc.digest));
+                let found = find::one(&source, name, run.ctx())?.root;
+                let image = images.iter().find(|i| i.root.desc.digest == found.desc.digest);
                 let missing = || no_image(name);
                 Ok(created(image.ok_or_else(missing)?))
             })
@@ -96,20 +100,29 @@ pub(crate) fn run(args: &ImagesArgs, run: &Run) -> Result<Outcome> {
             && before.iter().all(|t| time < *t)
             && since.iter().all(|t| time > *t);
         let label = |key: &str| image.config.as_ref().and_then(|c| c.label(key));
-        let dangling = image.root.names.is_empty();
-        if !in_time
-            || !filters.labels(label)
-            || filters.dangling.is_some_and(|wanted| wanted != dangling)
-        {
+        let names = &image.root.names;
+        let tagged = names.iter().any(|name| name.tag().is_some());
+        // To docker an image that has only a digest is neither: both values of the filter show it.
+        let dangling = match filters.dangling {
+            None => true,
+            Some(true) => !tagged,
+            Some(false) => !names.is_empty(),
+        };
+        if !in_time || !filters.labels(label) || !dangling {
             continue;
         }
-        if dangling {
+        if names.is_empty() {
             if !filters.by_reference() {
                 lines.push(Line { image, name: None });
             }
             continue;
         }
-        for name in &image.root.names {
+        // A digest has a line of its own where no tag of its repository has one.
+        let shown = |name: &&Reference| {
+            let tag_of = |other: &Reference| other.tag().is_some() && other.same_repository(name);
+            name.tag().is_some() || !names.iter().any(tag_of)
+        };
+        for name in names.iter().filter(shown) {
             if filters.reference(&name.familiar_repository(), name.tag()) {
                 lines.push(Line { image, name: Some(name) });
             }

@@ -90,7 +90,7 @@ fn pretty(value: &Value) -> String {
 fn place(target: &str, run: &Run, template: bool) -> Result<Value> {
     let place = Place::parse(target)?;
     let source = place.source(run.env(), &|| run.scratch())?;
-    let roots = transfer::choose(source.as_ref(), place.choice(), run.ctx())?;
+    let roots = transfer::choose(source.as_ref(), &place, run.ctx())?;
     let mut value = inventory(source.as_ref(), &roots, run.ctx())?.to_value();
     let images: Vec<&Root> = roots.iter().filter(|r| !r.companion).collect();
     // What is damaged is shown in our shape alone.
@@ -119,12 +119,14 @@ fn image(target: &str, run: &Run) -> Result<Value> {
 /// The object `docker inspect` prints for an image.
 fn docker_shape(image: &Described) -> Value {
     let names = &image.root.names;
-    let tags: Vec<String> = names.iter().map(Reference::familiar).collect();
-    let mut digests: Vec<String> = names
-        .iter()
-        .map(|n| format!("{}@{}", n.familiar_repository(), image.root.desc.digest))
-        .collect();
-    digests.dedup();
+    let tagged = names.iter().filter(|name| name.tag().is_some());
+    let tags: Vec<String> = tagged.map(Reference::familiar).collect();
+    let mut digests: Vec<String> = Vec::new();
+    for name in names.iter().map(|name| name.with_digest(image.root.desc.digest).familiar()) {
+        if !digests.contains(&name) {
+            digests.push(name);
+        }
+    }
     let body = image.config.as_ref().map(|c| c.body.clone()).unwrap_or_default();
     let text = |key: &str| body.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let diff_ids: Vec<String> = image

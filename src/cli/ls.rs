@@ -45,7 +45,7 @@ pub(crate) fn run(args: &LsArgs, run: &Run) -> Result<Outcome> {
     for target in &args.places {
         let place = Place::parse(target)?;
         let source = place.source(run.env(), &|| run.scratch())?;
-        let roots = transfer::choose(source.as_ref(), place.choice(), run.ctx())?;
+        let roots = transfer::choose(source.as_ref(), &place, run.ctx())?;
         let found = inventory(source.as_ref(), &roots, run.ctx())?;
         for warning in &found.warnings {
             run.ctx().warn(&format!("{target}: {warning}"));

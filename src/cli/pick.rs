@@ -1,10 +1,7 @@
 //! Which image a word means: one of the store, or the one of a place.
 
-use std::collections::HashSet;
-
-use imgpack::reference::Reference;
+use imgpack::find::{self, no_image};
 use imgpack::transport::layout::LayoutSource;
-use imgpack::transport::select::no_image;
 use imgpack::transport::table::Place;
 use imgpack::transport::{Root, Source};
 use imgpack::{Error, Kind, Result, transfer};
@@ -21,29 +18,16 @@ pub(crate) fn is_image(target: &str, run: &Run) -> Result<bool> {
         return Ok(false);
     }
     let Some(source) = run.store().source()? else { return Ok(false) };
-    Ok(imgpack::images::find(&source, target, run.ctx()).is_ok())
+    Ok(find::one(&source, target, run.ctx()).is_ok())
 }
 
-/// The store, and the one image in it that a word means; a repository alone means its `latest`.
+/// The store, and the one image in it that a word means.
 ///
 /// # Errors
 /// `Missing`.
-pub(crate) fn stored(wanted: &str, run: &Run) -> Result<(LayoutSource, Root)> {
-    let missing = || no_image(wanted);
-    let source = run.store().source()?.ok_or_else(missing)?;
-    if let Ok(reference) = wanted.parse::<Reference>() {
-        let full = reference.or_latest();
-        if let Some(root) = source.roots().iter().find(|r| r.names.contains(&full)) {
-            let root = root.clone();
-            return Ok((source, root));
-        }
-    }
-    let found = imgpack::images::find(&source, wanted, run.ctx())?;
-    let distinct: HashSet<_> = found.iter().map(|r| r.desc.digest).collect();
-    if distinct.len() > 1 {
-        return Err(no_image(&format!("{wanted}:latest")));
-    }
-    let root = found.into_iter().next().ok_or_else(missing)?;
+pub(crate) fn stored(word: &str, run: &Run) -> Result<(LayoutSource, Root)> {
+    let source = run.store().source()?.ok_or_else(|| no_image(word))?;
+    let root = find::one(&source, word, run.ctx())?.narrowed();
     Ok((source, root))
 }
 
@@ -58,7 +42,7 @@ pub(crate) fn one(target: &str, run: &Run) -> Result<(Box<dyn Source>, Root)> {
     }
     let place = Place::parse(target)?;
     let source = place.source(run.env(), &|| run.scratch())?;
-    let mut roots = transfer::choose(source.as_ref(), place.choice(), run.ctx())?;
+    let mut roots = transfer::choose(source.as_ref(), &place, run.ctx())?;
     roots.retain(|r| !r.companion);
     if roots.len() > 1 {
         let names: Vec<String> = roots.iter().take(3).map(Root::title).collect();

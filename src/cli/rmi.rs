@@ -2,9 +2,9 @@
 
 use clap::Args;
 use imgpack::digest::Digest;
+use imgpack::find::{self, FoundImage, no_image};
 use imgpack::images::Described;
 use imgpack::reference::Reference;
-use imgpack::transport::select::no_image;
 use imgpack::transport::{Root, Source};
 use imgpack::{Error, Kind, Result};
 
@@ -36,6 +36,10 @@ pub(crate) fn run(args: &RmiArgs, run: &Run) -> Result<Outcome> {
     for wanted in &args.images {
         match remove(wanted, args, run) {
             Ok(()) => removed = true,
+            // What is to be gone is not there: for docker that is what force asked for.
+            Err(e) if args.force && e.kind() == Kind::Missing => {
+                out::error_line(&format!("imgpack: {e}"));
+            }
             Err(e) => {
                 if let Some(earlier) = first_error.replace(e) {
                     out::error_line(&format!("imgpack: {earlier}"));
@@ -49,53 +53,51 @@ pub(crate) fn run(args: &RmiArgs, run: &Run) -> Result<Outcome> {
     first_error.map_or(Ok(Outcome::Done), Err)
 }
 
-fn remove(wanted: &str, args: &RmiArgs, run: &Run) -> Result<()> {
+fn remove(word: &str, args: &RmiArgs, run: &Run) -> Result<()> {
     let store = run.store();
-    let missing = || no_image(wanted);
-    let source = store.source()?.ok_or_else(missing)?;
-    if let Ok(reference) = wanted.parse::<Reference>() {
-        let full = reference.or_latest();
-        if let Some(root) = source.roots().iter().find(|r| r.names.contains(&full)).cloned() {
-            let id = id_of(&source, &root, run);
-            drop(source);
-            return untag(&root, &full, id, run);
-        }
-    }
-    let root: Root = imgpack::images::find(&source, wanted, run.ctx())?
-        .into_iter()
-        .next()
-        .and_then(|found| {
-            source.roots().iter().find(|r| r.desc.digest == found.desc.digest).cloned()
-        })
-        .ok_or_else(missing)?;
-    let id = id_of(&source, &root, run);
+    let source = store.source()?.ok_or_else(|| no_image(word))?;
+    let FoundImage { root, names } = find::one(&source, word, run.ctx())?;
+    let (root, id) = (root.clone(), id_of(&source, root, run));
     drop(source);
-    if root.names.len() > 1 && !args.force {
-        let what = format!(
-            "unable to delete {} (must be forced) - image is referenced in multiple repositories",
-            root.desc.digest.short()
-        );
-        return Err(Error::new(Kind::Conflict, what));
+    let names = match names.first() {
+        Some(name) => going_with(name, &root.names),
+        None if args.force || is_single(&root.names) => root.names.clone(),
+        None => {
+            let what = format!(
+                "unable to delete {} (must be forced) - image is referenced in multiple repositories",
+                root.desc.digest.short()
+            );
+            return Err(Error::new(Kind::Conflict, what));
+        }
+    };
+    let last = root.names.iter().all(|name| names.contains(name));
+    if last {
+        store.remove(&[root.desc.digest])?;
+    } else {
+        names.iter().try_for_each(|name| store.untag(name))?;
     }
-    for name in &root.names {
+    for name in &names {
         out::line(&format!("Untagged: {}", name.familiar()))?;
     }
-    store.remove(&[root.desc.digest])?;
-    out::line(&format!("Deleted: {id}"))
+    if last { out::line(&format!("Deleted: {id}")) } else { Ok(()) }
+}
+
+/// A name and what goes with it: with the last tag of a repository its digest, as docker has it.
+fn going_with(name: &Reference, all: &[Reference]) -> Vec<Reference> {
+    let near = |other: &&Reference| other.same_repository(name) && *other != name;
+    let (tags, digests): (Vec<&Reference>, Vec<&Reference>) =
+        all.iter().filter(near).partition(|other| other.tag().is_some());
+    let with = digests.into_iter().filter(|_| name.tag().is_some() && tags.is_empty());
+    std::iter::once(name).chain(with).cloned().collect()
+}
+
+/// Whether an ID may stand for all names of its image: they are of one repository, and one tag at most.
+fn is_single(names: &[Reference]) -> bool {
+    names.iter().all(|name| name.same_repository(&names[0]))
+        && names.iter().filter(|name| name.tag().is_some()).count() <= 1
 }
 
 /// The ID that `images` shows; of a damaged image its digest.
 fn id_of(source: &dyn Source, root: &Root, run: &Run) -> Digest {
     Described::new(source, root, run.ctx()).map_or(root.desc.digest, |image| image.id)
-}
-
-fn untag(root: &Root, name: &Reference, id: Digest, run: &Run) -> Result<()> {
-    let store = run.store();
-    if root.names.len() > 1 {
-        store.untag(name)?;
-        return out::line(&format!("Untagged: {}", name.familiar()));
-    }
-    store.remove(&[root.desc.digest])?;
-    out::line(&format!("Untagged: {}", name.familiar()))?;
-    out::line(&format!("Deleted: {id}"))
 }

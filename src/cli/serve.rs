@@ -123,7 +123,7 @@ pub(crate) fn run(args: &ServeArgs, run: &Run) -> Result<Outcome> {
     };
     let looked_at = looked_at.map(|path| Place { scheme: Scheme::Oci, path, image: None });
     wanted.extend(looked_at.filter(|place| place.source(&env, &|| env.scratch()).is_ok()));
-    let places = Places::open(wanted, env)?.under(&served);
+    let mut places = Places::open(wanted, env)?.under(&served);
     let mut registry = Registry::new(NameResolver::new(&args.default_namespace), &served);
     if let Some(path) = writable {
         registry = registry.with_writable(Writable::open(path, args.rules(), &served)?);

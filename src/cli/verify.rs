@@ -89,7 +89,7 @@ fn one(place: &str, args: &VerifyArgs, run: &Run) -> Result<(Report, Vec<String>
     for warning in source.warnings() {
         run.ctx().warn(warning);
     }
-    let roots = transfer::choose(source.as_ref(), place.choice(), run.ctx())?;
+    let roots = transfer::choose(source.as_ref(), &place, run.ctx())?;
     let policy = Policy { mode: Mode::Survey, unpack: !args.no_unpack_check, ..Policy::default() };
     let sink = Box::new(Discard::new(run.env().temporary.clone(), run.ctx()));
     let report = imgpack::copy::copy(source.as_ref(), sink, &roots, &policy, run.ctx());

@@ -184,8 +184,7 @@ impl Report {
         ctx: &Context,
     ) -> Result<()> {
         let target = sealed.root.desc.clone();
-        let image = crate::layout::tables::for_this_machine(&sealed.images);
-        let image_id = image.map(|i| i.config.digest);
+        let image_id = sealed.own_image().map(|image| image.config.digest);
         let (title, blobs) = (sealed.root.title(), sealed.blobs.clone());
         to.publish(sealed)?;
         ctx.progress.event(Event::Published(&title));

@@ -139,12 +139,12 @@ impl Node {
 
     /// The image that an engine on this machine would run; the first when none fits.
     pub fn own_image(self: &Arc<Self>) -> Option<&Manifest> {
-        let first = || self.images().into_iter().find(|m| !m.desc.is_attestation());
-        self.image_for(&Platform::host()).or_else(first)
+        Platform::for_host(self.images(), |m| m.platform.as_ref())
     }
 
     fn images(self: &Arc<Self>) -> Vec<&Manifest> {
-        self.manifests().into_iter().filter(|m| m.config_bytes.is_some()).collect()
+        let image = |m: &&Manifest| m.config_bytes.is_some() && !m.desc.is_attestation();
+        self.manifests().into_iter().filter(image).collect()
     }
 
     /// Every leaf that a node lists with the diff id it must unpack to, configs first within each

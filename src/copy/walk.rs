@@ -137,12 +137,8 @@ fn single(node: Arc<Node>, accepts: Accepts, platforms: &[Platform]) -> Arc<Node
     if accepts.indexes && !one_wanted {
         return node;
     }
-    let host = Platform::host();
-    let fits = |n: &&&Arc<Node>| {
-        n.manifest().is_some_and(|m| m.platform.as_ref().is_some_and(|p| p.satisfies(&host)))
-    };
-    let chosen = images.iter().find(fits).or_else(|| images.first()).map(|n| Arc::clone(n));
-    chosen.unwrap_or(node)
+    let chosen = Platform::for_host(images, |n| n.manifest().and_then(|m| m.platform.as_ref()));
+    chosen.cloned().unwrap_or(node)
 }
 
 struct Walker<'a> {

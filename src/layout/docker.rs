@@ -20,7 +20,7 @@ use crate::layout::{Layout, Members, Reading, clean};
 use crate::manifest::{self, MAX_DOCUMENT, MAX_LAYERS};
 use crate::media_type;
 use crate::reference::Reference;
-use crate::transport::{Origin, Root};
+use crate::transport::{Origin, Root, ambiguous};
 
 /// One entry of manifest.json, unread.
 pub struct Item {
@@ -156,20 +156,12 @@ pub fn images(
     let layers = sniff_layers(members, &items, ctx)?;
     let mut images: Vec<DockerImage> = Vec::new();
     let mut by_config: HashMap<Digest, usize> = HashMap::new();
-    let mut owners: HashMap<Reference, Digest> = HashMap::new();
     for item in &items {
         let names = names(&item.tags, reading, &mut layout.warnings)
             .map_err(|e| e.at("manifest.json, RepoTags"))?;
         let title = item.tags.first().map_or(item.config.as_str(), String::as_str);
         let image = image(members, item, names, &layers, layout)
             .map_err(|e| e.context(format!("image {}", crate::text::escape(title))))?;
-        for name in &image.root.names {
-            if owners.insert(name.clone(), image.config).is_some_and(|c| c != image.config) {
-                let name = name.familiar();
-                let what = format!("ambiguous: {name} is the name of two images");
-                return Err(Error::malformed(what).at("manifest.json"));
-            }
-        }
         match by_config.get(&image.config) {
             Some(&at) => {
                 for name in image.root.names {
@@ -184,6 +176,7 @@ pub fn images(
             }
         }
     }
+    ambiguous::refuse(images.iter().map(|image| &image.root)).map_err(|e| e.at("manifest.json"))?;
     Ok(images)
 }
 

@@ -66,18 +66,16 @@ pub fn subjects(entry: &Descriptor) -> Vec<Digest> {
 pub struct Group {
     /// The first of them, without its names.
     pub desc: Descriptor,
-    /// Full names, each once, in the order of the entries.
+    /// Full names and names by digest, each once, in the order of the entries.
     pub names: Vec<Reference>,
-    /// Names by digest.
-    pub by_digest: Vec<Reference>,
     /// The first label, which may be the tag of a full name.
     pub label: Option<String>,
 }
 
 impl Group {
-    /// The root under its full names, with its label.
+    /// The root under its names, with its label.
     pub fn root(self, companion: bool) -> Root {
-        let Self { desc, names, label, .. } = self;
+        let Self { desc, names, label } = self;
         Root { names, label, desc, origin: Origin::Recorded, companion }
     }
 }
@@ -93,19 +91,11 @@ pub fn groups<'e>(entries: impl IntoIterator<Item = &'e Descriptor>) -> Vec<Grou
             let mut desc = entry.clone();
             desc.unannotate(ANNOTATION_NAME);
             desc.unannotate(ANNOTATION_REF);
-            let (names, by_digest, label) = (Vec::new(), Vec::new(), None);
-            groups.push(Group { desc, names, by_digest, label });
+            groups.push(Group { desc, names: Vec::new(), label: None });
         }
         let group = &mut groups[known];
-        match EntryName::of(entry) {
-            Some(EntryName::Full(name)) if named.insert((known, name.clone())) => {
-                group.names.push(name);
-            }
-            Some(EntryName::ByDigest(name)) if !group.by_digest.contains(&name) => {
-                group.by_digest.push(name);
-            }
-            _ => {}
-        }
+        let name = EntryName::of(entry).and_then(EntryName::reference);
+        group.names.extend(name.filter(|name| named.insert((known, name.clone()))));
         let label = || entry.annotation(ANNOTATION_REF).map(str::to_owned);
         group.label = group.label.take().or_else(label);
     }

@@ -12,7 +12,6 @@ use crate::descriptor::{self, Descriptor};
 use crate::digest::Digest;
 use crate::json::go_compact;
 use crate::manifest;
-use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::transport::{Image, Root, Sealed};
 
@@ -28,7 +27,8 @@ pub enum RefName {
     Full,
 }
 
-/// The index entries of one root: one for each name, or one without a name.
+/// The index entries of one root: one for each name, or one without a name. A repository with a digest
+/// is a label, as containerd reads it too; the digest is that of the root, whatever it was.
 pub fn entries(root: &Root, ref_name: RefName) -> Vec<Descriptor> {
     let mut bare = root.desc.clone();
     bare.unannotate(descriptor::ANNOTATION_NAME);
@@ -41,6 +41,11 @@ pub fn entries(root: &Root, ref_name: RefName) -> Vec<Descriptor> {
     }
     let named = |name: &Reference| {
         let mut entry = bare.clone();
+        if name.tag().is_none() {
+            let label = name.with_digest(root.desc.digest).to_string();
+            entry.annotate(descriptor::ANNOTATION_REF, &label);
+            return entry;
+        }
         entry.annotate(descriptor::ANNOTATION_NAME, &name.to_string());
         let label = match ref_name {
             RefName::Tag => name.tag().unwrap_or("latest").to_string(),
@@ -71,8 +76,10 @@ pub fn manifest_json(published: &[Sealed]) -> Option<Vec<u8>> {
     let mut by_config: HashMap<Digest, usize> = HashMap::new();
     let mut seen = HashSet::new();
     for sealed in published.iter().filter(|s| !s.root.companion) {
-        let Some(image) = for_this_machine(&sealed.images) else { continue };
-        let tags: Vec<String> = sealed.root.names.iter().map(Reference::familiar).collect();
+        let Some(image) = sealed.own_image() else { continue };
+        // A repository with a digest is no tag: docker refuses an archive that says so.
+        let tagged = sealed.root.names.iter().filter(|name| name.tag().is_some());
+        let tags: Vec<String> = tagged.map(Reference::familiar).collect();
         let at = *by_config.entry(image.config.digest).or_insert_with(|| {
             items.push(Item { image, tags: Vec::new() });
             items.len() - 1
@@ -97,12 +104,4 @@ pub fn manifest_json(published: &[Sealed]) -> Option<Vec<u8>> {
         })
         .collect();
     (!rows.is_empty()).then(|| go_compact(&Value::Array(rows)))
-}
-
-/// The image that an engine on this machine would run; the first when none fits.
-pub fn for_this_machine(images: &[Image]) -> Option<&Image> {
-    let host = Platform::host();
-    let mut real = images.iter().filter(|i| !i.diff_ids.is_empty() || i.layers.is_empty());
-    let fits = |i: &&Image| i.platform.as_ref().is_some_and(|p| p.satisfies(&host));
-    images.iter().find(fits).or_else(|| real.next())
 }

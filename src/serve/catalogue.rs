@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::io::digests::DigestCache;
 use crate::locks::{read, write};
 use crate::manifest::MAX_DOCUMENT;
-use crate::serve::holdings::{Holdings, ServedRepository};
+use crate::serve::holdings::{Holdings, ServedRepository, hidden};
 use crate::serve::names::{NameResolver, RepositoryName};
 use crate::serve::outgoing::{Outgoing, Watch};
 use crate::serve::route::ManifestReference;
@@ -162,6 +162,33 @@ impl Catalogue {
         let parts = read(&self.parts);
         let changes = parts.iter().map(|part| part.changes.load(Acquire)).sum();
         Generation { replaced: self.replaced.load(Acquire), changes }
+    }
+
+    /// What the places hide from one another: a place, and what is said of one of its tags.
+    pub fn hidden(&self) -> Vec<(String, String)> {
+        let parts = self.parts();
+        let mut notes = Vec::new();
+        for (at, part) in parts.iter().enumerate().skip(1) {
+            // One lock at a time: a place that is written to may wait for one.
+            let mut tags = Vec::new();
+            part.holdings(|held| {
+                for (name, repository) in &held.repositories {
+                    let all =
+                        repository.tags.iter().map(|(tag, d)| (name.clone(), tag.clone(), *d));
+                    tags.extend(all);
+                }
+            });
+            for earlier in &parts[..at] {
+                tags.retain(|(name, tag, digest)| {
+                    let first = earlier.repository(name, |r| r.tags.get(tag).copied()).flatten();
+                    if let Some(first) = first.filter(|first| first != digest) {
+                        notes.push((part.place(), hidden(name, tag, &first, digest)));
+                    }
+                    first.is_none()
+                });
+            }
+        }
+        notes
     }
 
     /// The places.

@@ -256,9 +256,6 @@ fn names(
         return root.names.iter().map(one).collect();
     }
     let label = root.label.as_deref();
-    if let Some(name) = root.by_digest() {
-        return vec![(RepositoryName::of(&name), None)];
-    }
     let Some(unnamed) = unnamed else { return Vec::new() };
     let tag = label.filter(|label| is_tag(label)).map(str::to_owned);
     if tag.is_none() {
@@ -268,6 +265,11 @@ fn names(
             .push(format!("{title} has no name; it is served as {name}@{}", root.desc.digest));
     }
     vec![(unnamed.clone(), tag)]
+}
+
+/// What is said of an image whose tag another has that comes before it (`transport::ambiguous`).
+pub fn hidden(name: &RepositoryName, tag: &str, first: &Digest, other: &Digest) -> String {
+    format!("{name}:{tag} is {first}, which comes first; the other is served as {name}@{other}")
 }
 
 /// Puts a root and what it lists into a repository.
@@ -281,10 +283,9 @@ fn place(
 ) {
     let repository = holdings.repositories.entry(name.clone()).or_default();
     if let Some(tag) = tag {
-        let before = repository.tags.insert(tag.clone(), root.desc.digest);
-        if before.is_some_and(|before| before != root.desc.digest) {
-            let note = format!("{name}:{tag} is there twice; {} is served", root.desc.digest);
-            holdings.notes.push(note);
+        let first = *repository.tags.entry(tag.clone()).or_insert(root.desc.digest);
+        if first != root.desc.digest {
+            holdings.notes.push(hidden(name, &tag, &first, &root.desc.digest));
         }
     }
     let mut open = vec![&root.desc];

@@ -26,6 +26,8 @@ use crate::transport::table::{Env, Place, Scheme};
 /// The places of a server.
 pub struct Places {
     places: Vec<Served>,
+    /// What was said of images that others hide.
+    hidden: Vec<(String, String)>,
     env: Env,
 }
 
@@ -48,7 +50,7 @@ impl Places {
     /// # Errors
     /// Those of the first place that cannot be opened.
     pub fn open(places: Vec<Place>, env: Env) -> Result<Self> {
-        let mut opened = Self { places: Vec::new(), env };
+        let mut opened = Self { places: Vec::new(), hidden: Vec::new(), env };
         for place in places {
             let (stamp, (part, unread)) = (stamp(&place, &opened.env), opened.read(&place)?);
             let again = again(&part, &unread);
@@ -65,11 +67,16 @@ impl Places {
     }
 
     /// Puts what is there into the catalogue.
-    pub fn publish(&self, registry: &Registry) {
+    pub fn publish(&mut self, registry: &Registry) {
         let first = registry.writable().map(|writable| writable.part());
         let parts = self.places.iter().filter_map(|served| served.part.clone());
         let unread = self.places.iter().flat_map(|served| served.unread.clone());
         registry.catalogue().replace(first.into_iter().chain(parts).collect(), unread.collect());
+        let hidden = registry.catalogue().hidden();
+        for note in hidden.iter().filter(|note| !self.hidden.contains(note)) {
+            self.env.ctx.warn(&format!("{}: {}", note.0, note.1));
+        }
+        self.hidden = hidden;
     }
 
     /// Reads places again that changed since. True when one did.

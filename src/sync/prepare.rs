@@ -10,6 +10,7 @@ use crate::context::Context;
 use crate::copy::Policy;
 use crate::digest::Digest;
 use crate::error::{Cause, Error, Kind, Result};
+use crate::find::Exact;
 use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::sync::job::{End, SyncJob};
@@ -20,7 +21,7 @@ use crate::sync::report::{Entry, Status};
 use crate::sync::resolve::{self, Resolved};
 use crate::sync::select::{Selection, WantedImages};
 use crate::transport::registry::indexes::PrunedIndex;
-use crate::transport::{Root, Source};
+use crate::transport::{Root, Source, ambiguous};
 
 mod foresee;
 
@@ -158,10 +159,16 @@ impl Prepared<'_> {
         if !remote {
             self.allow(&mut resolved)?;
         }
-        let mut chosen = Chosen::default();
+        let (mut chosen, exact) = (Chosen::default(), Exact::of(roots));
         let known: HashSet<String> = resolved.failed.iter().map(|(what, _)| what.clone()).collect();
+        let images = roots.iter().filter(|root| !root.companion);
+        let twice: HashMap<&Reference, Error> =
+            ambiguous::shared(images).iter().map(|shared| (shared.name, shared.error())).collect();
         for name in &resolved.names {
-            match resolve::find(name, roots) {
+            match exact.find(name) {
+                Some(_) if twice.contains_key(name) => {
+                    resolved.failed.push((name.to_string(), twice[name].clone()));
+                }
                 Some(at) => chosen.add(&roots[at], Some(name.clone())),
                 None if known.contains(&name.to_string()) => {}
                 None => resolved.failed.push((name.to_string(), Error::missing("is not there"))),
@@ -169,16 +176,11 @@ impl Prepared<'_> {
         }
         let bare = roots.iter().filter(|root| !root.companion && root.names.is_empty());
         for root in bare.filter(|_| everything) {
-            match root.by_digest() {
-                Some(name) => match job.intake.allows(&name) {
-                    Ok(()) => chosen.add(root, Some(name)),
-                    Err(e) => resolved.failed.push((name.to_string(), e)),
-                },
-                None if job.intake.allow.is_empty() => chosen.add(root, None),
-                None => {
-                    let what = "it has no name that could be allowed";
-                    resolved.failed.push((root.title(), Error::new(Kind::Policy, what)));
-                }
+            if job.intake.allow.is_empty() {
+                chosen.add(root, None);
+            } else {
+                let what = "it has no name that could be allowed";
+                resolved.failed.push((root.title(), Error::new(Kind::Policy, what)));
             }
         }
         self.note(resolved.failed)?;

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
+use crate::find::Exact;
 use crate::reference::Reference;
 use crate::sync::opener::Opener;
 use crate::sync::select::{TagFilter, WantedImages};
@@ -102,12 +103,12 @@ pub fn among(wanted: &[WantedImages], roots: &[Root]) -> Resolved {
             repositories.entry(name.repository()).or_default().push(tag.to_owned());
         }
     }
-    let mut resolved = Resolved::default();
+    let (mut resolved, exact) = (Resolved::default(), Exact::of(roots));
     let mut seen = std::collections::HashSet::new();
     for wanted in wanted {
         let found: Vec<Reference> = match wanted {
             WantedImages::Image(name) => {
-                find(name, roots).map(|_| name.clone()).into_iter().collect()
+                exact.find(name).map(|_| name.clone()).into_iter().collect()
             }
             WantedImages::Repository { name, tags } => {
                 let have = repositories.get(&name.repository()).map(Vec::as_slice);
@@ -125,14 +126,6 @@ pub fn among(wanted: &[WantedImages], roots: &[Root]) -> Resolved {
         resolved.names.extend(found.into_iter().filter(|name| seen.insert(name.clone())));
     }
     resolved
-}
-
-/// The root that a name means. With a digest the digest decides, whatever the tag points at now.
-pub fn find(name: &Reference, roots: &[Root]) -> Option<usize> {
-    if let Some(digest) = name.digest() {
-        return roots.iter().position(|root| root.desc.digest == *digest);
-    }
-    roots.iter().position(|root| root.names.contains(name))
 }
 
 /// What an image is called at its source: by its tag, and without one by its digest.
@@ -184,7 +177,6 @@ mod tests {
             assert_eq!(found.failed.len(), usize::from(want.is_empty()), "{text}");
         }
         let pinned: Reference = format!("nginx:9@{digest}").parse().unwrap();
-        assert_eq!(find(&pinned, &roots), Some(3), "the digest decides");
         assert_eq!(called(&pinned).to_string(), "docker.io/library/nginx:9");
     }
 }

@@ -161,8 +161,9 @@ impl Opener for Fake {
         let mut opened =
             self.local.source(&self.place(from, &self.upstream), wanted, companions)?;
         if *from == End::Registry {
+            let exact = crate::find::Exact::of(opened.source.roots());
             for name in wanted {
-                if super::resolve::find(name, opened.source.roots()).is_none() {
+                if exact.find(name).is_none() {
                     let error = Error::missing("no such image").input(name.to_string());
                     opened.failed.push((name.to_string(), error));
                 }

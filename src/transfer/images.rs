@@ -6,15 +6,16 @@ use std::collections::HashSet;
 use std::io::Read;
 use std::sync::Arc;
 
+use crate::context::Context;
 use crate::copy::Policy;
 use crate::error::{Error, Kind, Result};
+use crate::find::{Rule, no_image};
 use crate::io::look;
 use crate::io::scratch::Scratch;
 use crate::reference::Reference;
 use crate::transfer::choose;
 use crate::transport::registry::{Known, RegistrySource};
 use crate::transport::rootfs::{Facts, RootfsSource};
-use crate::transport::select::no_image;
 use crate::transport::store::Store;
 use crate::transport::table::{Env, Place, Scheme};
 use crate::transport::{Root, Source};
@@ -89,10 +90,10 @@ impl Images {
             Self::Pushed { from, all_tags } => {
                 let source = from.source(env, scratch)?;
                 let roots = match (from.scheme, &from.image) {
-                    (Scheme::Store, Some(word)) => {
-                        choose::pushed(source.as_ref(), word, all_tags, ctx)?
+                    (Scheme::Store, Some(word)) if all_tags => {
+                        every_tag(source.as_ref(), word, ctx)?
                     }
-                    _ => choose::choose(source.as_ref(), from.choice(), ctx)?,
+                    _ => choose::choose(source.as_ref(), &from, ctx)?,
                 };
                 Ok(Opened { source, roots, unresolved: Vec::new() })
             }
@@ -108,20 +109,25 @@ impl Images {
 
 fn at(place: &Place, env: &Env, scratch: &dyn Fn() -> Result<Arc<Scratch>>) -> Result<Opened> {
     let source = place.source(env, scratch)?;
-    let roots = match (place.scheme, &place.image) {
-        (Scheme::Store, Some(word)) => {
-            choose::stored(source.as_ref(), std::slice::from_ref(word), &env.ctx)?
-        }
-        _ => choose::choose(source.as_ref(), place.choice(), &env.ctx)?,
-    };
+    let roots = choose::choose(source.as_ref(), place, &env.ctx)?;
     Ok(Opened { source, roots, unresolved: Vec::new() })
 }
 
 fn stored(words: &[String], env: &Env) -> Result<Opened> {
     let first = words.first().map(String::as_str).unwrap_or_default();
     let source = Store::new(&env.store, &env.ctx).source()?.ok_or_else(|| no_image(first))?;
-    let roots = choose::stored(&source, words, &env.ctx)?;
+    let roots = choose::meant(&source, words, Rule::EveryTag, &env.ctx)?;
     Ok(Opened::new(source, roots))
+}
+
+/// All tags of a repository of the store.
+fn every_tag(source: &dyn Source, word: &str, ctx: &Context) -> Result<Vec<Root>> {
+    let name = word.parse::<Reference>().map_err(|e| e.kind_as(Kind::Usage))?;
+    if name.tag().is_some() || name.digest().is_some() {
+        let what = "--all-tags takes a repository, without a tag";
+        return Err(Error::new(Kind::Usage, what).input(word));
+    }
+    choose::meant(source, &[word], Rule::EveryTag, ctx)
 }
 
 /// The one place of an engine that all of `words` lie in; nothing when they are of the store.

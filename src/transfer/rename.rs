@@ -34,6 +34,7 @@ impl Rename {
         match &to.image {
             Some(_) if self.all_tags => retag(roots, &to.reference()?),
             Some(image) => name(roots, image, to),
+            None if to.scheme == Scheme::Registry => tagged(roots),
             None => Ok(()),
         }
     }
@@ -66,6 +67,18 @@ fn name(roots: &mut [Root], image: &str, to: &Place) -> Result<()> {
         _ => root.names = vec![typed(image)?],
     }
     Ok(())
+}
+
+/// What goes to a registry under the names it has needs a tag among them, as docker has it.
+fn tagged(roots: &[Root]) -> Result<()> {
+    let untagged = |root: &&Root| root.names.iter().all(|name| name.tag().is_none());
+    match roots.iter().filter(|root| !root.companion).find(untagged) {
+        None => Ok(()),
+        Some(root) => {
+            let what = "has no tag to be pushed under; say its name in the registry";
+            Err(Error::new(Kind::Usage, what).input(root.title()))
+        }
+    }
 }
 
 /// The one image that a name is meant for.

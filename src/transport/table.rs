@@ -218,9 +218,12 @@ impl Place {
     /// # Errors
     /// `Io` when it cannot be told what lies there.
     pub fn is_place(text: &str) -> Result<bool> {
-        Ok(SCHEMES.iter().any(|(prefix, _)| text.starts_with(prefix))
-            || text == "-"
-            || look::itself(Path::new(text))?.is_some())
+        Ok(Self::has_scheme(text) || text == "-" || look::itself(Path::new(text))?.is_some())
+    }
+
+    /// Whether `text` is spelled as a place, whatever lies where.
+    pub fn has_scheme(text: &str) -> bool {
+        SCHEMES.iter().any(|(prefix, _)| text.starts_with(prefix))
     }
 
     /// Opens the place for reading. `scratch` gives a directory for what must be unpacked first.

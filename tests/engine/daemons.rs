@@ -65,7 +65,7 @@ impl Daemon {
     }
 
     /// What its own client prints; nothing when that fails.
-    fn client(&self, args: &[&str]) -> Option<String> {
+    pub fn client(&self, args: &[&str]) -> Option<String> {
         let (program, flag, socket) = match &self.engines.docker_host {
             Some(host) => ("docker", "-H", host),
             None => ("ctr", "-a", &self.socket),

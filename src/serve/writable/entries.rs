@@ -9,7 +9,6 @@ use crate::companion::is_companion;
 use crate::descriptor::{ANNOTATION_NAME, ANNOTATION_REF, ANNOTATION_SUBJECT, Descriptor};
 use crate::digest::Digest;
 use crate::layout::entry;
-use crate::reference::Reference;
 use crate::serve::holdings::{Parsed, ServedRepository};
 use crate::serve::names::RepositoryName;
 use crate::transport::Root;
@@ -118,33 +117,23 @@ pub(super) fn removed(
     changes
 }
 
-/// The roots of an index as repositories have them: one for all names of a digest, one for each name by
-/// digest. Only what has neither may be a companion, which goes where its subject is.
+/// The roots of an index as repositories have them. Only what has no name may be a companion, which goes
+/// where its subject is.
 pub(super) fn roots(index: &Index) -> Vec<Root> {
-    let mut roots: Vec<Root> = Vec::new();
-    for group in entry::groups(index.entries()) {
-        let by_digest = |name: &Reference| Root {
-            names: Vec::new(),
-            label: Some(name.to_string()),
-            ..group.clone().root(false)
-        };
-        roots.extend(group.by_digest.iter().map(by_digest));
+    let root = |group: entry::Group| {
         if !group.names.is_empty() {
-            roots.push(Root { label: None, ..group.root(false) });
-        } else if group.by_digest.is_empty() {
-            let companion = is_companion(&group.desc, group.label.as_deref());
-            roots.push(group.root(companion));
+            return Root { label: None, ..group.root(false) };
         }
-    }
-    roots
+        let companion = is_companion(&group.desc, group.label.as_deref());
+        group.root(companion)
+    };
+    entry::groups(index.entries()).into_iter().map(root).collect()
 }
 
 /// What roots give to a repository by name, not only by leading there.
 pub(super) fn named(roots: &[Root]) -> HashSet<(RepositoryName, Digest)> {
     let of = |root: &Root| -> Vec<(RepositoryName, Digest)> {
-        let by_digest = root.by_digest();
-        let names = root.names.iter().chain(by_digest.as_ref());
-        names.map(|name| (RepositoryName::of(name), root.desc.digest)).collect()
+        root.names.iter().map(|name| (RepositoryName::of(name), root.desc.digest)).collect()
     };
     roots.iter().flat_map(of).collect()
 }

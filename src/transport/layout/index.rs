@@ -133,8 +133,8 @@ impl Index {
 
     fn push(&mut self, desc: Descriptor) {
         let at = self.entries.len();
-        match (EntryName::of(&desc), label_of(&desc)) {
-            (Some(EntryName::Full(name)), _) => {
+        match (name_of(&desc), label_of(&desc)) {
+            (Some(name), _) => {
                 self.by_name.insert(name, at);
             }
             (_, Some(label)) => {
@@ -150,8 +150,8 @@ impl Index {
 
     fn take(&mut self, at: usize) -> Option<Descriptor> {
         let desc = self.entries[at].take()?;
-        match (EntryName::of(&desc), label_of(&desc)) {
-            (Some(EntryName::Full(name)), _) if self.by_name.get(&name) == Some(&at) => {
+        match (name_of(&desc), label_of(&desc)) {
+            (Some(name), _) if self.by_name.get(&name) == Some(&at) => {
                 self.by_name.remove(&name);
             }
             (_, Some(label)) if self.by_label.get(&label) == Some(&at) => {
@@ -196,8 +196,8 @@ impl Index {
     pub fn apply(&mut self, change: Change) {
         match change {
             Change::Set { entry, replace } => {
-                let old = match (EntryName::of(&entry), label_of(&entry)) {
-                    (Some(EntryName::Full(name)), _) => self.by_name.get(&name).copied(),
+                let old = match (name_of(&entry), label_of(&entry)) {
+                    (Some(name), _) => self.by_name.get(&name).copied(),
                     (_, Some(label)) => self.by_label.get(&label).copied(),
                     (_, None) if self.listed(&entry.digest) => return,
                     (_, None) => None,
@@ -227,8 +227,7 @@ impl Index {
                 }
             }
             Change::Unlist(text) => {
-                let name = text.parse().ok().filter(|name: &Reference| name.tag().is_some());
-                let named = name.and_then(|name| self.by_name.get(&name));
+                let named = text.parse().ok().and_then(|name: Reference| self.by_name.get(&name));
                 if let Some(&at) = named.or_else(|| self.by_label.get(&text)) {
                     self.take(at);
                 }
@@ -280,6 +279,10 @@ impl Index {
         body.insert("manifests".into(), entries.into());
         json::go_compact(&Value::Object(body))
     }
+}
+
+fn name_of(desc: &Descriptor) -> Option<Reference> {
+    EntryName::of(desc)?.reference()
 }
 
 fn label_of(desc: &Descriptor) -> Option<String> {
