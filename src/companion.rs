@@ -275,3 +275,45 @@ fn document(source: &dyn Source, desc: &Descriptor, ctx: &Context) -> Option<Doc
     let bytes = Blob::new(source, desc.clone(), ctx).bytes(MAX_DOCUMENT).ok()?;
     Document::parse(&bytes, &desc.media_type).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(text: &str) -> Digest {
+        Digest::of(text.as_bytes())
+    }
+
+    fn link(subject: &str, own: &str) -> Link<String> {
+        Link { subject: digest(subject), digest: digest(own), item: own.into() }
+    }
+
+    #[test]
+    fn what_is_nearest_comes_first_and_a_ring_ends() {
+        let all = ["sig>sbom", "sbom>image", "other>else", "a>b", "b>a", "a>image"]
+            .map(|pair| pair.split_once('>').unwrap())
+            .map(|(own, subject)| link(subject, own));
+        let found: Vec<String> =
+            closure([digest("image")], all).into_iter().map(|link| link.item).collect();
+        assert_eq!(found, ["sbom", "a", "sig", "b", "a"]);
+    }
+
+    #[test]
+    fn each_digest_is_asked_for_once_and_a_chain_is_bounded() {
+        let name = |i: usize| format!("companion {i}");
+        let mut asked = Vec::new();
+        let found = follow::<_, Infallible>([digest("image"); 3], |subjects| {
+            asked.extend_from_slice(subjects);
+            // Every one of 2 000 is about each that is asked for.
+            let of = |subject: &Digest| {
+                let subject = *subject;
+                (0..2_000).map(move |i| Link { subject, digest: digest(&name(i)), item: () })
+            };
+            Ok(subjects.iter().take(2).flat_map(of).collect())
+        });
+        let Ok(found) = found;
+        assert_eq!((asked.len(), found.len()), (2_001, 6_000));
+        let chain = (0..100).map(|i| link(&name(i), &name(i + 1)));
+        assert_eq!(closure([digest(&name(0))], chain).len(), GENERATIONS);
+    }
+}

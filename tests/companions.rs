@@ -246,6 +246,12 @@ fn they_are_never_listed_as_images_or_tags() {
         let rows = pushed.run(&["ls", "-q", place]).ok().out();
         assert_eq!(rows.lines().count(), 2, "{place}: {rows}");
     }
+    if let Some(registry) = Registry::plain() {
+        // Its storage has tags for signatures and for listings of referrers.
+        sandbox.run(&["sync", "dir-to-registry", "in", &registry.address()]).ok();
+        let rows = pushed.run(&["ls", "-q", &registry.storage()]).ok().out();
+        assert_eq!(rows.lines().count(), 2, "{rows}");
+    }
     let tag = format!("{}.sig", signed.app.replace(':', "-"));
     let places = ["store:", "store", "folder/a.tar", "folder"];
     for place in places {

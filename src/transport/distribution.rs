@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 use crate::blobs::check_size;
+use crate::companion::is_companion;
 use crate::context::Context;
-use crate::descriptor::Descriptor;
+use crate::descriptor::{ANNOTATION_SUBJECT, Descriptor};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::io::dir::Dir;
@@ -95,8 +96,11 @@ impl RegistryFiles {
             .read(&path, MAX_DOCUMENT)?
             .ok_or_else(|| Error::absent(digest).at(name.familiar()))?;
         let doc = Document::parse(&bytes, &"".into()).map_err(|e| e.within(path))?;
-        let desc = Descriptor::new(doc.media_type.as_str(), digest, bytes.len() as u64);
-        let companion = doc.subject.is_some();
+        let mut desc = Descriptor::new(doc.media_type.as_str(), digest, bytes.len() as u64);
+        if let Some(subject) = &doc.subject {
+            desc.annotate(ANNOTATION_SUBJECT, &subject.digest.to_string());
+        }
+        let companion = is_companion(&desc, name.tag());
         self.roots.push(Root {
             names: vec![name],
             label: None,

@@ -176,6 +176,11 @@ impl Registry {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
+    /// Its storage.
+    pub fn storage(&self) -> String {
+        self.root.to_str().expect("a UTF-8 path").to_owned()
+    }
+
     /// Where a blob lies in its storage.
     pub fn blob(&self, digest: &str) -> PathBuf {
         let hex = digest.trim_start_matches("sha256:");
