@@ -27,7 +27,7 @@ use ship::{Arrivals, Shipped};
 pub use policy::{Mode, Policy};
 pub use preview::preview;
 pub use report::{Changed, Damage, Failed, Orphan, Published, Report};
-pub use tree::{Child, Manifest, Missing, Node, Tree};
+pub use tree::{Child, Fault, Manifest, Missing, Node, Tree};
 pub use walk::{glance, walk, walk_wanted};
 
 /// Copies roots from a source to a sink and completes the sink.
@@ -101,7 +101,10 @@ fn transfer(
                 present.push(tree);
             }
             Err(failed) if policy.tolerates() && !stops(&failed.error()) => {
-                report.failed.push(failed)
+                if policy.surveys() {
+                    report.damage.push(Damage::of(&failed));
+                }
+                report.failed.push(failed);
             }
             Err(failed) => return Err(failed.error()),
         }
@@ -147,7 +150,9 @@ fn deliver(
     let (shipped, arrivals) = ship::ship(from, to, &trees, policy, ctx)?;
     report.damage.extend(shipped.damage(&trees));
     for tree in &trees {
-        let mut errors = shipped.errors_of(tree);
+        let mut errors: Vec<Error> =
+            tree::faults(&tree.node).into_iter().map(|fault| fault.error).collect();
+        errors.extend(shipped.errors_of(tree));
         if errors.is_empty() {
             let sealed = seal::seal(to, tree, &shipped, became, ctx);
             match sealed.and_then(|sealed| report.seal(tree, sealed, to, ctx)) {
@@ -160,8 +165,7 @@ fn deliver(
         } else if !policy.tolerates() {
             return Err(errors.swap_remove(0).input_or(from.place()));
         }
-        let (title, digest) = (tree.root.title(), tree.root.desc.digest);
-        report.failed.push(Failed { title, digest, errors });
+        report.failed.push(Failed::of(&tree.root, errors));
     }
     report.changed.extend(shipped.changed());
     report.stored += shipped.stored;

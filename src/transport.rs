@@ -78,6 +78,14 @@ impl Root {
         }
     }
 
+    /// Everything that it is called, for messages.
+    pub fn titles(&self) -> Vec<String> {
+        match self.names.as_slice() {
+            [] => vec![self.title()],
+            names => names.iter().map(Reference::familiar).collect(),
+        }
+    }
+
     /// Its tags: those of its names, and the one that its label is or ends with.
     pub fn tags(&self) -> impl Iterator<Item = &str> {
         let label = self.label.as_deref().filter(|label| !label.contains('@'));

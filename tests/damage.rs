@@ -311,3 +311,36 @@ fn members_may_be_named_by_either_digest_or_by_none() {
         packed.iter().for_each(|layer| assert!(text.contains(&sha256(layer)), "{text}"));
     }
 }
+
+#[test]
+fn all_damage_is_told_in_one_run_by_every_name_in_both_forms() {
+    let sandbox = Sandbox::new();
+    let image = Image::new("told", 3);
+    let mut oci = Oci::new();
+    let desc = oci.manifest(&image);
+    let names = ["demo/a:1", "demo/a:2", "demo/b:1"];
+    names.iter().for_each(|name| oci.name(&desc, Some(&format!("docker.io/{name}"))));
+    let packed: Vec<String> = image.layers.iter().map(|layer| hex(&gzip(layer))).collect();
+    let config = hex(&image.config);
+    for (name, bytes) in &mut oci.blobs {
+        if packed[1..].contains(name) {
+            *bytes = flipped(std::mem::take(bytes));
+        }
+    }
+    oci.blobs.retain(|(name, _)| *name != config);
+    oci.write(&sandbox.path("layout"));
+    let ran = sandbox.run(&["verify", "layout"]).code(3);
+    let wrong = [&packed[1], &packed[2], &config];
+    for needle in wrong.into_iter().map(String::as_str).chain(names) {
+        assert!(ran.stderr.contains(needle), "{needle} is not in {}", ran.stderr);
+    }
+    let shown = sandbox.run(&["verify", "--format", "json", "layout"]).code(3).json();
+    let damage = list(&shown[0]["damage"]);
+    assert_eq!(damage.len(), 3, "{shown}");
+    for damage in damage {
+        let digest = string(&damage["digest"]);
+        assert!(wrong.iter().any(|hex| digest == format!("sha256:{hex}")), "{digest}");
+        assert_eq!(common::strings(&damage["images"]), names, "{digest}");
+    }
+    assert_eq!(common::strings(&shown[0]["failed"][0]["names"]), names);
+}

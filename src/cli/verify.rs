@@ -63,15 +63,18 @@ pub(crate) fn run(args: &VerifyArgs, run: &Run) -> Result<Outcome> {
                     say(place, &report, args.quiet)?;
                 }
             }
-            Err(e)
-                if matches!(e.kind(), Kind::Corrupt | Kind::Malformed | Kind::Unsupported)
-                    && args.places.len() > 1 =>
-            {
+            Err(e) if matches!(e.kind(), Kind::Corrupt | Kind::Malformed | Kind::Unsupported) => {
+                rows.push(json!({"place": place, "ok": false, "error": e.to_string()}));
+                if args.places.len() == 1 {
+                    if json {
+                        out::line(&Value::Array(rows).to_string())?;
+                    }
+                    return Err(e);
+                }
                 out::error_line(&format!(
                     "imgpack: {}",
                     imgpack::text::escape_long(&e.to_string())
                 ));
-                rows.push(json!({"place": place, "ok": false, "error": e.to_string()}));
                 outcome = Outcome::Failed(Kind::Corrupt);
             }
             Err(e) => return Err(e),
@@ -115,7 +118,8 @@ fn say(place: &str, report: &Report, quiet: bool) -> Result<()> {
                 .any(|d| d.error.to_string() == e.to_string() || d.error.what() == e.what())
         };
         for error in failed.errors.iter().filter(known) {
-            let line = format!("imgpack: {}: {}", error.clone().input_or(place), failed.title);
+            let names = failed.names.join(", ");
+            let line = format!("imgpack: {}: {names}", error.clone().input_or(place));
             out::error_line(&imgpack::text::escape_long(&line));
         }
     }
@@ -123,8 +127,12 @@ fn say(place: &str, report: &Report, quiet: bool) -> Result<()> {
         return Ok(());
     }
     let images = report.published.len();
+    let names: usize = report.published.iter().map(|image| image.root.titles().len()).sum();
     if report.failed.is_empty() && report.damage.is_empty() {
-        out::line(&format!("{place}: OK, {}", human::count(images, "image", "images")))
+        let all = human::count(images, "image", "images");
+        // `ls` has a line for each.
+        let names = if names > images { format!(", {names} names") } else { String::new() };
+        out::line(&format!("{place}: OK, {all}{names}"))
     } else {
         let bad = report.failed.len();
         let all = human::count(images + bad, "image", "images");
@@ -151,7 +159,7 @@ fn row(place: &str, report: &Report, warnings: &[String]) -> Value {
         .iter()
         .map(|f| {
             let errors: Vec<String> = f.errors.iter().map(ToString::to_string).collect();
-            json!({"image": f.title, "errors": errors})
+            json!({"image": f.title, "names": f.names, "errors": errors})
         })
         .collect();
     json!({

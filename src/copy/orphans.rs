@@ -66,7 +66,7 @@ fn whole(node: &Node, known: &mut HashMap<Digest, bool>) -> bool {
         return *same;
     }
     let same = match node {
-        Node::Manifest(_) | Node::Opaque(_) => true,
+        Node::Manifest(_) | Node::Opaque(_) | Node::Damaged(..) => true,
         Node::Index { children, .. } => children.iter().fold(true, |same, child| match child {
             Child::Kept(node) => whole(node, known) && same,
             Child::Pruned => false,
@@ -84,7 +84,7 @@ fn subjects(tree: &Tree) -> Vec<Digest> {
     let (bytes, desc) = match tree.node.as_ref() {
         Node::Manifest(m) => (&m.bytes, &m.desc),
         Node::Index { bytes, desc, .. } => (bytes, desc),
-        Node::Opaque(_) => return said,
+        Node::Opaque(_) | Node::Damaged(..) => return said,
     };
     if !said.is_empty() {
         return said;

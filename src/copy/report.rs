@@ -52,6 +52,8 @@ pub struct Published {
 pub struct Failed {
     /// Its name, or its digest.
     pub title: String,
+    /// Everything that it is called.
+    pub names: Vec<String>,
     /// The digest of its root at the source.
     pub digest: Digest,
     /// Everything that is wrong with it; at least one.
@@ -60,7 +62,11 @@ pub struct Failed {
 
 impl Failed {
     pub(super) fn new(root: &Root, error: Error) -> Self {
-        Self { title: root.title(), digest: root.desc.digest, errors: vec![error] }
+        Self::of(root, vec![error])
+    }
+
+    pub(super) fn of(root: &Root, errors: Vec<Error>) -> Self {
+        Self { title: root.title(), names: root.titles(), digest: root.desc.digest, errors }
     }
 
     /// An error as one line that names the image once.
@@ -89,6 +95,13 @@ pub struct Damage {
     pub error: Error,
     /// Names of the images that need it.
     pub images: Vec<String>,
+}
+
+impl Damage {
+    /// What is wrong with the document of an image, so that nothing beneath it was looked at.
+    pub(super) fn of(failed: &Failed) -> Self {
+        Self { digest: failed.digest, error: failed.error(), images: failed.names.clone() }
+    }
 }
 
 /// A signature or another companion of what did not come as it was.

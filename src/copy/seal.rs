@@ -57,7 +57,7 @@ fn say_subject(desc: &mut Descriptor, node: &Node) {
     let bytes = match node {
         Node::Manifest(m) => &m.bytes,
         Node::Index { bytes, .. } => bytes,
-        Node::Opaque(_) => return,
+        Node::Opaque(_) | Node::Damaged(..) => return,
     };
     if let Ok(Document { subject: Some(subject), .. }) = Document::parse(bytes, &desc.media_type)
         && desc.annotation(ANNOTATION_SUBJECT).is_none()
@@ -84,7 +84,8 @@ impl Sealer<'_> {
             return Ok(done.clone());
         }
         let done = match node {
-            Node::Opaque(desc) => {
+            // What has a fault is not sealed.
+            Node::Opaque(desc) | Node::Damaged(desc, _) => {
                 self.list(desc);
                 desc.clone()
             }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::descriptor::Descriptor;
 use crate::digest::{DiffId, Digest};
+use crate::error::Error;
 use crate::manifest;
 use crate::platform::Platform;
 use crate::transport::Root;
@@ -31,6 +32,15 @@ pub struct Missing {
     pub platform: Option<Platform>,
 }
 
+/// A document that cannot be read, or is not what it should be.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// What should be there.
+    pub digest: Digest,
+    /// What is wrong.
+    pub error: Error,
+}
+
 /// One blob of the graph and what it leads to.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "always behind an Arc, and most are manifests")]
@@ -50,6 +60,8 @@ pub enum Node {
     Manifest(Manifest),
     /// Bytes to carry, of a kind we do not know.
     Opaque(Descriptor),
+    /// A document of a survey, which goes on after each fault.
+    Damaged(Descriptor, Error),
 }
 
 /// An entry of an index.
@@ -80,6 +92,8 @@ pub struct Manifest {
     pub diff_ids: Vec<DiffId>,
     /// Where it runs.
     pub platform: Option<Platform>,
+    /// What is wrong with its config, in a survey; then it is said to have none.
+    pub fault: Option<Fault>,
 }
 
 impl Manifest {
@@ -95,7 +109,7 @@ impl Node {
     /// Its descriptor.
     pub fn desc(&self) -> &Descriptor {
         match self {
-            Self::Index { desc, .. } | Self::Opaque(desc) => desc,
+            Self::Index { desc, .. } | Self::Opaque(desc) | Self::Damaged(desc, _) => desc,
             Self::Manifest(manifest) => &manifest.desc,
         }
     }
@@ -127,7 +141,7 @@ impl Node {
     pub(super) fn manifest(&self) -> Option<&Manifest> {
         match self {
             Self::Manifest(manifest) => Some(manifest),
-            Self::Index { .. } | Self::Opaque(_) => None,
+            Self::Index { .. } | Self::Opaque(_) | Self::Damaged(..) => None,
         }
     }
 
@@ -159,7 +173,7 @@ impl Node {
                     let layers = m.layers.iter().zip(diff_ids.chain(std::iter::repeat(None)));
                     all.extend(m.config.iter().map(|c| (c, None)).chain(layers));
                 }
-                Self::Index { .. } => {}
+                Self::Index { .. } | Self::Damaged(..) => {}
             }
         }
         all
@@ -168,7 +182,7 @@ impl Node {
     pub(super) fn height(&self) -> usize {
         match self {
             Self::Index { height, .. } => *height,
-            Self::Manifest(_) | Self::Opaque(_) => 0,
+            Self::Manifest(_) | Self::Opaque(_) | Self::Damaged(..) => 0,
         }
     }
 
@@ -177,7 +191,7 @@ impl Node {
         let of = |node: &Arc<Self>| match node.as_ref() {
             Self::Index { children, .. } => children.len(),
             Self::Manifest(m) => 1 + m.layers.len(),
-            Self::Opaque(_) => 1,
+            Self::Opaque(_) | Self::Damaged(..) => 1,
         };
         self.nodes().into_iter().map(of).sum()
     }
@@ -197,4 +211,14 @@ pub(super) fn missing(node: &Arc<Node>) -> Vec<Missing> {
         }
     }
     missing
+}
+
+/// What is wrong with documents, found by a survey.
+pub(super) fn faults(node: &Arc<Node>) -> Vec<Fault> {
+    let of = |node: &Arc<Node>| match node.as_ref() {
+        Node::Damaged(desc, error) => Some(Fault { digest: desc.digest, error: error.clone() }),
+        Node::Manifest(manifest) => manifest.fault.clone(),
+        Node::Index { .. } | Node::Opaque(_) => None,
+    };
+    node.nodes().into_iter().filter_map(of).collect()
 }

@@ -12,7 +12,8 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::copy::policy::{Mode, Policy};
 use crate::copy::report::Failed;
-use crate::copy::tree::{Child, Manifest, Node, Tree, missing};
+use crate::copy::stops;
+use crate::copy::tree::{Child, Fault, Manifest, Node, Tree, missing};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Cause, Error, Kind, Result};
@@ -159,6 +160,14 @@ impl Walker<'_> {
         blob.bytes(MAX_DOCUMENT).map_err(absent)
     }
 
+    /// What is wrong with a document, where a survey goes on after it.
+    ///
+    /// # Errors
+    /// Just that, where it does not.
+    fn tolerated(&self, error: Error) -> Result<Error> {
+        if self.policy.surveys() && !stops(&error) { Ok(error) } else { Err(error) }
+    }
+
     /// The node behind a descriptor; nothing when the policy does not want it.
     fn node(&mut self, desc: &Descriptor, depth: usize, any: bool) -> Result<Option<Arc<Node>>> {
         if depth > MAX_NESTING {
@@ -201,7 +210,7 @@ impl Walker<'_> {
         match doc.kind {
             manifest::DocumentKind::Index(entries) => self.index(desc, bytes, entries, depth, any),
             manifest::DocumentKind::Manifest { config, layers } => {
-                let node = self.manifest(desc, bytes, config, layers, image)?;
+                let node = self.manifest(desc, bytes, config, layers, image, depth)?;
                 // A chart or another artifact runs nowhere, so no platform is against it.
                 let artifact = node.config_bytes.is_none() && node.platform.is_none();
                 let wanted = any || depth > 0 || artifact || self.wants(node.platform.as_ref());
@@ -269,14 +278,15 @@ impl Walker<'_> {
         if !all && platform.is_some() && !self.wants(platform.as_ref()) {
             return Ok(Child::Pruned);
         }
-        if !self.from.has(entry)? {
-            return Ok(Child::Absent(entry.clone()));
-        }
-        let node = match self.node(entry, depth + 1, all) {
+        let node = self.from.has(entry).and_then(|there| match there {
+            true => self.node(entry, depth + 1, all),
+            false => Err(gone("manifest", entry)),
+        });
+        let node = match node {
             Ok(node) => node,
             // The manifest is here and what it needs is not: pulled for another platform.
             Err(e) if e.cause() == Cause::Absent => return Ok(Child::Absent(entry.clone())),
-            Err(e) => return Err(e),
+            Err(e) => Some(Arc::new(Node::Damaged(entry.clone(), self.tolerated(e)?))),
         };
         let Some(node) = node else { return Ok(Child::Pruned) };
         if !all && platform.is_none() && !nested {
@@ -298,6 +308,7 @@ impl Walker<'_> {
         config: Option<Descriptor>,
         layers: Vec<Descriptor>,
         image: bool,
+        depth: usize,
     ) -> Result<Manifest> {
         let mut manifest = Manifest {
             desc: desc.clone(),
@@ -307,18 +318,21 @@ impl Walker<'_> {
             layers,
             diff_ids: Vec::new(),
             platform: desc.platform(),
+            fault: None,
         };
-        if image && let Some(config) = &manifest.config {
-            let bytes = self.bytes(config, "config")?;
-            let parsed = Config::parse(&bytes).map_err(|e| e.within(config.digest.to_string()))?;
-            manifest.platform = parsed.platform().or(manifest.platform);
-            // An artifact for one platform is no image, although its config has an image's type.
-            if !parsed.is_only_platform() {
-                let diff_ids = parsed.check_layers(manifest.layers.len());
-                manifest.diff_ids = diff_ids.map_err(|e| e.at(desc.digest.to_string()))?.to_vec();
-                manifest.config_bytes = Some(bytes);
+        // An index may list what did not come along. A root may not, and shipping finds what it lacks.
+        let surveyed = self.policy.surveys() && depth == 0;
+        if image && let Some(config) = manifest.config.clone() {
+            match self.config(&mut manifest, &config) {
+                Err(error) if surveyed || error.cause() != Cause::Absent => {
+                    let error = self.tolerated(error)?;
+                    manifest.fault = Some(Fault { digest: config.digest, error });
+                    manifest.config = None;
+                }
+                other => other?,
             }
         } else if let Some(config) = &manifest.config
+            && !surveyed
             && !self.from.has(config)?
         {
             return Err(gone("config", config));
@@ -327,11 +341,26 @@ impl Walker<'_> {
             // A layer that may be fetched elsewhere may be absent.
             let needed =
                 layer.media_type.role() != Role::ForeignLayer && self.policy.mode != Mode::Glance;
-            if needed && !self.from.has(layer)? {
+            if needed && !surveyed && !self.from.has(layer)? {
                 return Err(gone("layer", layer));
             }
         }
         Ok(manifest)
+    }
+
+    /// Reads the config of an image.
+    fn config(&self, manifest: &mut Manifest, config: &Descriptor) -> Result<()> {
+        let bytes = self.bytes(config, "config")?;
+        let parsed = Config::parse(&bytes).map_err(|e| e.within(config.digest.to_string()))?;
+        manifest.platform = parsed.platform().or(manifest.platform.take());
+        // An artifact for one platform is no image, although its config has an image's type.
+        if !parsed.is_only_platform() {
+            let diff_ids = parsed.check_layers(manifest.layers.len());
+            let at = |e: Error| e.at(manifest.desc.digest.to_string());
+            manifest.diff_ids = diff_ids.map_err(at)?.to_vec();
+            manifest.config_bytes = Some(bytes);
+        }
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::copy::report::{Changed, Damage};
-use crate::copy::tree::Tree;
+use crate::copy::tree::{Tree, faults};
 use crate::descriptor::Descriptor;
 use crate::digest::{DiffId, Digest};
 use crate::error::Error;
@@ -41,21 +41,24 @@ impl Shipped {
         errors
     }
 
-    /// Damaged blobs and the images that need them.
+    /// Damaged blobs and the images that need them, by every name.
     pub(in crate::copy) fn damage(&self, trees: &[&Tree]) -> Vec<Damage> {
         let mut damage: Vec<Damage> = Vec::new();
         let mut at: HashMap<Digest, usize> = HashMap::new();
         for tree in trees {
-            for (desc, claimed) in tree.node.leaves() {
-                let Some(outcome) = self.outcome.get(&desc.digest) else { continue };
-                let Some(error) = outcome.fault(claimed) else { continue };
-                let i = *at.entry(desc.digest).or_insert_with(|| {
-                    damage.push(Damage { digest: desc.digest, error, images: Vec::new() });
+            let leaves = tree.node.leaves().into_iter().filter_map(|(desc, claimed)| {
+                Some((desc.digest, self.outcome.get(&desc.digest)?.fault(claimed)?))
+            });
+            let documents = faults(&tree.node).into_iter().map(|f| (f.digest, f.error));
+            for (digest, error) in documents.chain(leaves) {
+                let i = *at.entry(digest).or_insert_with(|| {
+                    damage.push(Damage { digest, error, images: Vec::new() });
                     damage.len() - 1
                 });
-                let title = tree.root.title();
-                if !damage[i].images.contains(&title) {
-                    damage[i].images.push(title);
+                for name in tree.root.titles() {
+                    if !damage[i].images.contains(&name) {
+                        damage[i].images.push(name);
+                    }
                 }
             }
         }
