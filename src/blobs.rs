@@ -8,16 +8,19 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::sync::{Arc, Mutex, OnceLock};
 
+use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::{Algorithm, Digest};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::io::dir::{self, Dir, DirEntry};
 use crate::io::output::Named;
+use crate::io::parts::Extent;
 use crate::io::pump;
 use crate::io::scratch::Scratch;
 use crate::locks::lock;
 use crate::partial::{Fetched, Partials};
 use crate::transport::Blob;
+use crate::verify::Verified;
 
 /// From this size on a blob is flushed as soon as it is written, beside the others' work.
 const EAGER: u64 = 1 << 20;
@@ -34,6 +37,32 @@ pub fn check_size(desc: &Descriptor, size: u64) -> Result<()> {
     }
     let (digest, claimed) = (desc.digest, desc.size);
     Err(Error::corrupt(format!("{digest} is {size} bytes, its descriptor says {claimed}")))
+}
+
+/// Whether the file of a blob has its size and, when the run rechecks, its digest. What has not is
+/// written anew and replaced, which is said.
+///
+/// # Errors
+/// `Malformed` when something else lies under its name, `Io`.
+pub fn is_sound(root: &Dir, name: &str, desc: &Descriptor, ctx: &Context) -> Result<bool> {
+    let Some((file, size)) = root.file(name)? else { return Ok(false) };
+    let path = root.join(name);
+    let checked = check_size(desc, size).and_then(|()| {
+        if ctx.recheck {
+            let bytes = Box::new(Extent::whole(file, &path, size).reader());
+            let mut reader = Verified::new(bytes, desc, String::new(), ctx).quiet();
+            std::io::copy(&mut reader, &mut std::io::sink())?;
+        }
+        Ok(())
+    });
+    match checked {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == Kind::Corrupt => {
+            ctx.warn(&format!("{}: {}; it is replaced", path.display(), e.what()));
+            Ok(false)
+        }
+        Err(e) => Err(e),
+    }
 }
 
 /// The blobs beneath a directory.

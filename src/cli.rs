@@ -64,6 +64,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(run) => run,
         Err(error) => return exit::report(&error, None),
     };
+    run.recheck(cli.verb.rechecks());
     match cli.verb.network(&run) {
         Ok(Some(network)) => run.reach(network),
         Ok(None) => {}

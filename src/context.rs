@@ -23,6 +23,8 @@ pub struct Context {
     pub limits: Limits,
     /// Whether data is flushed to the medium before success is reported.
     pub sync: bool,
+    /// Whether blobs that a target has are hashed before they are taken for what their names say.
+    pub recheck: bool,
     /// Seconds to wait for another process's lock.
     pub wait: u64,
     /// Entries of indexes and manifests that were followed so far.
@@ -60,6 +62,7 @@ impl Default for Context {
             jobs: 8,
             limits: Limits::default(),
             sync: true,
+            recheck: false,
             wait: 60,
             followed: Arc::default(),
             digests: Arc::default(),

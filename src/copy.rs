@@ -116,7 +116,7 @@ fn transfer(
     }
     let recodes = policy.compress.is_some() || policy.pack.is_some();
     if let Some(network) = to.network() {
-        if recodes {
+        if recodes && !ctx.recheck {
             present = changed_since(to, network, present, policy, &mut became, ctx, report)?;
         }
         for tree in &present {
@@ -183,7 +183,7 @@ fn wanting(
     ctx: &Context,
     report: &mut Report,
 ) -> Result<Vec<Root>> {
-    if !policy.keeps() || !(from.remote() || to.network().is_some()) {
+    if ctx.recheck || !policy.keeps() || !(from.remote() || to.network().is_some()) {
         return Ok(roots.to_vec());
     }
     let standing = lanes::each(roots, ctx.jobs, |root| to.standing(root));

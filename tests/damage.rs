@@ -344,3 +344,51 @@ fn all_damage_is_told_in_one_run_by_every_name_in_both_forms() {
     }
     assert_eq!(common::strings(&shown[0]["failed"][0]["names"]), names);
 }
+
+/// Takes a blob of a layout away, or changes one bit of it.
+fn spoil(path: &Path, remove: bool) {
+    if remove {
+        return std::fs::remove_file(path).expect("a blob");
+    }
+    let bytes = flipped(std::fs::read(path).expect("a blob"));
+    std::fs::write(path, bytes).expect("a blob");
+}
+
+#[test]
+fn a_second_run_mends_what_it_could_have_supplied() {
+    let Some(registry) = Registry::plain() else { return };
+    let host = registry.address();
+    let sandbox = Sandbox::new();
+    let image = Image::new("mended", 2);
+    Oci::one(&image, Some("docker.io/demo/m:1")).write(&sandbox.path("good"));
+    let name = format!("{host}/demo/m:1");
+    sandbox.run(&["push", "oci:good", &name]).ok();
+    let layer = hex(&gzip(&image.layers[0]));
+    let remote = format!("docker://{name}");
+    let runs: [(&str, Vec<&str>); 4] = [
+        ("usb", vec!["sync", "registry-to-dir", &name, "usb"]),
+        ("pulled", vec!["copy", &remote, "oci:pulled"]),
+        ("copied", vec!["copy", "oci:good", "oci:copied"]),
+        ("store", vec!["load", "-i", "good"]),
+    ];
+    for (at, run) in runs {
+        sandbox.run(&run).ok();
+        for blob in [&layer, &hex(&image.config)] {
+            let path = sandbox.path(&format!("{at}/blobs/sha256/{blob}"));
+            spoil(&path, true);
+            sandbox.run(&run).ok();
+            assert_eq!(hex(&std::fs::read(&path).expect("a blob")), *blob, "{at}");
+            spoil(&path, false);
+            let again = sandbox.run(&[run.as_slice(), &["--recheck"]].concat()).ok();
+            assert!(again.stderr.contains("it is replaced"), "{at}: {}", again.stderr);
+            assert_eq!(hex(&std::fs::read(&path).expect("a blob")), *blob, "{at}");
+            let sound = sandbox.run(&[run.as_slice(), &["--recheck"]].concat()).ok();
+            assert!(!sound.stderr.contains("replaced"), "{at}: {}", sound.stderr);
+        }
+    }
+    // Of a registry, each blob is asked for.
+    let stored = registry.blob(&format!("sha256:{layer}"));
+    std::fs::remove_file(&stored).expect("a blob");
+    sandbox.run(&["push", "--recheck", "oci:good", &name]).ok();
+    sandbox.run(&["copy", &remote, "oci:whole"]).ok();
+}

@@ -168,6 +168,9 @@ pub(crate) struct Changes {
     /// Do not unpack layers to check their diff ids, unless nothing else records what they are
     #[arg(long)]
     pub(crate) no_unpack_check: bool,
+    /// Hash the blobs that the target already has and replace wrong ones; a registry is asked for each
+    #[arg(long)]
+    pub(crate) recheck: bool,
     /// Continue with the other images when one fails (exit 9)
     #[arg(long)]
     pub(crate) keep_going: bool,

@@ -34,7 +34,7 @@ pub(crate) struct PullArgs {
     #[arg(short, long)]
     quiet: bool,
     #[command(flatten)]
-    changes: Changes,
+    pub(crate) changes: Changes,
     #[command(flatten)]
     pub(crate) registry: RegistryFlags,
 }

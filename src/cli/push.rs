@@ -45,7 +45,7 @@ pub(crate) struct PushArgs {
     #[arg(long, conflicts_with = "compress")]
     preserve_digests: bool,
     #[command(flatten)]
-    changes: Changes,
+    pub(crate) changes: Changes,
     #[command(flatten)]
     pub(crate) registry: RegistryFlags,
 }

@@ -58,6 +58,7 @@ impl Run {
             jobs: usize::from(global.jobs),
             limits,
             sync: !global.no_sync,
+            recheck: false,
             wait: global.wait,
             followed: Arc::default(),
             digests: Arc::default(),
@@ -75,6 +76,11 @@ impl Run {
         let network = Network::default();
         let env = Env { store, temporary, reading, engines, network, force: false, ctx };
         Ok(Self { env, signals, renderer, log })
+    }
+
+    /// Says whether blobs that a target has are hashed.
+    pub(crate) fn recheck(&mut self, recheck: bool) {
+        self.env.ctx.recheck = recheck;
     }
 
     /// Says how registries are reached.

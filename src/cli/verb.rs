@@ -114,6 +114,18 @@ pub(crate) enum Verb {
 }
 
 impl Verb {
+    /// Whether blobs that the target already has are hashed.
+    pub(crate) fn rechecks(&self) -> bool {
+        match self {
+            Self::Copy(args) => args.changes.recheck,
+            Self::Load(args) => args.changes.recheck,
+            Self::Push(args) => args.changes.recheck,
+            Self::Pull(args) => args.changes.recheck,
+            Self::Sync(args) => args.course.recheck,
+            _ => false,
+        }
+    }
+
     /// How the registries that the verb may name are reached; nothing for verbs that name none.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
@@ -19,7 +20,7 @@ use crate::sync::naming::Base;
 use crate::sync::opener::{OpenedSource, Opener};
 use crate::transport::layout::index::{self, Index};
 use crate::transport::layout::removals::removals;
-use crate::transport::layout::{LayoutOptions, LayoutSink};
+use crate::transport::layout::{LayoutOptions, LayoutSink, Whole};
 use crate::transport::store::Store;
 use crate::transport::table::{self, Env};
 use crate::transport::{Root, Sink};
@@ -103,14 +104,28 @@ impl Opener for LocalOpener {
             Ok(index) => index,
             Err(e) => return roots.iter().map(|_| Err(e.clone())).collect(),
         };
-        let named: HashMap<Reference, Digest> =
-            index.entries().filter_map(|e| Some((called(e)?, e.digest))).collect();
-        let listed = |digest: &Digest| index.entries().any(|e| e.digest == *digest);
-        let one = |root: &Root| match root.names.first() {
-            Some(name) => named.get(name).copied(),
-            None => Some(root.desc.digest).filter(listed),
+        let named: HashMap<Reference, &Descriptor> =
+            index.entries().filter_map(|e| Some((called(e)?, e))).collect();
+        let bare: HashMap<Digest, &Descriptor> = index.entries().map(|e| (e.digest, e)).collect();
+        let ctx = &self.env.ctx;
+        let whole = match Dir::open(path) {
+            Ok(dir) => Whole::new(Arc::new(dir), true, ctx),
+            Err(_) => return roots.iter().map(|_| Ok(None)).collect(),
         };
-        roots.iter().map(|root| Ok(one(root))).collect()
+        let one = |root: &Root| -> Result<Option<Digest>> {
+            let entry = match root.names.first() {
+                Some(name) => named.get(name),
+                None => bare.get(&root.desc.digest),
+            };
+            let Some(entry) = entry else { return Ok(None) };
+            if whole.has(entry)? {
+                return Ok(Some(entry.digest));
+            }
+            let what = "is not whole; what is missing is copied again";
+            ctx.warn(&format!("{}: {} {what}", path.display(), root.title()));
+            Ok(None)
+        };
+        roots.iter().map(one).collect()
     }
 
     fn holds(&self, to: &End, _: &[Reference], blobs: &[Descriptor]) -> Vec<bool> {

@@ -108,7 +108,7 @@ pub fn prepare<'j>(job: &'j SyncJob, opener: &dyn Opener, ctx: &Context) -> Resu
     let wanted = locked(&job.selection, job.pins.as_ref());
     prepared.open(&wanted, opener, ctx)?;
     prepared.foresee(opener, ctx)?;
-    prepared.ask(opener)?;
+    prepared.ask(opener, ctx)?;
     prepared.find_removals(opener)?;
     for warning in &prepared.warnings {
         ctx.warn(warning);
@@ -301,7 +301,7 @@ impl Prepared<'_> {
     }
 
     /// Asks the destination what it has.
-    fn ask(&mut self, opener: &dyn Opener) -> Result<()> {
+    fn ask(&mut self, opener: &dyn Opener, ctx: &Context) -> Result<()> {
         let one = |item: &SyncItem, name: &Name| Root {
             names: name.target.iter().cloned().collect(),
             ..item.root.clone()
@@ -319,7 +319,7 @@ impl Prepared<'_> {
             item.names.retain_mut(|name| match answers.next() {
                 Some(Ok(before)) => {
                     name.before = before;
-                    name.unchanged = before.is_some() && same.contains(&before);
+                    name.unchanged = !ctx.recheck && before.is_some() && same.contains(&before);
                     true
                 }
                 Some(Err(e)) => {

@@ -9,7 +9,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use crate::blobs::{BlobDir, Staging, check_size};
+use crate::blobs::{self, BlobDir, Staging, check_size};
 use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::{DiffId, Digest};
@@ -184,13 +184,12 @@ impl LayoutOptions {
 /// A layout directory opened for writing.
 pub struct LayoutSink {
     root: Arc<Dir>,
-    blobs: BlobDir,
     staging: Staging,
     rules: LayoutOptions,
     published: Mutex<Vec<Sealed>>,
     label: Option<String>,
     /// Manifests and indexes that are here with everything beneath them.
-    whole: Mutex<HashSet<Digest>>,
+    whole: Whole,
     /// What was there when the sink was opened, read when first asked for.
     before: OnceLock<(Index, HashMap<Digest, DiffId>)>,
     ctx: Context,
@@ -250,13 +249,12 @@ impl LayoutSink {
         let lock = root.sub_create("blobs")?.lock(false, ctx.wait)?;
         let staging = Staging::new(root.clone(), ctx.sync)?;
         Ok(Self {
-            blobs: BlobDir::new(root.clone()),
+            whole: Whole::new(root.clone(), false, ctx),
             root,
             staging,
             rules,
             published: Mutex::default(),
             label,
-            whole: Mutex::default(),
             before: OnceLock::new(),
             ctx: ctx.clone(),
             _lock: Some(lock),
@@ -274,29 +272,6 @@ impl LayoutSink {
         };
         let before = (Index::load(&self.root)?, proofs);
         Ok(self.before.get_or_init(|| before))
-    }
-
-    /// Whether a blob and everything beneath it is here, by size.
-    fn whole(&self, desc: &Descriptor, depth: usize) -> Result<bool> {
-        self.ctx.check()?;
-        if depth > MAX_NESTING || self.blobs.size(&desc.digest)? != Some(desc.size) {
-            return Ok(false);
-        }
-        if lock(&self.whole).contains(&desc.digest) {
-            return Ok(true);
-        }
-        if !matches!(desc.media_type.role(), Role::Index | Role::Manifest) {
-            return Ok(true);
-        }
-        let bytes = self.root.read(&desc.digest.blob_path(), MAX_DOCUMENT)?.unwrap_or_default();
-        let Ok(doc) = Document::parse(&bytes, &desc.media_type) else { return Ok(false) };
-        for child in doc.children() {
-            if child.media_type.role() != Role::ForeignLayer && !self.whole(child, depth + 1)? {
-                return Ok(false);
-            }
-        }
-        lock(&self.whole).insert(desc.digest);
-        Ok(true)
     }
 
     fn changes(&self, published: &[Sealed]) -> Vec<Change> {
@@ -320,6 +295,58 @@ impl LayoutSink {
             }
         }
         changes
+    }
+}
+
+/// Tells whether images of a layout are whole, by the sizes of their blobs. Each document is read once.
+pub struct Whole {
+    blobs: BlobDir,
+    root: Arc<Dir>,
+    /// Whether an index may list what did not come along.
+    sparse: bool,
+    known: Mutex<HashSet<Digest>>,
+    ctx: Context,
+}
+
+impl Whole {
+    /// Of the layout in a directory.
+    pub fn new(root: Arc<Dir>, sparse: bool, ctx: &Context) -> Self {
+        let blobs = BlobDir::new(root.clone());
+        Self { blobs, root, sparse, known: Mutex::default(), ctx: ctx.clone() }
+    }
+
+    /// Whether a blob and everything beneath it is there.
+    ///
+    /// # Errors
+    /// `Io`, `Interrupted`.
+    pub fn has(&self, desc: &Descriptor) -> Result<bool> {
+        self.beneath(desc, 0)
+    }
+
+    fn beneath(&self, desc: &Descriptor, depth: usize) -> Result<bool> {
+        self.ctx.check()?;
+        if depth > MAX_NESTING || self.blobs.size(&desc.digest)? != Some(desc.size) {
+            return Ok(false);
+        }
+        if lock(&self.known).contains(&desc.digest) {
+            return Ok(true);
+        }
+        let role = desc.media_type.role();
+        if !matches!(role, Role::Index | Role::Manifest) {
+            return Ok(true);
+        }
+        let bytes = self.root.read(&desc.digest.blob_path(), MAX_DOCUMENT)?.unwrap_or_default();
+        let Ok(doc) = Document::parse(&bytes, &desc.media_type) else { return Ok(false) };
+        for child in doc.children() {
+            let absent = || Ok::<_, Error>(self.blobs.size(&child.digest)?.is_none());
+            let needless = child.media_type.role() == Role::ForeignLayer
+                || (self.sparse && role == Role::Index && absent()?);
+            if !needless && !self.beneath(child, depth + 1)? {
+                return Ok(false);
+            }
+        }
+        lock(&self.known).insert(desc.digest);
+        Ok(true)
     }
 }
 
@@ -369,15 +396,14 @@ impl Sink for LayoutSink {
             return Ok(None);
         }
         let Some(there) = self.before()?.0.standing(root) else { return Ok(None) };
-        Ok(self.whole(there, 0)?.then(|| there.clone()))
+        Ok(self.whole.has(there)?.then(|| there.clone()))
     }
 
     fn reuse(&self, desc: &Descriptor) -> Result<Option<Reused>> {
         if self.staging.has(&desc.digest) {
             return Ok(Some(Reused::default()));
         }
-        // A file of the wrong size is not the blob: it is written again and replaced.
-        if self.blobs.size(&desc.digest)? != Some(desc.size) {
+        if !blobs::is_sound(&self.root, &desc.digest.blob_path(), desc, &self.ctx)? {
             return Ok(None);
         }
         let known = || self.before().ok()?.1.get(&desc.digest).copied();

@@ -8,7 +8,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use crate::blobs::{Staging, check_size};
+use crate::blobs::{Staging, check_size, is_sound};
 use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::{Algorithm, Digest};
@@ -162,9 +162,7 @@ impl Sink for DirSink {
     }
 
     fn reuse(&self, desc: &Descriptor) -> Result<Option<Reused>> {
-        let there = || -> Result<bool> {
-            Ok(self.root.file(&file_name(&desc.digest))?.is_some_and(|(_, size)| size == desc.size))
-        };
+        let there = || is_sound(&self.root, &file_name(&desc.digest), desc, &self.ctx);
         Ok((self.staging.has(&desc.digest) || there()?).then(Reused::default))
     }
 

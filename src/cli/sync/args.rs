@@ -165,6 +165,9 @@ pub(crate) struct RunFlags {
     /// archive records no digests
     #[arg(long)]
     pub(crate) unpack_check: bool,
+    /// Look at every blob at the destination: hash those of a directory, ask a registry for each
+    #[arg(long)]
+    pub(crate) recheck: bool,
     /// Do not gzip the uncompressed layers of a Docker archive for a registry
     #[arg(long, conflicts_with = "compress")]
     pub(crate) preserve_digests: bool,
