@@ -11,6 +11,7 @@ pub mod parts;
 pub mod pump;
 pub mod scratch;
 pub mod tar;
+pub mod temporary;
 
 use std::fs::File;
 use std::path::Path;

@@ -116,6 +116,11 @@ impl Run {
         self.env.scratch()
     }
 
+    /// Gives the run longer to end in good order after a signal.
+    pub(crate) fn wait_longer(&self, more: std::time::Duration) {
+        self.signals.wait_longer(more);
+    }
+
     /// The exit code of the signal that stopped the run.
     pub(crate) fn signal(&self) -> Option<u8> {
         self.signals.code()

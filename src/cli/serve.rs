@@ -157,6 +157,7 @@ pub(crate) fn run(args: &ServeArgs, run: &Run) -> Result<Outcome> {
         guide::say(addresses, &args.guard, guard.fingerprint.as_deref(), &registry);
     };
     let hangup = Signals::hangup()?;
+    run.wait_longer(settings.drain);
     std::thread::scope(|scope| {
         scope.spawn(|| places::watch(places, &registry, WATCH, ctx));
         scope.spawn(|| reload(&guard, &registry, &hangup, run));

@@ -14,6 +14,7 @@ use rustix::fs::{FlockOperation, RenameFlags};
 use crate::error::{Error, Kind, Result};
 use crate::io::bulk;
 use crate::io::dir::{self, Dir, DirEntry};
+use crate::io::temporary;
 
 /// Bytes after which the kernel is asked to begin writing.
 const WINDOW: u64 = 16 << 20;
@@ -59,6 +60,7 @@ impl OutputFile {
         sweep(&dir, name);
         let temporary = format!("{}{}.part", prefix(name), std::process::id());
         let file = claim(&dir, &temporary)?;
+        temporary::note(dir.join(&temporary));
         let (target, name) = (target.to_path_buf(), name.to_string());
         let (written, started) = (0, 0);
         Ok(Self { dir, file: Some(file), temporary, target, name, force, sync, written, started })
@@ -182,6 +184,7 @@ impl Drop for OutputFile {
         if self.file.take().is_some() {
             let _ = self.dir.remove_file(&self.temporary);
         }
+        temporary::forget(&self.dir.join(&self.temporary));
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::error::{Error, Kind, Result};
 use crate::io::dir::{Dir, DirLock};
+use crate::io::temporary;
 use crate::locks::lock;
 
 const PREFIX: &str = ".imgpack-";
@@ -38,6 +39,7 @@ impl Scratch {
         // Between its making and its locking another run may take it for a dead one's and sweep it.
         for _ in 0..TRIES {
             if let Some((dir, lock)) = Self::claim(&parent, &name)? {
+                temporary::note(dir.path().to_path_buf());
                 return Ok(Self { parent, dir, name, next: AtomicU64::new(0), _lock: lock });
             }
         }
@@ -100,6 +102,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = self.parent.remove_flat(&self.name);
+        temporary::forget(self.dir.path());
     }
 }
 

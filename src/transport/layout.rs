@@ -18,6 +18,7 @@ use crate::io::dir::{Dir, DirEntry, DirLock};
 use crate::io::look;
 use crate::io::parts::Extent;
 use crate::io::scratch::Scratch;
+use crate::io::temporary;
 use crate::layout::tables::{self, RefName};
 use crate::layout::{Layout, MAX_NESTING, Members, Reading, interpret};
 use crate::locks::lock;
@@ -222,11 +223,22 @@ pub fn appendable(path: &Path) -> Result<Dir> {
 /// A directory made by us; removed again while it is empty.
 struct Made(PathBuf);
 
+impl Made {
+    /// Everything in a layout that holds nothing, from the inside out.
+    const ALL: [&'static str; 4] = ["blobs/sha256", "blobs/sha512", "blobs", ""];
+
+    fn new(path: &Path) -> Self {
+        Self::ALL.iter().rev().for_each(|below| temporary::note_empty(path.join(below)));
+        Self(path.to_path_buf())
+    }
+}
+
 impl Drop for Made {
     fn drop(&mut self) {
-        for below in ["blobs/sha256", "blobs/sha512", "blobs", ""] {
+        for below in Self::ALL {
             // Anything in it makes this fail, which is the point.
             let _ = std::fs::remove_dir(self.0.join(below));
+            temporary::forget(&self.0.join(below));
         }
     }
 }
@@ -243,7 +255,7 @@ impl LayoutSink {
         label: Option<String>,
         ctx: &Context,
     ) -> Result<Self> {
-        let made = (!look::exists(path)?).then(|| Made(path.to_path_buf()));
+        let made = (!look::exists(path)?).then(|| Made::new(path));
         let root = Arc::new(appendable(path)?);
         // Makes `blobs`, whose lock says "blobs are being added": shared here, exclusive in prune.
         let lock = root.sub_create("blobs")?.lock(false, ctx.wait)?;
