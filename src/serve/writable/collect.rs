@@ -47,6 +47,7 @@ impl Writable {
                     Ok(false) => {}
                     Err(e) => ctx.warn(&format!("the store was not read again: {e}")),
                 }
+                self.fold(ctx, false);
                 looked = Instant::now();
             }
             if collected.elapsed() >= pause {
@@ -58,6 +59,16 @@ impl Writable {
                 }
                 collected = Instant::now();
             }
+        }
+        self.fold(ctx, true);
+    }
+
+    /// Has other tools read what was pushed: in a pause, or when no more will come.
+    fn fold(&self, ctx: &Context, now: bool) {
+        match self.editor().fold(now) {
+            Ok(()) => {}
+            Err(e) if e.kind() == Kind::Busy => {}
+            Err(e) => ctx.warn(&format!("index.json was not written anew: {e}")),
         }
     }
 

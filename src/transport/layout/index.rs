@@ -26,8 +26,11 @@ pub use editor::Editor;
 
 /// Largest index.json of a store, in bytes: some 500 000 entries.
 const MAX_INDEX: u64 = 256 << 20;
-/// Up to this size the index is rewritten for every change.
+/// Up to this size the index is rewritten for every change of a process that makes one: it has read as
+/// much to make it.
 const SMALL: usize = 1 << 20;
+/// The same for a process that makes many, one after the other.
+const SMALL_FOR_MANY: usize = 32 << 10;
 const JOURNAL: &str = "index.journal";
 
 /// One change of an index.
@@ -242,23 +245,20 @@ impl Index {
 
     /// Applies changes here and on the medium: flushed to the journal when the index is large, else by
     /// writing it anew. When it fails the file is as it was, and this is not to be used on.
-    fn write(
-        &mut self,
-        root: &Dir,
-        changes: Vec<Change>,
-        sync: bool,
-        journaled: bool,
-    ) -> Result<()> {
-        let short = journaled && self.bytes > SMALL && self.journal < SMALL;
+    fn write(&mut self, root: &Dir, changes: Vec<Change>, sync: bool, small: usize) -> Result<()> {
+        // Folded in at a part of its size, it is rewritten so rarely that a change costs what one costs.
+        let short = self.bytes > small && self.journal < small.max(self.bytes / 4);
         if short {
             self.journal = append(root, self.journal, &changes, sync)?;
         }
         for change in changes {
             self.apply(change);
         }
-        if short {
-            return Ok(());
-        }
+        if short { Ok(()) } else { self.fold(root, sync) }
+    }
+
+    /// Writes the index anew, with what the journal adds.
+    fn fold(&mut self, root: &Dir, sync: bool) -> Result<()> {
         let bytes = self.to_bytes();
         root.replace("index.json", &bytes, sync)?;
         self.bytes = bytes.len();
@@ -275,9 +275,18 @@ impl Index {
         for (key, value) in &self.rest {
             body.insert(key.clone(), value.clone());
         }
-        let entries: Vec<Value> = self.entries().map(Descriptor::to_value).collect();
-        body.insert("manifests".into(), entries.into());
-        json::go_compact(&Value::Object(body))
+        // Entry by entry: there may be a hundred thousand.
+        body.insert("manifests".into(), Value::Array(Vec::new()));
+        let mut bytes = json::go_compact(&Value::Object(body));
+        bytes.truncate(bytes.len() - "]}".len());
+        for (at, entry) in self.entries().enumerate() {
+            if at > 0 {
+                bytes.push(b',');
+            }
+            bytes.extend(json::go_compact(&entry.to_value()));
+        }
+        bytes.extend(b"]}");
+        bytes
     }
 }
 
@@ -315,7 +324,7 @@ pub fn change(
     if changes.is_empty() && root.stat("index.json")?.is_some() {
         return Ok(());
     }
-    index.write(root, changes, sync, journaled)
+    index.write(root, changes, sync, if journaled { SMALL } else { usize::MAX })
 }
 
 /// Adds a line to the journal, behind its first `good` bytes; how long it is then.

@@ -7,7 +7,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use super::{Change, Index, JOURNAL};
+use super::{Change, Index, JOURNAL, SMALL_FOR_MANY};
 use crate::error::{Error, Result};
 use crate::io::dir::{Dir, DirLock};
 use crate::layout::tables;
@@ -24,6 +24,8 @@ pub struct Editor {
     seen: [Stamp; 2],
     /// With more places for entries than this, those of entries that are gone are dropped.
     room: usize,
+    /// Whether nothing was changed since somebody looked.
+    resting: bool,
     sync: bool,
     wait: u64,
 }
@@ -35,7 +37,7 @@ impl Editor {
     /// `Malformed`, `Busy`, `Io`.
     pub fn open(root: Arc<Dir>, sync: bool, wait: u64) -> Result<Self> {
         let (index, seen) = (Index::default(), [None; 2]);
-        let mut editor = Self { root, index, seen, room: ROOM, sync, wait };
+        let mut editor = Self { root, index, seen, room: ROOM, resting: false, sync, wait };
         // Which reads it, if there is one.
         let (_lock, _) = editor.lock()?;
         if editor.root.stat("oci-layout")?.is_none() {
@@ -76,7 +78,7 @@ impl Editor {
         if changes.is_empty() {
             return Ok(());
         }
-        if let Err(e) = self.index.write(&self.root, changes, self.sync, true) {
+        if let Err(e) = self.index.write(&self.root, changes, self.sync, SMALL_FOR_MANY) {
             // What lies there is the truth, whatever became of ours; the next lock reads it again.
             let _ = self.read();
             self.seen = [None; 2];
@@ -87,6 +89,24 @@ impl Editor {
             self.room = 2 * self.index.entries.len() + ROOM;
         }
         self.seen = self.stamps()?;
+        self.resting = false;
+        Ok(())
+    }
+
+    /// Writes the index anew once nothing was changed since this was called last, so that other tools,
+    /// which know no journal, read the truth; at once when `now`.
+    ///
+    /// # Errors
+    /// `Busy`, `Io`.
+    pub fn fold(&mut self, now: bool) -> Result<()> {
+        if self.index.journal == 0 || !(std::mem::replace(&mut self.resting, true) || now) {
+            return Ok(());
+        }
+        let (_lock, changed) = self.lock()?;
+        if !changed {
+            self.index.fold(&self.root, self.sync)?;
+            self.seen = self.stamps()?;
+        }
         Ok(())
     }
 
