@@ -2,6 +2,10 @@
 //!
 //! It reads no bytes. OCI image-spec `descriptor.md`; unknown fields survive in their order.
 
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::LazyLock;
+
 use serde_json::{Map, Value};
 
 use crate::digest::Digest;
@@ -25,6 +29,9 @@ pub const ANNOTATION_SUBJECT: &str = "io.containerd.manifest.subject";
 /// What an entry is to the image beside it: `attestation-manifest`.
 pub const ANNOTATION_REFERENCE_TYPE: &str = "vnd.docker.reference.type";
 
+/// The fields that every descriptor has.
+const REQUIRED: [&str; 3] = ["mediaType", "digest", "size"];
+
 /// A pointer to bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Descriptor {
@@ -35,13 +42,52 @@ pub struct Descriptor {
     /// How many there are, in bytes.
     pub size: u64,
     /// `platform`, `annotations`, `urls` and fields we do not know, in their order.
-    pub rest: Map<String, Value>,
+    pub rest: Rest,
+}
+
+/// The fields of a descriptor that are not required. Most descriptors have none, and a run may hold
+/// millions.
+#[derive(Clone, Default)]
+pub struct Rest(Option<Box<Map<String, Value>>>);
+
+impl Deref for Rest {
+    type Target = Map<String, Value>;
+
+    fn deref(&self) -> &Self::Target {
+        static NONE: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+        self.0.as_deref().unwrap_or(&NONE)
+    }
+}
+
+impl DerefMut for Rest {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        self.0.get_or_insert_default()
+    }
+}
+
+impl PartialEq for Rest {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl fmt::Debug for Rest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl FromIterator<(String, Value)> for Rest {
+    fn from_iter<I: IntoIterator<Item = (String, Value)>>(fields: I) -> Self {
+        let map: Map<String, Value> = fields.into_iter().collect();
+        Self((!map.is_empty()).then(|| Box::new(map)))
+    }
 }
 
 impl Descriptor {
     /// A descriptor with nothing but the three required fields.
     pub fn new(media_type: impl Into<MediaType>, digest: Digest, size: u64) -> Self {
-        Self { media_type: media_type.into(), digest, size, rest: Map::new() }
+        Self { media_type: media_type.into(), digest, size, rest: Rest::default() }
     }
 
     /// The descriptor of `bytes`.
@@ -74,10 +120,8 @@ impl Descriptor {
                     ))
                 },
             )?;
-        let mut rest = map.clone();
-        for key in ["mediaType", "digest", "size"] {
-            rest.shift_remove(key);
-        }
+        let others = map.iter().filter(|(key, _)| !REQUIRED.contains(&key.as_str()));
+        let rest: Rest = others.map(|(key, value)| (key.clone(), value.clone())).collect();
         if rest.get("annotations").is_some_and(|a| a.to_string().len() > MAX_ANNOTATIONS) {
             return Err(Error::malformed(format!("annotations of {digest} exceed 64 KiB")));
         }
@@ -90,7 +134,7 @@ impl Descriptor {
         map.insert("mediaType".into(), self.media_type.as_str().into());
         map.insert("digest".into(), self.digest.to_string().into());
         map.insert("size".into(), self.size.into());
-        map.extend(self.rest.clone());
+        map.extend(self.rest.iter().map(|(key, value)| (key.clone(), value.clone())));
         Value::Object(map)
     }
 
@@ -112,6 +156,9 @@ impl Descriptor {
 
     /// Removes one annotation, and the map when nothing is left in it.
     pub fn unannotate(&mut self, key: &str) {
+        if self.rest.is_empty() {
+            return;
+        }
         if let Some(Value::Object(map)) = self.rest.get_mut("annotations") {
             map.shift_remove(key);
             if map.is_empty() {

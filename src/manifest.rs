@@ -230,7 +230,7 @@ pub fn rewrite(bytes: &[u8], replace: &[Option<Descriptor>]) -> Result<Vec<u8>> 
                 merged.shift_remove(key);
             }
         }
-        merged.extend(desc.rest.clone());
+        merged.extend(desc.rest.iter().map(|(key, value)| (key.clone(), value.clone())));
         Some(Value::Object(merged))
     };
     if let Some(config) = body.get_mut("config")

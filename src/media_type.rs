@@ -3,13 +3,14 @@
 //! It knows nothing of bytes: a media type says what a document is meant to be, never how a layer
 //! is compressed. OCI image-spec `media-types.md`; Docker's `manifest-v2-2.md`.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::encoding::Encoding;
 
 /// A media type as it was written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct MediaType(String);
+pub struct MediaType(Cow<'static, str>);
 
 /// What a descriptor points at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,12 @@ impl Role {
 macro_rules! known {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
         $($(#[$doc])* pub const $name: &str = $text;)*
+        /// Types that are found again and again: one text of each will do.
+        const KNOWN: &[&str] = &[
+            $($text,)*
+            "application/vnd.oci.image.layer.v1.tar+gzip",
+            "application/vnd.oci.image.layer.v1.tar+zstd",
+        ];
     };
 }
 
@@ -87,7 +94,7 @@ impl MediaType {
 
     /// What a descriptor of this type points at.
     pub fn role(&self) -> Role {
-        match self.0.as_str() {
+        match self.as_str() {
             OCI_INDEX | DOCKER_INDEX => Role::Index,
             OCI_MANIFEST | DOCKER_MANIFEST | OCI_ARTIFACT => Role::Manifest,
             "application/vnd.docker.distribution.manifest.v1+json"
@@ -125,13 +132,17 @@ impl MediaType {
             (Encoding::Zstd, false) => "+zstd",
             (Encoding::Xz | Encoding::Bzip2, _) => return None,
         };
-        Some(Self(format!("{base}{suffix}")))
+        Some(format!("{base}{suffix}").as_str().into())
     }
 }
 
 impl From<&str> for MediaType {
     fn from(text: &str) -> Self {
-        Self(text.to_owned())
+        let known = KNOWN.iter().find(|known| **known == text);
+        Self(match known {
+            Some(known) => Cow::Borrowed(*known),
+            None => Cow::Owned(text.to_owned()),
+        })
     }
 }
 

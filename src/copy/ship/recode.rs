@@ -4,7 +4,7 @@ use std::io::Write;
 
 use crate::copy::ship::outcome::LeafOutcome;
 use crate::copy::ship::{Parcel, Run, lock};
-use crate::descriptor::Descriptor;
+use crate::descriptor::{Descriptor, Rest};
 use crate::digest::{Algorithm, DiffId, Digest, Hasher};
 use crate::encoding::Encoding;
 use crate::error::{Error, Result};
@@ -134,7 +134,7 @@ impl Run<'_> {
 }
 
 /// Annotations about the old bytes (a table of contents within them) do not survive recoding.
-fn kept_fields(desc: &Descriptor) -> serde_json::Map<String, serde_json::Value> {
+fn kept_fields(desc: &Descriptor) -> Rest {
     let mut kept = desc.clone();
     kept.rest.shift_remove("data");
     let about_bytes = |key: &str| {
