@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Cause, Error, Kind, Result};
 use crate::io::digests::DigestCache;
 use crate::layer;
 use crate::progress::{Event, Progress, Silent};
@@ -46,7 +46,7 @@ pub struct Limits {
 
 /// Entries of indexes and manifests that one run follows for each image that a place may hold. An image
 /// of ten platforms with twenty layers each has some 220, and a run may go through them twice.
-const ENTRIES: usize = 500;
+const ENTRIES: usize = 300;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -92,7 +92,7 @@ impl Context {
         let before = self.followed.fetch_add(entries, Ordering::Relaxed);
         if before.saturating_add(entries) > most {
             let what = format!("more entries of indexes and manifests than the limit of {most}");
-            return Err(Error::malformed(what));
+            return Err(Error::malformed(what).because(Cause::TooManyEntries));
         }
         Ok(())
     }

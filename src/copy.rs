@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Cause, Error, Kind, Result};
 use crate::io::lanes;
 use crate::transport::{Blob, Need, NetworkSink, Refused, Root, Sink, Source};
 
@@ -250,4 +250,5 @@ fn needs(from: &dyn Source, tree: &Tree) -> Vec<Need> {
 /// Errors that end the whole run, whatever may still be sound.
 fn stops(error: &Error) -> bool {
     matches!(error.kind(), Kind::Interrupted | Kind::Closed)
+        || error.cause() == Cause::TooManyEntries
 }

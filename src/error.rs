@@ -74,6 +74,8 @@ pub enum Cause {
     Absent,
     /// A place without images.
     Empty,
+    /// More entries of indexes and manifests than one run follows.
+    TooManyEntries,
     /// A tar without images that may be a root file system.
     RootFilesystem,
     /// manifest.json and index.json speak of different images.

@@ -9,6 +9,7 @@ pub(crate) fn of(error: &Error) -> Option<String> {
     let input = error.subject().unwrap_or("FILE");
     let name = || input.parse::<Reference>().ok();
     Some(match error.cause() {
+        Cause::TooManyEntries => "if the place really is that large, raise --max-images".into(),
         Cause::FileExists => "write another file, or overwrite it with --force".into(),
         Cause::SameName => {
             "keep their registries apart with --scoped, or rename with --map FROM=TO".into()
