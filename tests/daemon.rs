@@ -149,7 +149,10 @@ fn docker_gives_what_is_named_or_everything() {
         .code(5)
         .says("no engine")
         .says("--docker-host");
-    sandbox.run(&["--docker-host", "ssh://a", "ls", "docker-daemon:"]).code(1).says("by ssh");
+    sandbox
+        .run(&["--docker-host", "ssh://a", "ls", "docker-daemon:"])
+        .code(1)
+        .says("ssh to an engine is not supported");
 }
 
 #[test]

@@ -182,7 +182,11 @@ fn what_is_missing_is_said_where_nobody_can_be_asked() {
         (&["login", "-u", "a", "h"], "", "no terminal"),
         (&["login", "--password-stdin", "h"], "x", "--username"),
         (&["login", "-u", "a", "--password-stdin", "h"], "\n", "the password is empty"),
-        (&["login", "-u", "a:b", "--password-stdin", "h"], "x", "holds no colon"),
+        (
+            &["login", "-u", "a:b", "--password-stdin", "h"],
+            "x",
+            "must not be empty or contain a colon",
+        ),
         (&["login", "-u", "a", "--password-stdin", "u:hunter2@h"], "x", "HOST[:PORT]"),
         (&["login", "--get-login", "-u", "a", "h"], "", "cannot be used with"),
     ] {
@@ -228,7 +232,7 @@ fn a_file_that_all_may_read_is_warned_of() {
     let path = sandbox.write("auth.json", file.as_bytes());
     let who = ["login", "--get-login", "--authfile", &path, "h"];
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-    sandbox.run(&who).ok().says("can be read by every user");
+    sandbox.run(&who).ok().says("is readable by every user");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(sandbox.run(&who).ok().stderr, "");
 }
@@ -237,7 +241,7 @@ fn a_file_that_all_may_read_is_warned_of() {
 fn what_is_no_file_of_credentials_is_refused_and_left_alone() {
     let sandbox = Sandbox::new();
     sandbox.write(".docker/config.json", b"{\"auths\": hunter2");
-    let ran = sandbox.run(&["logout", "h"]).code(3).says("is no valid json");
+    let ran = sandbox.run(&["logout", "h"]).code(3).says("is not valid JSON");
     assert!(!ran.stderr.contains("hunter2"), "{}", ran.stderr);
     assert_eq!(std::fs::read(sandbox.path(".docker/config.json")).unwrap(), b"{\"auths\": hunter2");
 }

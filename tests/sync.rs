@@ -270,7 +270,7 @@ fn what_cannot_be_is_one_clear_line() {
         (&["sync", "dir-to-registry", "from", "registry"], 2, "not a registry to write to"),
         (&["sync", "registry-to-dir", "quay.io", "to"], 2, "--catalog"),
         (&["sync", "dir-to-dir", "-f", "none.txt", "from", "to"], 4, "none.txt"),
-        (&["sync", "dir-to-dir", "-f", "nginx", "from", "to"], 4, "one name on a line"),
+        (&["sync", "dir-to-dir", "-f", "nginx", "from", "to"], 4, "one name per line"),
         (&["sync", "dir-to-dir", "--lock", "from/index.json", "from", "to"], 3, "not a lock file"),
         (&["sync", "dir-to-dir", "--emit", "k3s", "out", "from", "to"], 2, "--emit"),
         (&["sync", "dir-to-dir", "--format", "xml", "from", "to"], 2, "--format"),

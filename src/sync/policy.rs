@@ -239,7 +239,7 @@ mod tests {
         for (signed, tag, want) in [
             (Some((&signer, GOOD)), "sha256-HEX.sig", None),
             (Some((&signer, GOOD)), "r.local/team/app:sha256-HEX.sig", None),
-            (Some((&other, GOOD)), "sha256-HEX.sig", Some("no key given")),
+            (Some((&other, GOOD)), "sha256-HEX.sig", Some("not by any of the given keys")),
             (Some((&signer, "x")), "sha256-HEX.sig", Some("not for an image")),
             (Some((&signer, GOOD)), "sha256-HEX.att", Some("is not signed")),
             (None, "", Some("is not signed")),

@@ -213,12 +213,12 @@ W7IjYtz/Z6SvUpnK78ssAhCXWLXpvh2K4sEvkeafd409Tfb+kcMF4wzepw==
             (PAYLOAD, SIGNATURE, Digest::of(b"y"), &names, &keys[..], "another image"),
             (PAYLOAD, SIGNATURE, digest, &name("r/other/app:1"), &keys, "another repository"),
             (PAYLOAD, SIGNATURE, digest, &name("r/eam/app:1"), &keys, "another repository"),
-            (PAYLOAD, SIGNATURE, digest, &names, &[other], "no key given"),
-            (PAYLOAD, SIGNATURE, digest, &names, &[], "no key given"),
-            (trailing.as_str(), SIGNATURE, digest, &names, &keys, "no key given"),
-            (PAYLOAD, unpadded, digest, &names, &keys, "no base64"),
-            (PAYLOAD, "", digest, &names, &keys, "no key given"),
-            (PAYLOAD, "AAAA", digest, &names, &keys, "no key given"),
+            (PAYLOAD, SIGNATURE, digest, &names, &[other], "not by any of the given keys"),
+            (PAYLOAD, SIGNATURE, digest, &names, &[], "not by any of the given keys"),
+            (trailing.as_str(), SIGNATURE, digest, &names, &keys, "not by any of the given keys"),
+            (PAYLOAD, unpadded, digest, &names, &keys, "not base64"),
+            (PAYLOAD, "", digest, &names, &keys, "not by any of the given keys"),
+            (PAYLOAD, "AAAA", digest, &names, &keys, "not by any of the given keys"),
         ] {
             let said = check(payload, signature, &digest, names, keys);
             assert!(said.contains(want), "{want}: {said}");

@@ -111,14 +111,14 @@ mod tests {
     fn only_bcrypt_is_taken_and_a_bad_line_is_named() {
         let good = hash();
         for (line, want) in [
-            ("a:$apr1$xxxx$yyyy".to_owned(), "only bcrypt hashes are taken"),
-            ("a:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=".to_owned(), "only bcrypt hashes are taken"),
-            ("a:plain".to_owned(), "only bcrypt hashes are taken"),
+            ("a:$apr1$xxxx$yyyy".to_owned(), "only bcrypt hashes are accepted"),
+            ("a:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=".to_owned(), "only bcrypt hashes are accepted"),
+            ("a:plain".to_owned(), "only bcrypt hashes are accepted"),
             ("a".to_owned(), "want name:hash"),
             (format!(":{good}"), "a name is missing"),
             (good[..40].replace("$2b$", "a:$2y$"), "the bcrypt hash is not valid"),
             (format!("a:{}", good.replace("$04$", "$31$")), "the cost"),
-            (format!("ok:{good}"), "stands there twice"),
+            (format!("ok:{good}"), "the name occurs twice"),
         ] {
             let text = format!("# users\nok:{good}\n\n{line}\n");
             let error = Users::parse(&text).err().expect("an error");

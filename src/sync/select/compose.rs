@@ -339,7 +339,7 @@ services:
             ("include: [b.yaml]", "includes itself"),
             ("include: [gone.yaml]", "c.yaml includes it"),
             ("include: ['x$NO.yaml']", "NO is not set"),
-            ("include: x.yaml", "no list"),
+            ("include: x.yaml", "not a list"),
             ("services: {a: {extends: {file: gone.yaml, service: a}}}", "c.yaml extends a service"),
             ("services: {a: {extends: gone}}", "has no such service"),
             ("services: {a: {extends: a}}", "extends itself"),
