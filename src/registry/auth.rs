@@ -9,6 +9,7 @@ pub(crate) mod scope;
 pub(crate) mod token;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -30,12 +31,33 @@ use token::{TokenMethod, TokenRequest, TokenResponse};
 const MAX_REPLY: u64 = 1 << 20;
 /// How often a thread that waits for another's token looks whether the run goes on.
 const SLICE: Duration = Duration::from_millis(200);
+/// What `expires_in` is counted in.
+const SECOND: Duration = Duration::from_secs(1);
 
 /// What a request is authorized with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Grant {
     /// The value of `Authorization`.
     pub(crate) header: Secret,
+    /// Of a token: when it ends, and whether the host has accepted it before.
+    token: Option<(Instant, Arc<AtomicBool>)>,
+}
+
+impl Grant {
+    /// Takes note that the host accepted it.
+    pub(crate) fn accepted(&self) {
+        if let Some((_, accepted)) = &self.token {
+            accepted.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it is a token that was good and, since it is refused now, has ended: by its own
+    /// `expires_in`, which counts whole seconds, or before.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.token.as_ref().is_some_and(|(until, accepted)| {
+            accepted.load(Ordering::Relaxed) || *until <= Instant::now() + SECOND
+        })
+    }
 }
 
 /// The registry that grants are for.
@@ -81,6 +103,20 @@ struct HeldToken {
     header: Secret,
     until: Instant,
     life: Duration,
+    accepted: Arc<AtomicBool>,
+}
+
+impl HeldToken {
+    fn new(scopes: Vec<Scope>, reply: &TokenResponse) -> Self {
+        let header = Secret::new(format!("Bearer {}", reply.token.reveal()));
+        let (until, life) = (Instant::now() + reply.life, reply.life);
+        Self { scopes, header, until, life, accepted: Arc::default() }
+    }
+
+    fn grant(&self) -> Grant {
+        let token = Some((self.until, self.accepted.clone()));
+        Grant { header: self.header.clone(), token }
+    }
 }
 
 impl Auth {
@@ -137,7 +173,7 @@ impl Auth {
                 Some(self.token(party, bearer, &all, Duration::ZERO)?)
             }
         };
-        Ok(grant.filter(|grant| Some(grant) != used))
+        Ok(grant.filter(|grant| used.is_none_or(|used| used.header != grant.header)))
     }
 
     /// Answers no refusal from now on.
@@ -186,7 +222,7 @@ impl Auth {
             Credential::Bearer(token) => (String::new(), format!("Bearer {}", token.reveal())),
         };
         self.lock().user = Some(user).filter(|u| !u.is_empty());
-        Grant { header: Secret::new(header) }
+        Grant { header: Secret::new(header), token: None }
     }
 
     /// A token from the cache or from the realm.
@@ -208,7 +244,7 @@ impl Auth {
                 scope::covers(&held.scopes, scopes) && left >= lasting.min(held.life / 2)
             });
             if let Some(held) = found {
-                return Ok(Grant { header: held.header.clone() });
+                return Ok(held.grant());
             }
             if !state.asking.iter().any(|other| scope::covers(other, scopes)) {
                 break;
@@ -225,10 +261,9 @@ impl Auth {
         }
         self.changed.notify_all();
         let (scopes, reply) = result?;
-        let header = Secret::new(format!("Bearer {}", reply.token.reveal()));
-        let grant = Grant { header: header.clone() };
-        let until = Instant::now() + reply.life;
-        state.tokens.push(HeldToken { scopes, header, until, life: reply.life });
+        let held = HeldToken::new(scopes, &reply);
+        let grant = held.grant();
+        state.tokens.push(held);
         Ok(grant)
     }
 
@@ -270,10 +305,8 @@ impl Auth {
         if let Some(withheld) = self.known_as().1 {
             return Err(Error::new(Kind::Denied, withheld).input(party.url.authority()));
         }
-        let header = Secret::new(format!("Bearer {}", reply.token.reveal()));
-        let until = Instant::now() + reply.life;
         let mut state = self.lock();
-        state.tokens.push(HeldToken { scopes: Vec::new(), header, until, life: reply.life });
+        state.tokens.push(HeldToken::new(Vec::new(), &reply));
         state.asked = Some(Challenge::Bearer(Bearer { scope: None, error: None, ..bearer }));
         Ok(reply.refresh)
     }

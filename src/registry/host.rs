@@ -25,6 +25,8 @@ use crate::registry::settings::{Credential, Login, Secret, Settings};
 
 /// Most redirects of one request.
 const MAX_REDIRECTS: usize = 10;
+/// Most tokens of one request that may end before it is answered.
+const MAX_ENDED: u32 = 5;
 /// How long a token must last when a body is sent that takes a while.
 const LASTING: Duration = Duration::from_secs(60);
 /// Tries at a host that never answered in this run, and at any mirror.
@@ -235,7 +237,8 @@ impl Host {
         trouble.plain != PlainHttp::No || (refused(trouble) && port.is_none())
     }
 
-    /// One try with its authorization, and once more after a refusal.
+    /// One try with its authorization, and once more after a refusal; a token that has ended on the way
+    /// is none.
     fn authorized(
         &self,
         request: &HttpRequest<'_>,
@@ -259,19 +262,25 @@ impl Host {
             true => self.auth.grant(&party, request.scopes, lasting)?,
             false => None,
         };
-        let mut refusals = 0;
+        let (mut refusals, mut ended) = (0, 0);
         loop {
             let (response, home) = self.follow(request, &base, &url, grant.as_ref(), redirects)?;
             self.answered.store(true, Ordering::Relaxed);
             if response.status != 401 || !home {
+                grant.iter().filter(|_| home).for_each(Grant::accepted);
                 return Ok(response);
             }
-            refusals += 1;
             let response = kept(response);
             let more = match challenge::of(&response) {
                 Some(Challenge::Bearer(b)) => b.error.as_deref() == Some("insufficient_scope"),
                 _ => false,
             };
+            let over = !more && grant.as_ref().is_some_and(Grant::has_ended);
+            if over && ended < MAX_ENDED {
+                ended += 1;
+            } else {
+                refusals += 1;
+            }
             if refusals > if more { 2 } else { 1 } {
                 return Ok(response);
             }

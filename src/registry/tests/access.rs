@@ -1,7 +1,8 @@
 //! Schemes, authorization, redirects, second tries, interruption.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::server::{Asked, Reply, Server};
@@ -170,6 +171,40 @@ fn a_token_is_renewed_before_it_ends_and_after_it_was_refused() {
     repository.manifest(TAG).unwrap().unwrap();
     let tokens: Vec<bool> = server.lines().iter().map(|l| l.contains("/token")).collect();
     assert_eq!(tokens, [false, true, false, false, true, false]);
+}
+
+#[test]
+fn a_token_that_ends_on_the_way_is_asked_for_again_as_long_as_tokens_end() {
+    // Each token works for so many requests; what is counted by clocks depends on no clock here.
+    for (uses, told, wants) in [(1, 300, 4), (0, 1, 6), (0, 300, 1)] {
+        let used = Mutex::new(HashMap::<String, usize>::new());
+        let server = Server::with_port(|port| {
+            let serve = with_tokens(port, move |_, n| {
+                Reply::new(200, format!(r#"{{"token":"t{n}","expires_in":{told}}}"#))
+            });
+            move |asked: &Asked| {
+                let token = asked.header("authorization").unwrap_or_default().to_owned();
+                let mut used = used.lock().unwrap();
+                let times = used.entry(token).or_default();
+                *times += 1;
+                if *times > uses {
+                    return serve(&Asked { headers: Vec::new(), ..asked.clone() });
+                }
+                serve(asked)
+            }
+        });
+        let repository = repository(&server);
+        for _ in 0..4 {
+            let found = repository.manifest(TAG);
+            if uses == 0 {
+                assert_eq!(found.unwrap_err().kind(), Kind::Denied);
+                break;
+            }
+            found.unwrap().unwrap();
+        }
+        let tokens = server.lines().iter().filter(|l| l.contains("/token")).count();
+        assert_eq!(tokens, wants, "{uses} uses, {told} s: {:?}", server.lines());
+    }
 }
 
 #[test]
