@@ -25,6 +25,7 @@ mod login;
 mod ls;
 mod manual;
 mod out;
+mod password;
 mod pick;
 mod progress;
 mod prune;

@@ -24,6 +24,7 @@ mod walk;
 
 use ship::{Arrivals, Shipped};
 
+use policy::stops;
 pub use policy::{Mode, Policy};
 pub use preview::preview;
 pub use report::{Changed, Damage, Failed, Orphan, Published, Report};
@@ -245,10 +246,4 @@ fn needs(from: &dyn Source, tree: &Tree) -> Vec<Need> {
     let leaves = tree.node.leaves();
     let of = |desc: &Descriptor| Need { desc: desc.clone(), holders: from.holders(desc) };
     leaves.into_iter().map(|(desc, _)| of(desc)).collect()
-}
-
-/// Errors that end the whole run, whatever may still be sound.
-fn stops(error: &Error) -> bool {
-    matches!(error.kind(), Kind::Interrupted | Kind::Closed)
-        || error.cause() == Cause::TooManyEntries
 }

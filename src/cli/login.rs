@@ -16,6 +16,7 @@ use imgpack::{Error, Kind, Result};
 
 use super::exit::Outcome;
 use super::out;
+use super::password;
 use super::registries::ConnectionFlags;
 use super::run::Run;
 
@@ -188,7 +189,7 @@ fn password(args: &LoginArgs) -> Result<Secret> {
         let bare = text.strip_suffix('\n').unwrap_or(&text);
         Secret::new(bare.strip_suffix('\r').unwrap_or(bare))
     } else {
-        ask_password()?
+        password::ask()?
     };
     if password.reveal().is_empty() {
         return Err(Error::new(Kind::Usage, "the password is empty"));
@@ -197,32 +198,13 @@ fn password(args: &LoginArgs) -> Result<Secret> {
 }
 
 fn ask_line(prompt: &str) -> Result<String> {
-    need_terminal()?;
+    password::need_terminal()?;
     let asked = |e: std::io::Error| Error::io(std::path::Path::new("terminal"), "asking", &e);
     let mut err = std::io::stderr().lock();
     err.write_all(prompt.as_bytes()).and_then(|()| err.flush()).map_err(asked)?;
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line).map_err(asked)?;
     Ok(line.trim().to_owned())
-}
-
-/// Asks for a password at the terminal, without echo.
-///
-/// # Errors
-/// `Usage` when there is no terminal.
-pub(crate) fn ask_password() -> Result<Secret> {
-    need_terminal()?;
-    let typed = rpassword::prompt_password("Password: ");
-    let asked = |e| Error::io(std::path::Path::new("terminal"), "asking for the password", &e);
-    typed.map(Secret::new).map_err(asked)
-}
-
-fn need_terminal() -> Result<()> {
-    if std::io::stdin().is_terminal() {
-        return Ok(());
-    }
-    let what = "there is no terminal to ask at; give --username USER and --password-stdin";
-    Err(Error::new(Kind::Usage, what))
 }
 
 /// Tries credentials at the registry; the identity token that is to be kept in the password's place, when

@@ -277,7 +277,7 @@ fn usage(what: impl Into<String>) -> Error {
 fn login(text: &Hidden) -> Result<Login> {
     let (user, password) = match text.0.split_once(':') {
         Some((user, password)) => (user, Secret::new(password)),
-        None => (text.0.as_str(), super::login::ask_password()?),
+        None => (text.0.as_str(), super::password::ask()?),
     };
     if user.is_empty() {
         return Err(usage("credentials must be USER:PASSWORD; the user is missing"));

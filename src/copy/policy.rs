@@ -86,3 +86,9 @@ impl Policy {
         !self.prunes() && self.compress.is_none() && !self.surveys()
     }
 }
+
+/// Errors that end the whole run, whatever may still be sound.
+pub(super) fn stops(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Interrupted | Kind::Closed)
+        || error.cause() == Cause::TooManyEntries
+}

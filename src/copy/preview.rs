@@ -6,7 +6,8 @@ use std::collections::HashMap;
 
 use crate::context::Context;
 use crate::copy::policy::{Mode, Policy};
-use crate::copy::{Shipped, seal, walk};
+use crate::copy::ship::Shipped;
+use crate::copy::{seal, walk};
 use crate::error::Result;
 use crate::platform::Platform;
 use crate::transport::{Root, Sealed, Sink, Source};

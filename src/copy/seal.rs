@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::context::Context;
-use crate::copy::Shipped;
+use crate::copy::ship::Shipped;
 use crate::copy::tree::{Child, Manifest, Node, Tree};
 use crate::descriptor::{ANNOTATION_SUBJECT, Descriptor};
 use crate::digest::Digest;

@@ -8,8 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::context::Context;
-use crate::copy::policy::Policy;
-use crate::copy::stops;
+use crate::copy::policy::{Policy, stops};
 use crate::copy::tree::Tree;
 use crate::descriptor::Descriptor;
 use crate::digest::{Algorithm, DiffId};
@@ -27,7 +26,7 @@ mod plan;
 mod recode;
 mod turn;
 
-use arrivals::FetchedLeaf;
+use arrivals::{FetchedLeaf, Parcel};
 use outcome::LeafOutcome;
 use plan::Leaf;
 use turn::{Pass, PlanOrder, Slots};
@@ -119,14 +118,6 @@ struct Run<'a> {
     done: Mutex<Vec<(LeafOutcome, bool)>>,
     stop: Mutex<Option<Error>>,
     arrivals: Arrivals,
-}
-
-/// A leaf being delivered, with its known encoding.
-struct Parcel<'l> {
-    leaf: &'l Leaf,
-    encoding: Encoding,
-    /// The file that it was fetched into.
-    local: Option<&'l FetchedLeaf>,
 }
 
 impl Run<'_> {

@@ -19,13 +19,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
 use crate::serve::Registry;
-use crate::serve::access::{Access, AccessRules, Peer};
-use crate::serve::log::{self, RequestLog};
+use crate::serve::access::Peer;
 use crate::serve::metrics::Gauge;
 
 mod body;
@@ -33,87 +31,20 @@ mod exchange;
 mod framing;
 mod progress;
 mod sending;
+mod server;
+mod settings;
 pub mod tls;
 mod turns;
 
 use exchange::{Connection, exchange, unread};
 use progress::CountedStream;
-use tls::Tls;
-use turns::Turns;
+use server::Server;
+pub use settings::ServerSettings;
 
-/// The limits and time-outs of the server.
-#[derive(Clone)]
-pub struct ServerSettings {
-    /// Addresses to listen on: `127.0.0.1:5000`; port 0 takes any that is free.
-    pub listen: Vec<String>,
-    /// Connections at once; more wait.
-    pub connections: usize,
-    /// Requests at once, of all connections; more wait for a while.
-    pub requests: usize,
-    /// Requests at once that bring a body: each of them has a thread.
-    pub pushes: usize,
-    /// Most bytes of headers.
-    pub headers: usize,
-    /// How long headers may take to arrive, and TLS to be agreed on.
-    pub header_timeout: Duration,
-    /// How long a connection may stand still; a tenth of it between requests, while others wait.
-    pub idle_timeout: Duration,
-    /// How long answers under way are given when the server is to stop.
-    pub drain: Duration,
-    /// TLS; plain HTTP without.
-    pub tls: Option<Arc<Tls>>,
-    /// Who may do what.
-    pub access: Arc<Access>,
-    /// Passwords that are checked at once.
-    pub checks: Arc<Semaphore>,
-    /// Who hears of requests.
-    pub log: Arc<dyn RequestLog>,
-}
-
-impl ServerSettings {
-    /// Plain HTTP for everybody, with limits that fit.
-    ///
-    /// # Errors
-    /// Those of [`Access::new`].
-    pub fn new(listen: Vec<String>) -> Result<Self> {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        let connections = connections();
-        Ok(Self {
-            listen,
-            connections,
-            requests: connections,
-            pushes: (connections / 2).clamp(4, MAX_PUSHES),
-            headers: 16 << 10,
-            header_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(75),
-            drain: Duration::from_secs(30),
-            tls: None,
-            access: Arc::new(Access::new(AccessRules::default(), None)?),
-            checks: Arc::new(Semaphore::new(processors)),
-            log: Arc::new(log::NoRequestLog),
-        })
-    }
-}
-
-/// Most connections at once.
-const MAX_CONNECTIONS: u64 = 1024;
-/// Most requests at once that bring a body.
-const MAX_PUSHES: usize = 256;
 /// Threads that may wait for a disk, beside those that wait for what a client sends.
 const THREADS: usize = 256;
 /// Requests at once of one connection over HTTP/2; clients have three to six, and open another one.
 const MAX_STREAMS: u32 = 16;
-/// Files that places, threads and listeners need whoever is connected.
-const RESERVED: u64 = 48;
-
-/// As many as there can be when each of them has a socket and each of as many requests a blob: strangers
-/// must not take the files that places are read with.
-fn connections() -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let share = limit.map_or(MAX_CONNECTIONS, |files| files.saturating_sub(RESERVED) / 2);
-    usize::try_from(share.clamp(8, MAX_CONNECTIONS)).unwrap_or(8)
-}
-
 /// Serves until the run is cancelled; `ready` hears where, once connections are taken.
 ///
 /// # Errors
@@ -172,23 +103,6 @@ async fn run(
 
 fn refused(address: &str, error: &std::io::Error) -> Error {
     Error::new(Kind::Io, format!("cannot listen: {error}")).input(address)
-}
-
-/// What all connections share.
-struct Server {
-    registry: Arc<Registry>,
-    settings: ServerSettings,
-    /// How many more connections there may be.
-    open: Arc<Semaphore>,
-    turns: Turns,
-}
-
-impl Server {
-    fn new(registry: Arc<Registry>, settings: ServerSettings) -> Self {
-        let open = Arc::new(Semaphore::new(settings.connections));
-        let turns = Turns::new(&settings);
-        Self { registry, settings, open, turns }
-    }
 }
 
 async fn accept(listener: TcpListener, server: Arc<Server>, graceful: Arc<GracefulShutdown>) {

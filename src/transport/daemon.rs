@@ -4,7 +4,6 @@
 //! one. `docker` (an API), `podman` and `containerd` (programs) know how to talk to each engine.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use crate::context::Context;
@@ -16,56 +15,21 @@ use crate::layer::Compression;
 use crate::layout::Reading;
 use crate::locks::lock;
 use crate::progress::Event;
-use crate::reference::Reference;
 use crate::transport::archive::{ArchiveSink, ArchiveSource, ArchiveTarget, Halves};
 use crate::transport::{Accepts, Blob, Maker, Refused, Reused, Sealed, Sink};
 
 mod command;
 mod containerd;
 mod docker;
+mod engine;
 mod podman;
 mod socket;
 mod tls;
 mod words;
 
 use docker::Docker;
-
-/// The engines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Engine {
-    /// Docker, by its API.
-    Docker,
-    /// podman, by its program.
-    Podman,
-    /// containerd, by `ctr` or `k3s ctr`.
-    Containerd,
-}
-
-impl Engine {
-    /// The scheme of its places, without the colon.
-    pub fn scheme(self) -> &'static str {
-        match self {
-            Self::Docker => "docker-daemon",
-            Self::Podman => "podman",
-            Self::Containerd => "containerd",
-        }
-    }
-}
-
-/// Where the engines are, as the user or the environment says it.
-#[derive(Clone, Debug, Default)]
-pub struct Engines {
-    /// `unix:///PATH` or `tcp://HOST:PORT`; the usual socket when none is given.
-    pub docker_host: Option<String>,
-    /// Whether a `tcp:` engine is spoken to by TLS.
-    pub docker_tls: bool,
-    /// A directory with `ca.pem`, `cert.pem` and `key.pem`.
-    pub docker_cert_path: Option<PathBuf>,
-    /// containerd's socket; the usual one when none is given.
-    pub containerd_address: Option<String>,
-    /// containerd's namespace; `default` when none is given.
-    pub containerd_namespace: Option<String>,
-}
+use engine::ArchiveFeed;
+pub use engine::{Engine, Engines};
 
 /// What an engine can load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,13 +107,7 @@ fn split(wanted: &str) -> Result<Vec<String>> {
     }
 }
 
-/// Takes an archive. Dropped before `end`, it aborts.
-trait ArchiveFeed: Write + Send {
-    /// All was written: waits until the engine is done, and gives its lines.
-    fn end(self: Box<Self>) -> Result<Vec<String>>;
-}
-
-/// An engine that an archive is sent to.
+/// An engine being fed an archive.
 pub struct EngineSink {
     engine: Engine,
     archive: ArchiveSink,
@@ -256,14 +214,6 @@ impl Sink for EngineSink {
     }
 }
 
-/// A name in full, as engines without Docker's short forms need it; an ID stays what it is.
-fn full(name: &str) -> String {
-    match name.parse::<Reference>() {
-        Ok(reference) if !name.starts_with("sha256:") => reference.or_latest().to_string(),
-        _ => name.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -284,7 +234,7 @@ mod tests {
             ("quay.io/a/b:1", "quay.io/a/b:1"),
             (id.as_str(), id.as_str()),
         ] {
-            assert_eq!(full(name), wanted);
+            assert_eq!(engine::full(name), wanted);
         }
     }
 }

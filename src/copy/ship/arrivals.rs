@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex, OnceLock};
 
+use crate::copy::ship::Run;
 use crate::copy::ship::outcome::LeafOutcome;
 use crate::copy::ship::plan::Leaf;
-use crate::copy::ship::{Parcel, Run, lock};
 use crate::digest::DiffId;
 use crate::encoding::{Encoding, SNIFF_LEN};
 use crate::error::{Error, Result};
@@ -13,6 +13,7 @@ use crate::io::output::Named;
 use crate::io::parts::Extent;
 use crate::io::pump;
 use crate::io::scratch::Scratch;
+use crate::locks::lock;
 use crate::partial::{Fetched, Partials};
 use crate::transport::{Arrival, Blob};
 use crate::verify::Unpacked;
@@ -43,6 +44,14 @@ pub(super) struct FetchedLeaf {
     pub(super) extent: Extent,
     pub(super) diff_id: Option<DiffId>,
     fetched: Option<Fetched>,
+}
+
+/// A leaf on its way whose encoding is known.
+pub(super) struct Parcel<'l> {
+    pub(super) leaf: &'l Leaf,
+    pub(super) encoding: Encoding,
+    /// The file that it was fetched into.
+    pub(super) local: Option<&'l FetchedLeaf>,
 }
 
 impl Run<'_> {

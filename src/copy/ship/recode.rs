@@ -2,8 +2,9 @@
 
 use std::io::Write;
 
+use crate::copy::ship::Run;
+use crate::copy::ship::arrivals::Parcel;
 use crate::copy::ship::outcome::LeafOutcome;
-use crate::copy::ship::{Parcel, Run, lock};
 use crate::descriptor::{Descriptor, Rest};
 use crate::digest::{Algorithm, DiffId, Digest, Hasher};
 use crate::encoding::Encoding;
@@ -12,6 +13,7 @@ use crate::io::dir;
 use crate::io::output::Named;
 use crate::io::pump;
 use crate::layer::{self, Compression, Encoder};
+use crate::locks::lock;
 use crate::transport::Blob;
 use crate::verify::wrong_diff_id;
 

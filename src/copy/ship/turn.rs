@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::copy::ship::lock;
+use crate::locks::lock;
 
 /// How long a worker waits to hear whether its turn is the next.
 const PATIENCE: Duration = Duration::from_millis(5);

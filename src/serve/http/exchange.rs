@@ -11,10 +11,10 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use hyper::body::Incoming;
 
-use super::Server;
 use super::body::{Account, StreamedBody, UploadBody};
 use super::progress::Activity;
 use super::sending::BodyInFlight;
+use super::server::Server;
 use super::turns::Turn;
 use crate::serve::access::{Admission, Caller, Peer};
 use crate::serve::answer::{Answer, ApiError, Code};

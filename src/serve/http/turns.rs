@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::ServerSettings;
+use super::settings::ServerSettings;
 
 /// How many answers at once are sent in large pieces.
 const FEW: usize = 32;

@@ -15,7 +15,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
 use crate::locks::lock;
-use crate::transport::daemon::{ArchiveFeed, words};
+use crate::transport::daemon::engine::ArchiveFeed;
+use crate::transport::daemon::words;
 
 /// How often a wait looks at the child and at whether the run was interrupted.
 const TICK: Duration = Duration::from_millis(20);

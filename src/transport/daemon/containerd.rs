@@ -14,7 +14,8 @@ use crate::io::look;
 use crate::manifest::Document;
 use crate::media_type::{MediaType, Role};
 use crate::transport::daemon::command::{ChildInput, CommandLine, strings};
-use crate::transport::daemon::{Engine, Engines, full, words};
+use crate::transport::daemon::engine::{Engine, Engines, full};
+use crate::transport::daemon::words;
 
 const SOCKET: &str = "/run/containerd/containerd.sock";
 const K3S_SOCKET: &str = "/run/k3s/containerd/containerd.sock";

@@ -16,8 +16,9 @@ use ureq::{Agent, Body, BodyReader, SendBody};
 
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
+use crate::transport::daemon::engine::{ArchiveFeed, Engine, Engines};
 use crate::transport::daemon::socket::{Address, AddressResolver, EngineConnector, Signs};
-use crate::transport::daemon::{ArchiveFeed, Engine, Engines, tls, words};
+use crate::transport::daemon::{tls, words};
 
 const SOCKET: &str = "unix:///var/run/docker.sock";
 /// Most bytes of an answer that is not an archive.

@@ -3,7 +3,7 @@
 //! It starts nothing and connects to nothing; it only reads text.
 
 use crate::error::{Cause, Error, Kind};
-use crate::transport::daemon::Engine;
+use crate::transport::daemon::engine::Engine;
 
 /// Longest text of an engine in a message, in characters.
 const LIMIT: usize = 600;
