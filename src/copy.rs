@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
-use crate::error::{Cause, Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::io::lanes;
 use crate::transport::{Blob, Need, NetworkSink, Refused, Root, Sink, Source};
 
@@ -22,7 +22,7 @@ mod ship;
 mod tree;
 mod walk;
 
-use ship::{Arrivals, Shipped};
+use ship::Arrivals;
 
 use policy::stops;
 pub use policy::{Mode, Policy};

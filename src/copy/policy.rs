@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::digest::Digest;
+use crate::error::{Cause, Error, Kind};
 use crate::layer::Compression;
 use crate::platform::Platform;
 use crate::transport::Root;

@@ -14,6 +14,7 @@ use crate::reference::Reference;
 pub mod template;
 
 pub use template::NameTemplate;
+use template::host_component;
 
 /// Which part of a source's name is kept beneath a registry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -251,12 +252,6 @@ fn stripped(strip: &Strip, domain: &str, path: &str) -> String {
             rest.unwrap_or(path).to_owned()
         }
     }
-}
-
-/// A host as a component of a path, where a port's colon and an address's brackets have no place.
-fn host_component(domain: &str) -> String {
-    let plain = domain.replace([':', '[', ']'], "-");
-    plain.trim_matches('-').to_lowercase()
 }
 
 /// Parts with one slash between those that are not empty.

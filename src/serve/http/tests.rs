@@ -6,7 +6,11 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
+use tokio::sync::Semaphore;
+
 use super::*;
+use crate::serve::access::{Access, AccessRules};
+use crate::serve::log::{self, RequestLog};
 use crate::serve::names::NameResolver;
 use crate::serve::request::Request;
 use crate::serve::route;

@@ -67,7 +67,7 @@ impl NameTemplate {
             match part {
                 Part::Text(text) => out.push_str(text),
                 Part::Registry if out.is_empty() => out.push_str(name.domain()),
-                Part::Registry => out.push_str(&super::host_component(name.domain())),
+                Part::Registry => out.push_str(&host_component(name.domain())),
                 Part::Repository => out.push_str(name.path()),
                 Part::Name => out.push_str(name.path().rsplit('/').next().unwrap_or_default()),
                 Part::Tag => out.push_str(name.tag().ok_or_else(|| {
@@ -84,6 +84,12 @@ impl NameTemplate {
             None => format!("{out}@{digest}"),
         })
     }
+}
+
+/// A host as a component of a path, where a port's colon and an address's brackets have no place.
+pub(super) fn host_component(domain: &str) -> String {
+    let plain = domain.replace([':', '[', ']'], "-");
+    plain.trim_matches('-').to_lowercase()
 }
 
 #[cfg(test)]
