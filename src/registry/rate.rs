@@ -34,16 +34,17 @@ impl Rate {
     /// # Errors
     /// `Interrupted`.
     pub fn spend(&self, bytes: usize, ctx: &Context) -> Result<()> {
+        retry::sleep(self.wait(bytes, Instant::now()), ctx)
+    }
+
+    /// How long who moves so many bytes now has to wait.
+    fn wait(&self, bytes: usize, now: Instant) -> Duration {
         let cost = Duration::from_secs_f64(bytes as f64 / self.per_second as f64);
-        let until = {
-            let mut paid = lock(&self.paid);
-            let now = Instant::now();
-            // What was not used for a while is lost, but for a quarter of a second.
-            let from = now.checked_sub(Duration::from_millis(250)).unwrap_or(now);
-            *paid = (*paid).max(from) + cost;
-            *paid
-        };
-        retry::sleep(until.saturating_duration_since(Instant::now()), ctx)
+        let mut paid = lock(&self.paid);
+        // What was not used for a while is lost, but for a quarter of a second.
+        let from = now.checked_sub(Duration::from_millis(250)).unwrap_or(now);
+        *paid = (*paid).max(from) + cost;
+        paid.saturating_duration_since(now)
     }
 }
 
@@ -52,23 +53,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn threads_share_one_limit() {
+    fn all_share_one_limit_and_save_up_a_quarter_of_a_second() {
         let rate = Rate::new(1 << 20);
-        let ctx = Context::default();
-        let began = Instant::now();
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    for _ in 0..4 {
-                        rate.spend(64 << 10, &ctx).unwrap();
-                    }
-                });
-            }
-        });
-        // 1 MiB at 1 MiB/s, of which a quarter may have been saved up.
-        let took = began.elapsed();
-        assert!(took >= Duration::from_millis(700), "{took:?}");
-        assert!(took < Duration::from_millis(1_600), "{took:?}");
+        let now = Instant::now() + Duration::from_secs(10);
+        let waits: Vec<u128> = (0..16).map(|_| rate.wait(64 << 10, now).as_millis()).collect();
+        // 1 MiB at 1 MiB/s, of which a quarter was saved up.
+        assert_eq!(waits[..5], [0, 0, 0, 0, 62]);
+        assert_eq!(waits[15], 750);
+        assert_eq!(rate.wait(64 << 10, now + Duration::from_secs(2)), Duration::ZERO);
     }
 
     #[test]

@@ -125,14 +125,13 @@ mod tests {
     #[test]
     fn tries_without_progress_are_counted_and_progress_forgives() {
         let mut backoff = Backoff::new(&Settings { retries: 2, ..Settings::default() });
-        let ctx = Context::default();
+        let (ctx, heard) = crate::registry::tests::context();
         let none = Some(Duration::ZERO);
         for _ in 0..30 {
             backoff.progress();
-            let began = Instant::now();
             backoff.wait(None, "cut", &ctx).unwrap();
-            assert!(began.elapsed() < Duration::from_millis(100));
         }
+        assert_eq!(heard.text().matches("trying again in 0.0 s").count(), 30, "{}", heard.text());
         backoff.wait(none, "cut", &ctx).unwrap();
         backoff.wait(none, "cut", &ctx).unwrap();
         let err = backoff.wait(none, "reg.example: reset", &ctx).unwrap_err();
@@ -160,6 +159,6 @@ mod tests {
         cancel.store(true, std::sync::atomic::Ordering::Relaxed);
         let began = Instant::now();
         assert_eq!(waiting.join().unwrap().unwrap_err().kind(), Kind::Interrupted);
-        assert!(began.elapsed() < Duration::from_secs(1));
+        assert!(began.elapsed() < Duration::from_secs(30));
     }
 }

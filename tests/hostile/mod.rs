@@ -344,7 +344,8 @@ pub struct Outcome {
     pub stdout: Vec<u8>,
     pub stderr: String,
     pub rss: u64,
-    pub time: Duration,
+    /// What it took of a processor, which depends on nothing beside it.
+    pub cpu: Duration,
     pub timed_out: bool,
 }
 
@@ -384,10 +385,10 @@ pub fn run(mut cmd: Command, input: Option<PathBuf>, limit: Duration) -> Outcome
     let err = child.stderr.take().map(gather);
     let mut timed_out = false;
     let mut seen = 0;
-    let (status, rss) = loop {
-        if let Some((status, rss)) = reap(child.id(), timed_out) {
+    let (status, rss, cpu) = loop {
+        if let Some((status, rss, cpu)) = reap(child.id(), timed_out) {
             // The kernel's count begins before exec, with what this process is as large as then.
-            break (status, if rss > peak("self") { rss } else { seen });
+            break (status, if rss > peak("self") { rss } else { seen }, cpu);
         }
         // For a moment after the spawn it still has the memory of this process, and so its program.
         if program("self") != program(&child.id().to_string()) {
@@ -399,11 +400,10 @@ pub fn run(mut cmd: Command, input: Option<PathBuf>, limit: Duration) -> Outcome
         }
         std::thread::sleep(Duration::from_micros(500));
     };
-    let time = start.elapsed();
     let stdout = out.map(|t| t.join().unwrap()).unwrap_or_default();
     let stderr = err.map(|t| t.join().unwrap()).unwrap_or_default();
     let stderr = String::from_utf8_lossy(&stderr).into_owned();
-    Outcome { status, stdout, stderr, rss, time, timed_out }
+    Outcome { status, stdout, stderr, rss, cpu, timed_out }
 }
 
 /// The program that a process runs.
@@ -426,9 +426,9 @@ fn gather(mut from: impl Read + Send + 'static) -> std::thread::JoinHandle<Vec<u
     })
 }
 
-/// wait4(2): the exit status and the peak resident memory, in bytes.
+/// wait4(2): the exit status, the peak resident memory in bytes, and the time on a processor.
 #[allow(unsafe_code)]
-fn reap(pid: u32, block: bool) -> Option<(ExitStatus, u64)> {
+fn reap(pid: u32, block: bool) -> Option<(ExitStatus, u64, Duration)> {
     let mut status = 0;
     // SAFETY: both pointers are to live local variables of the types wait4 fills.
     let (got, usage) = unsafe {
@@ -436,8 +436,13 @@ fn reap(pid: u32, block: bool) -> Option<(ExitStatus, u64)> {
         let flags = if block { 0 } else { libc::WNOHANG };
         (libc::wait4(pid as i32, &mut status, flags, &mut usage), usage)
     };
-    (got == pid as i32)
-        .then(|| (ExitStatus::from_raw(status), u64::try_from(usage.ru_maxrss).unwrap() * 1024))
+    let spent = |time: libc::timeval| {
+        Duration::from_secs(u64::try_from(time.tv_sec).unwrap())
+            + Duration::from_micros(u64::try_from(time.tv_usec).unwrap())
+    };
+    let rss = u64::try_from(usage.ru_maxrss).unwrap() * 1024;
+    let cpu = spent(usage.ru_utime) + spent(usage.ru_stime);
+    (got == pid as i32).then(|| (ExitStatus::from_raw(status), rss, cpu))
 }
 
 /// A place for one test: input, store, output, scratch space, and a secret that nobody may touch.

@@ -2,11 +2,11 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::registry::tests::context;
 
 /// What one answer is like; the last of the list is repeated.
 #[derive(Clone, Debug)]
@@ -141,8 +141,18 @@ fn fetch_as(
     offset: u64,
     settings: &Settings,
 ) -> Result<Vec<u8>> {
+    fetch_within(wire, desc, offset, settings, &Context::default())
+}
+
+fn fetch_within(
+    wire: &Arc<Fake>,
+    desc: &Descriptor,
+    offset: u64,
+    settings: &Settings,
+    ctx: &Context,
+) -> Result<Vec<u8>> {
     let wire: Arc<dyn Wire> = wire.clone();
-    let mut reader = blob(wire, "team/app", scope(), desc, offset, settings, &Context::default())?;
+    let mut reader = blob(wire, "team/app", scope(), desc, offset, settings, ctx)?;
     let mut got = Vec::new();
     reader.read_to_end(&mut got)?;
     Ok(got)
@@ -164,9 +174,13 @@ fn a_cut_costs_nothing_but_a_request_for_the_rest() {
         ("cleanly (P5)", cuts(1, 50_000), true),
     ] {
         let fake = Arc::new(Fake { clean, ..Fake::new(&blob, &acts) });
-        let began = Instant::now();
-        assert!(fetch(&fake, &desc(&blob), 0).unwrap() == blob, "{name}");
-        assert!(began.elapsed() < Duration::from_millis(400), "{name}");
+        let (ctx, heard) = context();
+        let settings = Settings { retries: 2, ..Settings::default() };
+        let got = fetch_within(&fake, &desc(&blob), 0, &settings, &ctx).unwrap();
+        assert!(got == blob, "{name}");
+        let waits = heard.text().lines().filter(|l| l.contains("trying again")).count();
+        let none = heard.text().matches("trying again in 0.0 s").count();
+        assert_eq!((waits, none), (acts.len() - 1, waits), "{name}: {}", heard.text());
         let ranges = fake.ranges();
         assert_eq!(ranges.len(), acts.len(), "{name}");
         assert_eq!(ranges[0], None);
