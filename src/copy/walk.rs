@@ -10,9 +10,8 @@ use rayon::prelude::*;
 
 use crate::config::Config;
 use crate::context::Context;
-use crate::copy::policy::{Mode, Policy};
+use crate::copy::policy::{Mode, Policy, stops};
 use crate::copy::report::Failed;
-use crate::copy::stops;
 use crate::copy::tree::{Child, Fault, Manifest, Node, Tree, missing};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
