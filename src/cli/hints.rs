@@ -82,7 +82,9 @@ pub(crate) fn of(error: &Error) -> Option<String> {
         Cause::SourceShrank => {
             "check the source; if it is meant to be that small: --delete-most".into()
         }
-        Cause::NotAllPlatforms => "for example: --platform linux/amd64".into(),
+        Cause::NotAllPlatforms if error.kind() == Kind::Policy => {
+            "for example: --platform linux/amd64".into()
+        }
         Cause::UnknownHost | Cause::Refused => return None,
         _ => return of_kind(error),
     })

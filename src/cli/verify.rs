@@ -110,15 +110,11 @@ fn say(place: &str, report: &Report, quiet: bool) -> Result<()> {
             damage.images.join(", ")
         )));
     }
-    for failed in &report.failed {
-        let known = |e: &&Error| {
-            !report
-                .damage
-                .iter()
-                .any(|d| d.error.to_string() == e.to_string() || d.error.what() == e.what())
-        };
-        for error in failed.errors.iter().filter(known) {
-            let names = failed.names.join(", ");
+    // The others are told with what is damaged.
+    let told = |title: &String| report.damage.iter().any(|damage| damage.images.contains(title));
+    for failed in report.failed.iter().filter(|failed| !told(&failed.title)) {
+        let names = failed.names.join(", ");
+        for error in &failed.errors {
             let line = format!("imgpack: {}: {names}", error.clone().input_or(place));
             out::error_line(&imgpack::text::escape_long(&line));
         }

@@ -205,14 +205,10 @@ impl RunningChild {
             (Some(code), _) => format!("exit code {code}"),
             (None, signal) => format!("ended by signal {}", signal.unwrap_or_default()),
         };
-        let error = words::error(&said);
-        let error = match (error.what().is_empty(), status.signal()) {
-            (false, _) => error,
-            (true, None) => Error::new(error.kind(), how),
-            // It was killed, as when an engine is stopped.
-            (true, Some(_)) => Error::new(Kind::Unreachable, how),
-        };
-        Err(error.context(&self.title))
+        let error = words::error(&said, &how).context(&self.title);
+        // It was killed, as when an engine is stopped.
+        let stopped = said.trim().is_empty() && status.signal().is_some();
+        Err(if stopped { error.kind_as(Kind::Unreachable) } else { error })
     }
 }
 

@@ -218,18 +218,13 @@ fn sound(answer: Response<Body>) -> Result<Response<Body>> {
         }
         _ => String::from_utf8_lossy(&bytes).into_owned(),
     };
-    let error = words::error(&text);
-    let what =
-        if error.what().is_empty() { format!("HTTP status {status}") } else { error.what().into() };
-    Err(Error::new(
-        match status.as_u16() {
-            401 | 403 => Kind::Denied,
-            404 => Kind::Missing,
-            502..=504 => Kind::Unreachable,
-            _ => error.kind(),
-        },
-        what,
-    ))
+    let error = words::error(&text, &format!("HTTP status {status}"));
+    Err(match status.as_u16() {
+        401 | 403 => error.kind_as(Kind::Denied),
+        404 => error.kind_as(Kind::Missing),
+        502..=504 => error.kind_as(Kind::Unreachable),
+        _ => error,
+    })
 }
 
 /// The lines of the engine's answer to an archive. A failure may come inside an answer that is none.
@@ -243,7 +238,7 @@ fn said(from: impl Read) -> Result<Vec<String>> {
         })?;
         let detail = message["errorDetail"]["message"].as_str();
         if let Some(error) = detail.or(message["error"].as_str()) {
-            return Err(words::error(error));
+            return Err(words::error(error, "the engine failed and gave no reason"));
         }
         let text = message["stream"].as_str().map(str::trim).unwrap_or_default();
         lines.extend((!text.is_empty()).then(|| text.to_owned()));

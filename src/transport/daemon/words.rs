@@ -33,9 +33,10 @@ const MEANINGS: [(&str, Kind); 17] = [
 /// this machine, which since 1.7 it gives, even whole, only to who names one of its platforms.
 const PLATFORMS: [&str; 2] = ["digest sha256:", "no manifest found for platform"];
 
-/// The error that an engine's words describe.
-pub(super) fn error(said: &str) -> Error {
-    let line = one_line(said);
+/// The error that an engine's words describe; `otherwise` is said of one that said nothing.
+pub(super) fn error(said: &str, otherwise: &str) -> Error {
+    let line = Some(one_line(said)).filter(|line| !line.is_empty());
+    let line = line.unwrap_or_else(|| otherwise.to_owned());
     let lower = line.to_lowercase();
     let meaning = MEANINGS.iter().find(|(words, _)| lower.contains(words));
     let platforms = PLATFORMS.iter().any(|words| lower.contains(words));
@@ -107,9 +108,9 @@ mod tests {
                 Kind::Other,
             ),
             ("write /x: no space left on device", "write /x: no space left on device", Kind::Io),
-            ("", "", Kind::Other),
+            ("", "exit code 1", Kind::Other),
         ] {
-            let error = error(said);
+            let error = error(said, "exit code 1");
             assert_eq!((error.what(), error.kind()), (line, kind), "{said}");
         }
         assert!(one_line(&"x".repeat(5000)).chars().count() < 700);
