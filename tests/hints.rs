@@ -11,10 +11,11 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use common::image::{Docker, Image, Oci, gzip};
 use common::tarball::{self, Tar};
-use common::{Ran, Sandbox, hex};
+use common::{Ran, Sandbox};
 use net::mock::Mock;
 use net::profiles::PLAIN;
 use net::registry::Registry;
@@ -113,9 +114,11 @@ fn archives_that_cannot_be_read() {
     );
     hints(sandbox.feed(&["load"], &root), "imgpack import - NAME");
     // A blob that is not what its name says.
-    let layer = sandbox.path("layout/blobs/sha256").join(hex(&Image::new("a", 2).layers[0]));
+    let blobs = std::fs::read_dir(sandbox.path("layout/blobs/sha256")).unwrap();
+    let layer =
+        blobs.map(|e| e.unwrap().path()).max_by_key(|p| p.metadata().unwrap().len()).unwrap();
     let mut bytes = std::fs::read(&layer).unwrap();
-    bytes[600] ^= 1;
+    bytes[60] ^= 1;
     std::fs::write(&layer, bytes).unwrap();
     let shown = layer.strip_prefix(sandbox.root()).unwrap().display().to_string();
     let hint = format!("{DAMAGED} {shown}; then fetch or export it again");
@@ -184,7 +187,7 @@ fn names_and_files_that_are_not_there_or_in_the_way() {
                 "-f takes a file with one name per line; for a single name: imgpack sync MODE NAME DST",
             ),
             ("load app.tar", "imgpack load -i app.tar"),
-            ("run x", "imgpack keeps and converts images; it builds and runs none"),
+            ("run x", "imgpack stores and converts images; it does not build or run them"),
             ("ls --store empty store:", "fill it with: imgpack load -i FILE"),
         ],
     );
@@ -299,7 +302,9 @@ fn engines_that_are_not_there_or_not_for_us() {
 #[test]
 fn registries_that_refuse() {
     let sandbox = filled();
-    let busy = Mock::edited(PLAIN, |_, reply| reply.status = 429);
+    let busy = Mock::edited(PLAIN, |_, reply| {
+        (reply.status, reply.body) = (429, Arc::default());
+    });
     let lost = Mock::edited(PLAIN, |_, reply| reply.hang_up = true);
     let (busy, lost) = (busy.address(), lost.address());
     let nobody = format!("127.0.0.1:{}", net::free_port());

@@ -214,7 +214,7 @@ fn line(source: &str, error: &Error) -> String {
 
 /// A line for each failure; a single one is printed like an error, with its hint.
 fn end(error: Error, lines: Vec<String>, log: impl Fn(&str)) -> Result<Outcome> {
-    if let ([_], false) = (&lines[..], error.kind() == Kind::Partial) {
+    if let ([] | [_], false) = (&lines[..], error.kind() == Kind::Partial) {
         return Err(error);
     }
     for line in lines {
