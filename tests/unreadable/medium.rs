@@ -20,14 +20,14 @@ use fuser::{
 type Fault = Arc<Mutex<Option<(i32, String)>>>;
 
 /// A mounted medium.
-pub struct Medium {
+pub(crate) struct Medium {
     fault: Fault,
     _session: BackgroundSession,
 }
 
 impl Medium {
     /// Shows `of` at `at`; nothing where the kernel or the user has no such file systems.
-    pub fn mount(of: &Path, at: &Path) -> Option<Self> {
+    pub(crate) fn mount(of: &Path, at: &Path) -> Option<Self> {
         std::fs::create_dir_all(at).expect("a directory");
         let fault = Fault::default();
         let files = Files { paths: Mutex::new(vec![of.to_owned()]), fault: fault.clone() };
@@ -43,17 +43,17 @@ impl Medium {
     }
 
     /// Every call fails.
-    pub fn fails(&self, errno: i32) {
+    pub(crate) fn fails(&self, errno: i32) {
         self.fails_at(errno, "");
     }
 
     /// Every call fails whose path contains `name`.
-    pub fn fails_at(&self, errno: i32, name: &str) {
+    pub(crate) fn fails_at(&self, errno: i32, name: &str) {
         *self.fault.lock().expect("a lock") = Some((errno, name.to_owned()));
     }
 
     /// It is well again.
-    pub fn recovers(&self) {
+    pub(crate) fn recovers(&self) {
         *self.fault.lock().expect("a lock") = None;
     }
 }
