@@ -105,7 +105,7 @@ fn transfer(
                 if policy.surveys() {
                     report.damage.push(Damage::of(&failed));
                 }
-                report.failed.push(failed);
+                report.failed.push(*failed);
             }
             Err(failed) => return Err(failed.error()),
         }

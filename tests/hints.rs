@@ -4,7 +4,6 @@
 //! its error is made, and that the hint says what to type.
 
 mod common;
-#[allow(dead_code)]
 mod net;
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

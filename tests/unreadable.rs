@@ -7,7 +7,6 @@
 mod common;
 #[path = "unreadable/medium.rs"]
 mod medium;
-#[allow(dead_code)]
 mod net;
 
 use std::process::{Command, Stdio};
@@ -142,7 +141,9 @@ fn no_verb_takes_what_cannot_be_read_for_missing_or_empty() {
         medium.recovers();
     }
     // The medium is to blame for all of it.
-    for line in ["ls m/docker.tar", "verify m/layout", "inspect m/docker.tar", "copy m/flat oci:out"] {
+    for line in
+        ["ls m/docker.tar", "verify m/layout", "inspect m/docker.tar", "copy m/flat oci:out"]
+    {
         sandbox.run(&line.split(' ').collect::<Vec<_>>()).ok();
     }
     sandbox.run(&["--store", "m/store", "inspect", "x/app1:1"]).ok();

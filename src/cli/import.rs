@@ -73,8 +73,8 @@ pub(crate) fn run(args: &ImportArgs, run: &Run) -> Result<Outcome> {
         path => Box::new(imgpack::io::open_input(path.as_ref())?),
     };
     let place = if args.file == "-" { "standard input" } else { &args.file }.to_owned();
-    let from = Images::Imported { tar, place, facts };
-    let ready = Transfer::new(from, Place::STORE, Policy::default()).prepare(run.env())?;
+    let from = Images::Imported { tar, place, facts: Box::new(facts) };
+    let ready = Transfer::new(from, Place::store(), Policy::default()).prepare(run.env())?;
     let report = run.copy(ready)?;
     for image in &report.published {
         out::line(&image.image_id.unwrap_or(image.target.digest).to_string())?;

@@ -65,7 +65,8 @@ pub(crate) fn run(args: &PullArgs, run: &Run) -> Result<Outcome> {
         asked.push(Asked { images: vec![name.clone()], name });
     }
     let wanted = asked.iter().flat_map(|one| one.images.clone()).collect();
-    let transfer = Transfer::new(Images::Pulled(wanted), Place::STORE, run.policy(&args.changes)?);
+    let transfer =
+        Transfer::new(Images::Pulled(wanted), Place::store(), run.policy(&args.changes)?);
     let ready = transfer.prepare(run.env())?;
     let unresolved = ready.unresolved.clone();
     let report = run.copy(ready)?;

@@ -53,7 +53,7 @@ pub(crate) struct PushArgs {
 pub(crate) fn run(args: &PushArgs, run: &Run) -> Result<Outcome> {
     let from = match Place::is_place(&args.image)? {
         true => Place::parse(&args.image)?,
-        false => Place { image: Some(args.image.clone()), ..Place::STORE },
+        false => Place { image: Some(args.image.clone()), ..Place::store() },
     };
     let to = Place::registry(args.target.as_deref().unwrap_or_default());
     let from = Images::Pushed { from, all_tags: args.all_tags };

@@ -33,14 +33,14 @@ pub(super) fn all(
     accepts: Accepts,
     policy: &Policy,
     ctx: &Context,
-) -> Vec<Result<Tree, Failed>> {
+) -> Vec<Result<Tree, Box<Failed>>> {
     // A document beneath many roots is read once; which platforms are kept may differ from root to root.
     let known = Known::default();
     let walk = |root: &Root| {
         let own = Known::default();
         let known = if policy.platforms_of(root).is_empty() { &known } else { &own };
         let tree = beneath(from, root, accepts, policy, known, ctx);
-        tree.map_err(|error| Failed::new(root, error.input_or(from.place())))
+        tree.map_err(|error| Box::new(Failed::new(root, error.input_or(from.place()))))
     };
     if from.remote() {
         // Waiting is not computing: as many as there are jobs, and none of the pool's threads.

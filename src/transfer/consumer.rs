@@ -218,7 +218,8 @@ impl Takes {
         };
         let entries: usize = roots.iter().map(|root| root.names.len().max(1)).sum();
         let one = entries == 1 && halves != Some(Halves::Docker);
-        if !self.archive.contains(&whole) && !(one && self.archive_of_one.contains(&whole)) {
+        let read = self.archive.contains(&whole) || (one && self.archive_of_one.contains(&whole));
+        if !read {
             let packed = self.archive.iter().filter(|e| matches!(e, Gzip | Zstd));
             let other: String = packed.map(|e| format!(" or as {e}")).collect();
             let title = self.title;

@@ -42,7 +42,7 @@ pub enum Images {
         /// How it is called in messages.
         place: String,
         /// What the image says of itself.
-        facts: Facts,
+        facts: Box<Facts>,
     },
 }
 
@@ -99,7 +99,7 @@ impl Images {
             }
             Self::Pulled(names) => pulled(&names, policy.keep_going, env),
             Self::Imported { tar, place, facts } => {
-                let source = RootfsSource::read(tar, place, facts, scratch()?, ctx)?;
+                let source = RootfsSource::read(tar, place, *facts, scratch()?, ctx)?;
                 let roots = source.roots().to_vec();
                 Ok(Opened::new(source, roots))
             }

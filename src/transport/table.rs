@@ -172,7 +172,9 @@ impl Place {
     }
 
     /// The local store, all of it.
-    pub const STORE: Self = Self { scheme: Scheme::Store, path: PathBuf::new(), image: None };
+    pub fn store() -> Self {
+        Self { scheme: Scheme::Store, path: PathBuf::new(), image: None }
+    }
 
     /// An archive, whatever its name ends in; `-` is a standard stream.
     pub fn archive(path: &Path) -> Self {
