@@ -76,6 +76,8 @@ pub enum Cause {
     Empty,
     /// More entries of indexes and manifests than one run follows.
     TooManyEntries,
+    /// Indexes list indexes beyond the limit of nesting.
+    TooDeep,
     /// A tar without images that may be a root file system.
     RootFilesystem,
     /// manifest.json and index.json speak of different images.

@@ -27,7 +27,9 @@ struct Stick {
 impl Stick {
     /// Mounts `medium` as `stick`; nothing where that cannot be done.
     fn mount(sandbox: &Sandbox, stalls: &str) -> Option<Self> {
-        let fusepy = Command::new("python3").args(["-c", "import fuse"]).output();
+        let fusepy = Command::new("python3")
+            .args(["-c", "try:\n import fusepy\nexcept ImportError:\n import fuse"])
+            .output();
         if !fusepy.is_ok_and(|out| out.status.success()) || !PathBuf::from("/dev/fuse").exists() {
             eprintln!("skipped: needs fusepy and /dev/fuse");
             return None;

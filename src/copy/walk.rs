@@ -285,6 +285,8 @@ impl Walker<'_> {
             Ok(node) => node,
             // The manifest is here and what it needs is not: pulled for another platform.
             Err(e) if e.cause() == Cause::Absent => return Ok(Child::Absent(entry.clone())),
+            // The document itself is sound, and known as such where it lies nearer to a root.
+            Err(e) if e.cause() == Cause::TooDeep => return Err(e),
             Err(e) => Some(Arc::new(Node::Damaged(entry.clone(), self.tolerated(e)?))),
         };
         let Some(node) = node else { return Ok(Child::Pruned) };
@@ -364,7 +366,7 @@ impl Walker<'_> {
 }
 
 fn too_deep() -> Error {
-    Error::malformed(format!("indexes nested deeper than {MAX_NESTING}"))
+    Error::malformed(format!("indexes nested deeper than {MAX_NESTING}")).because(Cause::TooDeep)
 }
 
 fn gone(what: &str, desc: &Descriptor) -> Error {

@@ -1,7 +1,11 @@
 """stall.py SRC MNT NAME: SRC seen through MNT, where reads of files with NAME in their path do not end.
 Needs fusepy and /dev/fuse. Writes ASKED beside MNT once somebody waits."""
 import os, sys, time
-from fuse import FUSE, Operations
+
+try:  # as Debian packages it
+    from fusepy import FUSE, Operations
+except ImportError:  # as PyPI has it
+    from fuse import FUSE, Operations
 
 src, mnt, name = sys.argv[1:4]
 
