@@ -157,7 +157,7 @@ fn passwords_and_certificates_are_read_again_and_connections_stay() {
     let file = std::fs::read_to_string(&users).expect("a file");
     std::fs::write(&users, "alice:plain\n").expect("a file");
     server.signal("HUP");
-    server.says("the list of users stays as it was");
+    server.says("the list of users is unchanged");
     assert!(!server.said().contains("plain"), "{}", server.said());
     assert_eq!(ask(&at("ca.crt"), &good), "200");
     // Another user, and another authority.
