@@ -21,7 +21,7 @@ pub enum Rule {
     /// tag before the digest counts for nothing; an image ID, or the start of one. A name goes before an
     /// ID. (moby, `daemon/images/image.go`, `GetImage`.)
     Docker,
-    /// The same, but a repository alone means every tag of it, as for `docker save` and
+    /// The same, but a repository alone means all of it, as for `docker save` and
     /// `docker push --all-tags`.
     EveryTag,
     /// skopeo's, for what stands behind a place: a recorded label as it is, `@` and a position counted
@@ -127,15 +127,16 @@ fn named<'s>(roots: &'s [Root], word: &str) -> Result<Vec<FoundImage<'s>>> {
         .collect())
 }
 
-/// Every tag of the repository that a word is.
+/// Every tag of the repository that a word is; of an image that was pulled by its digest alone, that.
 fn tags_of<'s>(roots: &'s [Root], word: &str) -> Vec<FoundImage<'s>> {
     let name = match word.parse::<Reference>() {
         Ok(name) if name.tag().is_none() && name.digest().is_none() => name,
         _ => return Vec::new(),
     };
     let of = |root: &'s Root| {
-        let tags = root.names.iter().filter(|n| n.tag().is_some() && n.same_repository(&name));
-        FoundImage::with_names(root, tags.cloned().collect())
+        let of = root.names.iter().filter(|n| n.same_repository(&name));
+        let (tags, digests): (Vec<_>, Vec<_>) = of.cloned().partition(|n| n.tag().is_some());
+        FoundImage::with_names(root, if tags.is_empty() { digests } else { tags })
     };
     roots.iter().map(of).filter(|found| !found.names.is_empty()).collect()
 }

@@ -127,7 +127,9 @@ fn every_tag(source: &dyn Source, word: &str, ctx: &Context) -> Result<Vec<Root>
         let what = "--all-tags takes a repository, without a tag";
         return Err(Error::new(Kind::Usage, what).input(word));
     }
-    choose::meant(source, &[word], Rule::EveryTag, ctx)
+    let mut roots = choose::meant(source, &[word], Rule::EveryTag, ctx)?;
+    roots.retain(|root| root.companion || root.names.iter().any(|name| name.tag().is_some()));
+    if roots.iter().all(|root| root.companion) { Err(no_image(word)) } else { Ok(roots) }
 }
 
 /// The one place of an engine that all of `words` lie in; nothing when they are of the store.
