@@ -256,8 +256,8 @@ class Trial:
             raise SystemExit(f"{self.name}: {done.returncode}: {text(done)}")
         self.restore()
         lines = [l.split(None, 1) for l in log.read_text().splitlines()]
-        # The thread that waits for signals asks for memory and no more.
-        own = lambda pid, rest: pid == lines[0][0] or not re.match(r"(<\.\.\. )?(mmap|munmap|mprotect)\b", rest)
+        # The thread that waits for signals does nothing else.
+        own = lambda pid, rest: pid == lines[0][0] or not re.match(r"(<\.\.\. )?(mmap|munmap|mprotect|rseq|set_robust_list|rt_sig\w+|sigaltstack|prctl|sched_getaffinity|gettid|madvise)\b", rest)
         threads = {pid for pid, rest in lines if own(pid, rest)}
         if len(threads) != 1:
             bad(f"{self.name}: {len(threads)} threads with one job: strace counts per thread")
