@@ -65,7 +65,12 @@ pub fn attempt(
     policy: &Policy,
     ctx: &Context,
 ) -> Result<Report> {
-    let mut report = Report::default();
+    let mut report = Report { unreadable: from.unreadable().to_vec(), ..Report::default() };
+    if let Some((_, error)) = report.unreadable.first()
+        && (roots.is_empty() || !policy.tolerates())
+    {
+        return Err(error.clone());
+    }
     let arrivals = transfer(from, to.as_ref(), roots, policy, ctx, &mut report)?;
     if report.published.is_empty() && !report.failed.is_empty() && !policy.surveys() {
         return Ok(report);

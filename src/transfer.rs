@@ -9,9 +9,8 @@ use crate::companion;
 use crate::context::Context;
 use crate::copy::{self, Policy, Report};
 use crate::encoding::Encoding;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::layer::Compression;
-use crate::reference::Reference;
 use crate::transport::ambiguous;
 use crate::transport::archive::Halves;
 use crate::transport::table::{Env, Place, Scheme};
@@ -51,8 +50,6 @@ pub struct Ready {
     pub source: Box<dyn Source>,
     /// What will be copied, under its new names.
     pub roots: Vec<Root>,
-    /// Names of registries behind which nothing was found.
-    pub unresolved: Vec<(Reference, Error)>,
     sink: Box<dyn Sink>,
     policy: Policy,
 }
@@ -74,8 +71,7 @@ impl Transfer {
         let Self { from, to, rename, consumer, halves, preserve_digests, mut policy } = self;
         from.check()?;
         let sink = to.sink(env, halves)?;
-        let images::Opened { source, mut roots, unresolved } =
-            from.open(&policy, env, &|| sink.scratch())?;
+        let images::Opened { source, mut roots } = from.open(env, &|| sink.scratch())?;
         source.warnings().iter().for_each(|warning| env.ctx.warn(warning));
         rename.apply(&mut roots, &to)?;
         let images = || roots.iter().filter(|root| !root.companion);
@@ -94,7 +90,7 @@ impl Transfer {
             takes.adapt(source.as_ref(), &mut roots, &mut policy, &env.ctx)?;
             takes.check_archive(&to, halves, &roots)?;
         }
-        Ok(Ready { source, roots, unresolved, sink, policy })
+        Ok(Ready { source, roots, sink, policy })
     }
 }
 

@@ -24,13 +24,13 @@ pub mod archive;
 pub mod daemon;
 pub mod discard;
 pub mod distribution;
+pub mod folder;
 pub mod layout;
 pub mod registry;
 pub mod rootfs;
 pub mod skopeo_dir;
 pub mod store;
 pub mod table;
-pub mod tree;
 pub mod union;
 
 /// A named entry into the graph of blobs.
@@ -169,6 +169,12 @@ pub trait Source: Send + Sync {
 
     /// What is odd about the place, and no error.
     fn warnings(&self) -> &[String] {
+        &[]
+    }
+
+    /// Parts of the place that could not be opened, and why. Who reads all of a place fails with them or
+    /// names them.
+    fn unreadable(&self) -> &[(String, Error)] {
         &[]
     }
 }

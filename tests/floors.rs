@@ -49,7 +49,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("transport::daemon", 4),
     ("transport::discard", 4),
     ("transport::distribution", 4),
-    ("transport::tree", 4),
+    ("transport::folder", 4),
     ("transport::union", 4),
     ("transport::layout", 4),
     ("transport::registry", 4),
@@ -74,8 +74,8 @@ const FLOORS: &[(&str, u32)] = &[
 /// What one transport knows of another, with the reason.
 const BETWEEN_TRANSPORTS: &[(&str, &str, &str)] = &[
     ("transport::daemon", "transport::archive", "engines give and take archives"),
-    ("transport::tree", "transport::layout", "what lies in the folder"),
-    ("transport::tree", "transport::union", "several layouts as one source"),
+    ("transport::folder", "transport::distribution", "what the storage of a registry looks like"),
+    ("transport::folder", "transport::union", "several places as one source"),
     ("transport::store", "transport::layout", "the store is a layout with a memory"),
 ];
 

@@ -14,7 +14,7 @@ use super::exit::Outcome;
 use super::registries::RegistryFlags;
 use super::run::Run;
 use super::template::Format;
-use super::{out, pick};
+use super::{out, pick, report};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -42,17 +42,19 @@ pub(crate) struct InspectArgs {
 
 pub(crate) fn run(args: &InspectArgs, run: &Run) -> Result<Outcome> {
     let format = args.format.as_deref().map(Format::parse).transpose()?;
-    let mut images = Vec::new();
+    let (mut images, mut outcome) = (Vec::new(), Outcome::Done);
     for target in &args.targets {
         if pick::is_image(target, run)? {
             images.push(image(target, run)?);
         } else {
             let template = format.as_ref().is_some_and(|f| !matches!(f, Format::Json));
-            show(&place(target, run, template)?, format.as_ref())?;
+            let (value, unread) = place(target, run, template)?;
+            show(&value, format.as_ref())?;
+            outcome = unread.unwrap_or(outcome);
         }
     }
     if images.is_empty() {
-        return Ok(Outcome::Done);
+        return Ok(outcome);
     }
     match format {
         None => out::line(&pretty(&Value::Array(images)))?,
@@ -62,7 +64,7 @@ pub(crate) fn run(args: &InspectArgs, run: &Run) -> Result<Outcome> {
             }
         }
     }
-    Ok(Outcome::Done)
+    Ok(outcome)
 }
 
 fn show(value: &Value, format: Option<&Format>) -> Result<()> {
@@ -86,8 +88,9 @@ fn pretty(value: &Value) -> String {
 }
 
 /// What is in a place. For a template the fields that docker and skopeo have for one image stand beside
-/// ours, so that `{{.Id}}` and `{{.Digest}}` mean of a place what they mean there.
-fn place(target: &str, run: &Run, template: bool) -> Result<Value> {
+/// ours, so that `{{.Id}}` and `{{.Digest}}` mean of a place what they mean there. The outcome is that of
+/// what could not be opened.
+fn place(target: &str, run: &Run, template: bool) -> Result<(Value, Option<Outcome>)> {
     let place = Place::parse(target)?;
     let source = place.source(run.env(), &|| run.scratch())?;
     let roots = transfer::choose(source.as_ref(), &place, run.ctx())?;
@@ -106,7 +109,7 @@ fn place(target: &str, run: &Run, template: bool) -> Result<Value> {
         all.insert("Labels".into(), labels.unwrap_or(Value::Null));
         all.extend(docker);
     }
-    Ok(value)
+    Ok((value, report::unreadable(source.unreadable(), run)))
 }
 
 fn image(target: &str, run: &Run) -> Result<Value> {

@@ -12,7 +12,7 @@ use super::exit::Outcome;
 use super::registries::RegistryFlags;
 use super::run::Run;
 use super::template::Format;
-use super::{human, list, out};
+use super::{human, list, out, report};
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -41,7 +41,7 @@ pub(crate) struct LsArgs {
 
 pub(crate) fn run(args: &LsArgs, run: &Run) -> Result<Outcome> {
     let format = Format::parse(args.format.as_deref().unwrap_or("table"))?;
-    let mut values = Vec::new();
+    let (mut values, mut outcome) = (Vec::new(), Outcome::Done);
     for target in &args.places {
         let place = Place::parse(target)?;
         let source = place.source(run.env(), &|| run.scratch())?;
@@ -50,16 +50,17 @@ pub(crate) fn run(args: &LsArgs, run: &Run) -> Result<Outcome> {
         for warning in &found.warnings {
             run.ctx().warn(&format!("{target}: {warning}"));
         }
+        outcome = report::unreadable(source.unreadable(), run).unwrap_or(outcome);
         values.extend(found.rows.iter().flat_map(|row| lines(row, args.no_trunc)));
     }
     if args.quiet {
         for value in &values {
             out::line(value["ID"].as_str().unwrap_or_default())?;
         }
-        return Ok(Outcome::Done);
+        return Ok(outcome);
     }
     list::show(&values, &format, &COLUMNS, &COLUMNS)?;
-    Ok(Outcome::Done)
+    Ok(outcome)
 }
 
 const COLUMNS: [list::Column; 7] = [

@@ -42,6 +42,9 @@ pub(crate) fn one(target: &str, run: &Run) -> Result<(Box<dyn Source>, Root)> {
     }
     let place = Place::parse(target)?;
     let source = place.source(run.env(), &|| run.scratch())?;
+    for (_, error) in source.unreadable() {
+        run.ctx().warn(&error.to_string());
+    }
     let mut roots = transfer::choose(source.as_ref(), &place, run.ctx())?;
     roots.retain(|r| !r.companion);
     if roots.len() > 1 {

@@ -68,7 +68,6 @@ pub(crate) fn run(args: &PullArgs, run: &Run) -> Result<Outcome> {
     let transfer =
         Transfer::new(Images::Pulled(wanted), Place::store(), run.policy(&args.changes)?);
     let ready = transfer.prepare(run.env())?;
-    let unresolved = ready.unresolved.clone();
     let report = run.copy(ready)?;
     if !args.quiet {
         report::say_changes(&report);
@@ -84,11 +83,7 @@ pub(crate) fn run(args: &PullArgs, run: &Run) -> Result<Outcome> {
         }
         out::line(&one.name.to_string())?;
     }
-    for (_, error) in &unresolved {
-        out::error_line(&format!("imgpack: {error}"));
-    }
-    let outcome = report::failures(&report, run);
-    Ok(if unresolved.is_empty() { outcome } else { Outcome::Failed(Kind::Partial) })
+    Ok(report::failures(&report, run))
 }
 
 /// What one argument asks for.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use imgpack::copy::Report;
+use imgpack::copy::{Failed, Report};
 use imgpack::{Error, Kind, Result};
 
 use super::exit::Outcome;
@@ -36,17 +36,25 @@ pub(crate) fn write_digests(path: Option<&Path>, report: &Report) -> Result<()> 
     std::fs::write(path, digests.join("\n")).map_err(|e| Error::io(path, "writing", &e))
 }
 
-/// Lists the images that failed.
+/// Lists the images that failed, and what could not be opened at all.
 pub(crate) fn failures(report: &Report, run: &Run) -> Outcome {
-    for failed in &report.failed {
-        for error in &failed.errors {
-            let line = format!("imgpack: {}", failed.line(error));
-            out::error_line(&imgpack::text::escape_long(&line));
-            run.log(&line);
-        }
+    let of = |failed: &'_ Failed| failed.errors.iter().map(|e| failed.line(e)).collect::<Vec<_>>();
+    let images: Vec<String> = report.failed.iter().flat_map(of).collect();
+    images.iter().for_each(|line| say(line, run));
+    match (images.is_empty(), unreadable(&report.unreadable, run)) {
+        (true, None) => Outcome::Done,
+        _ => Outcome::Failed(Kind::Partial),
     }
-    match report.failed.is_empty() {
-        true => Outcome::Done,
-        false => Outcome::Failed(Kind::Partial),
-    }
+}
+
+/// Lists parts of a place that could not be opened; the outcome is that of the first.
+pub(crate) fn unreadable(parts: &[(String, Error)], run: &Run) -> Option<Outcome> {
+    parts.iter().for_each(|(_, error)| say(&error.to_string(), run));
+    parts.first().map(|(_, error)| Outcome::Failed(error.kind()))
+}
+
+fn say(line: &str, run: &Run) {
+    let line = format!("imgpack: {line}");
+    out::error_line(&imgpack::text::escape_long(&line));
+    run.log(&line);
 }

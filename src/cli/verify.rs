@@ -53,10 +53,7 @@ pub(crate) fn run(args: &VerifyArgs, run: &Run) -> Result<Outcome> {
     for place in &args.places {
         match one(place, args, run) {
             Ok((report, warnings)) => {
-                let sound = report.failed.is_empty() && report.damage.is_empty();
-                if !sound {
-                    outcome = Outcome::Failed(Kind::Corrupt);
-                }
+                outcome = verdict(&report).unwrap_or(outcome);
                 if json {
                     rows.push(row(place, &report, &warnings));
                 } else {
@@ -101,8 +98,22 @@ fn one(place: &str, args: &VerifyArgs, run: &Run) -> Result<(Report, Vec<String>
     Ok((report, source.warnings().to_vec()))
 }
 
+/// What is wrong: damage, and only where there is none that a part could not be read.
+fn verdict(report: &Report) -> Option<Outcome> {
+    let damaged = !report.failed.is_empty() || !report.damage.is_empty();
+    let unread = report.unreadable.iter().map(|(_, error)| error.kind());
+    let kind = unread.fold(damaged.then_some(Kind::Corrupt), |worst, kind| match kind {
+        Kind::Corrupt | Kind::Malformed | Kind::Unsupported => Some(Kind::Corrupt),
+        other => worst.or(Some(other)),
+    });
+    kind.map(Outcome::Failed)
+}
+
 fn say(place: &str, report: &Report, quiet: bool) -> Result<()> {
     let place = place.strip_suffix(':').unwrap_or(place);
+    for (_, error) in &report.unreadable {
+        out::error_line(&imgpack::text::escape_long(&format!("imgpack: {error}")));
+    }
     for damage in &report.damage {
         out::error_line(&imgpack::text::escape_long(&format!(
             "imgpack: {}; needed by {}",
@@ -124,7 +135,7 @@ fn say(place: &str, report: &Report, quiet: bool) -> Result<()> {
     }
     let images = report.published.len();
     let names: usize = report.published.iter().map(|image| image.root.titles().len()).sum();
-    if report.failed.is_empty() && report.damage.is_empty() {
+    if verdict(report).is_none() {
         let all = human::count(images, "image", "images");
         // `ls` has a line for each.
         let names = if names > images { format!(", {names} names") } else { String::new() };
@@ -132,7 +143,11 @@ fn say(place: &str, report: &Report, quiet: bool) -> Result<()> {
     } else {
         let bad = report.failed.len();
         let all = human::count(images + bad, "image", "images");
-        out::line(&format!("{place}: DAMAGED, {bad} of {all}"))
+        let unread = match report.unreadable.len() {
+            0 => String::new(),
+            parts => format!(", {} not readable", human::count(parts, "part", "parts")),
+        };
+        out::line(&format!("{place}: DAMAGED, {bad} of {all}{unread}"))
     }
 }
 
@@ -158,13 +173,19 @@ fn row(place: &str, report: &Report, warnings: &[String]) -> Value {
             json!({"image": f.title, "names": f.names, "errors": errors})
         })
         .collect();
+    let unreadable: Vec<Value> = report
+        .unreadable
+        .iter()
+        .map(|(part, error)| json!({"part": part, "error": error.to_string()}))
+        .collect();
     json!({
         "place": place,
-        "ok": report.failed.is_empty() && report.damage.is_empty(),
+        "ok": verdict(report).is_none(),
         "images": report.published.len(),
         "failed": failed,
         "damage": damage,
         "missing": report.missing,
+        "unreadable": unreadable,
         "warnings": warnings,
     })
 }

@@ -17,6 +17,8 @@ pub struct Report {
     pub published: Vec<Published>,
     /// Images that are not.
     pub failed: Vec<Failed>,
+    /// Parts of the source that could not be opened, and why.
+    pub unreadable: Vec<(String, Error)>,
     /// Blobs that do not verify, with the images that need them.
     pub damage: Vec<Damage>,
     /// Blobs that were recoded.

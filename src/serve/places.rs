@@ -12,15 +12,12 @@ use walkdir::WalkDir;
 use crate::context::Context;
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Cause, Error, Kind, Result};
-use crate::io::look;
 use crate::reference::{DEFAULT_DOMAIN, Reference};
 use crate::serve::Registry;
 use crate::serve::catalogue::Part;
 use crate::serve::holdings;
 use crate::serve::names::RepositoryName;
 use crate::serve::unproven::unproven;
-use crate::sync::folder;
-use crate::transport::Source;
 use crate::transport::table::{Env, Place, Scheme};
 
 /// The places of a server.
@@ -123,33 +120,25 @@ impl Places {
     /// What a place holds, and why some of it cannot be read now.
     fn read(&self, place: &Place) -> Result<(Arc<Part>, Vec<Error>)> {
         let env = Env { ctx: self.env.ctx.afresh(), ..self.env.clone() };
-        let (mut source, mut unread) = opened(place, &env)?;
+        let mut source = place.named_source(&env)?;
         let unnamed = stem(&place.path);
         let mut wrong = unproven(&*source, &env.temporary, &env.ctx.afresh())?;
         if wrong.cached {
-            (source, unread) = opened(place, &env)?;
+            source = place.named_source(&env)?;
             wrong = unproven(&*source, &env.temporary, &env.ctx.afresh())?;
         }
         let held = holdings::gather(&*source, &wrong.failed, unnamed.as_ref(), &env.ctx)?;
         for note in &held.notes {
             self.env.ctx.warn(&format!("{}: {note}", source.place()));
         }
+        for (_, error) in source.unreadable() {
+            self.env.ctx.warn(&format!("not served: {error}"));
+        }
+        let errors = source.unreadable().iter().map(|(_, error)| error);
+        let unread = errors.filter(|e| e.kind() == Kind::Io).cloned().collect();
         let part = Part::new(source, held).remembered(self.env.ctx.digests.clone());
         Ok((Arc::new(part), unread))
     }
-}
-
-/// A place, and why some of it cannot be read now.
-fn opened(place: &Place, env: &Env) -> Result<(Box<dyn Source>, Vec<Error>)> {
-    if place.scheme == Scheme::Path && look::is_dir(&place.path)? {
-        let opened = folder::open(&place.path, env)?;
-        for (_, error) in &opened.failed {
-            env.ctx.warn(&format!("not served: {error}"));
-        }
-        let errors = opened.failed.into_iter().map(|(_, error)| error);
-        return Ok((opened.source, errors.filter(|e| e.kind() == Kind::Io).collect()));
-    }
-    Ok((place.source(env, &|| env.scratch())?, Vec::new()))
 }
 
 impl Served {

@@ -2,43 +2,20 @@
 //!
 //! It knows no flags. All files given by flags have been read by then.
 
-use std::fmt;
-use std::path::PathBuf;
-
 use crate::copy::Policy;
 use crate::sync::lock::Lock;
 use crate::sync::naming::RenameRules;
 use crate::sync::policy::AdmissionPolicy;
 use crate::sync::select::Selection;
-
-/// One end of a sync.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// Registries: the source's repositories say which; the destination is [`RenameRules::base`].
-    Registry,
-    /// A directory: one OCI layout to write; to read, also a folder of archives, layouts or skopeo's
-    /// directories.
-    Dir(PathBuf),
-    /// An archive of images, one file.
-    Archive(PathBuf),
-}
-
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Registry => f.write_str("registry"),
-            Self::Dir(path) | Self::Archive(path) => write!(f, "{}", path.display()),
-        }
-    }
-}
+use crate::transport::table::Place;
 
 /// A sync job.
 #[derive(Clone, Debug)]
 pub struct SyncJob {
-    /// Where images are.
-    pub from: End,
-    /// Where they are to be.
-    pub to: End,
+    /// Where images are: registries, of which the selection says which, or a directory or an archive.
+    pub from: Place,
+    /// Where they are to be: the registry of [`RenameRules::base`], a layout, or an archive.
+    pub to: Place,
     /// Which; an empty one means all that a directory or an archive holds.
     pub selection: Selection,
     /// Which digests exactly, when a lock file is replayed; its references are the selection then.

@@ -13,9 +13,8 @@ use crate::copy::{Policy, Published, preview};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::media_type::Role;
-use crate::sync::opener::Opener;
 use crate::transport::discard::Discard;
-use crate::transport::registry::indexes::PrunedIndex;
+use crate::transport::registry::indexes::{Indexes, PrunedIndex};
 use crate::transport::{Origin, Root, Sealed, Source};
 
 /// Whether the platforms alone decide what becomes of an image.
@@ -28,9 +27,9 @@ fn decides(root: &Root, policy: &Policy) -> bool {
 }
 
 /// What an image became in an earlier run, where that is known.
-pub(super) fn known(root: &Root, policy: &Policy, opener: &dyn Opener) -> Option<PrunedIndex> {
+pub(super) fn known(root: &Root, policy: &Policy, indexes: &Indexes) -> Option<PrunedIndex> {
     let platforms = policy.platforms_of(root);
-    decides(root, policy).then(|| opener.kept(&root.desc.digest, platforms)).flatten()
+    decides(root, policy).then(|| indexes.kept(&root.desc.digest, platforms)).flatten()
 }
 
 /// What an image will become, from its documents; nothing for one that stays as it is.
@@ -67,15 +66,16 @@ fn documents(blobs: &[crate::descriptor::Descriptor]) -> Vec<Digest> {
 }
 
 /// Tells the next run what images became.
-pub(super) fn note(published: &[Published], policy: &Policy, opener: &dyn Opener) {
+pub(super) fn note(published: &[Published], policy: &Policy, indexes: &Indexes) {
     let became = |image: &Published| PrunedIndex {
         target: image.target.digest,
         documents: documents(&image.blobs),
     };
     for image in published.iter().filter(|i| !i.unchanged && decides(&i.root, policy)) {
         let platforms = policy.platforms_of(&image.root);
-        opener.note_kept(&image.root.desc.digest, platforms, &became(image));
+        indexes.note_kept(&image.root.desc.digest, platforms, &became(image));
     }
+    indexes.save();
 }
 
 /// Whether a companion says that it is about something that is not among `kept`, nor in turn about

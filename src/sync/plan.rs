@@ -12,7 +12,6 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::reference::Reference;
 use crate::sync::kept;
-use crate::sync::opener::Opener;
 use crate::sync::prepare::{Prepared, SyncItem, title};
 use crate::sync::report::{self, Status};
 use crate::transport::Origin;
@@ -112,7 +111,7 @@ impl Prepared<'_> {
     ///
     /// # Errors
     /// `Interrupted`.
-    pub fn plan(&self, opener: &dyn Opener, ctx: &Context) -> Result<Plan> {
+    pub fn plan(&self, ctx: &Context) -> Result<Plan> {
         let (removals, withheld) = (self.removals.clone(), self.withheld.clone());
         let mut plan = Plan { removals, withheld, ..Plan::default() };
         for entry in &self.entries {
@@ -169,7 +168,7 @@ impl Prepared<'_> {
         blobs.sort_by_key(|blob| blob.digest);
         plan.blobs = blobs.len() as u64;
         plan.bytes = blobs.iter().map(|blob| blob.size).sum();
-        let there = opener.holds(&self.job.to, &repositories, &blobs);
+        let there = self.to.holds(&repositories, &blobs);
         for (blob, there) in blobs.iter().zip(there) {
             if there {
                 plan.present_blobs += 1;

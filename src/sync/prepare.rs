@@ -4,6 +4,7 @@
 //! collisions; one request per name finds what the destination already has.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::companion;
 use crate::context::Context;
@@ -13,14 +14,17 @@ use crate::error::{Cause, Error, Kind, Result};
 use crate::find::Exact;
 use crate::platform::Platform;
 use crate::reference::Reference;
-use crate::sync::job::{End, SyncJob};
+use crate::sync::destination::Destination;
+use crate::sync::ends::Ends;
+use crate::sync::job::SyncJob;
 use crate::sync::lock::{Lock, Pinned};
 use crate::sync::naming;
-use crate::sync::opener::Opener;
 use crate::sync::report::{Entry, Status};
 use crate::sync::resolve::{self, Resolved};
 use crate::sync::select::{Selection, WantedImages};
-use crate::transport::registry::indexes::PrunedIndex;
+use crate::sync::source::SyncSource;
+use crate::transport::registry::indexes::{Indexes, PrunedIndex};
+use crate::transport::table::Scheme;
 use crate::transport::{Root, Source, ambiguous};
 
 mod foresee;
@@ -79,6 +83,8 @@ impl SyncItem {
 pub struct Prepared<'j> {
     pub(super) job: &'j SyncJob,
     pub(super) source: Option<Box<dyn Source>>,
+    pub(super) to: Box<dyn Destination>,
+    pub(super) indexes: Arc<Indexes>,
     pub(super) items: Vec<SyncItem>,
     pub(super) entries: Vec<Entry>,
     pub(super) removals: Vec<Reference>,
@@ -94,10 +100,13 @@ pub struct Prepared<'j> {
 /// # Errors
 /// `Conflict` when two images would get one name; those of the places; the first failure of an image
 /// when the job does not keep going; `Interrupted`.
-pub fn prepare<'j>(job: &'j SyncJob, opener: &dyn Opener, ctx: &Context) -> Result<Prepared<'j>> {
+pub fn prepare<'j>(job: &'j SyncJob, ends: Ends, ctx: &Context) -> Result<Prepared<'j>> {
+    let Ends { from, to, indexes } = ends;
     let mut prepared = Prepared {
         job,
         source: None,
+        to,
+        indexes,
         items: Vec::new(),
         entries: Vec::new(),
         removals: Vec::new(),
@@ -106,10 +115,10 @@ pub fn prepare<'j>(job: &'j SyncJob, opener: &dyn Opener, ctx: &Context) -> Resu
         policy: job.policy.clone(),
     };
     let wanted = locked(&job.selection, job.pins.as_ref());
-    prepared.open(&wanted, opener, ctx)?;
-    prepared.foresee(opener, ctx)?;
-    prepared.ask(opener, ctx)?;
-    prepared.find_removals(opener)?;
+    prepared.open(&wanted, from, ctx)?;
+    prepared.foresee(ctx)?;
+    prepared.ask(ctx)?;
+    prepared.find_removals()?;
     for warning in &prepared.warnings {
         ctx.warn(warning);
     }
@@ -130,21 +139,23 @@ fn locked(selection: &Selection, pins: Option<&Lock>) -> Vec<WantedImages> {
 }
 
 impl Prepared<'_> {
-    fn open(&mut self, wanted: &[WantedImages], opener: &dyn Opener, ctx: &Context) -> Result<()> {
+    fn open(&mut self, wanted: &[WantedImages], from: SyncSource, ctx: &Context) -> Result<()> {
         let job = self.job;
-        let remote = job.from == End::Registry;
+        let remote = matches!(from, SyncSource::Registries(_));
         let mut resolved = Resolved::default();
-        if remote {
-            resolved = resolve::at_registries(wanted, opener, ctx)?;
-            self.allow(&mut resolved)?;
-            if resolved.names.is_empty() {
-                return self.note(resolved.failed);
+        let source = match from {
+            SyncSource::Place(source) => source,
+            SyncSource::Registries(registries) => {
+                resolved = resolve::at_registries(wanted, registries.as_ref(), ctx)?;
+                self.allow(&mut resolved)?;
+                if resolved.names.is_empty() {
+                    return self.note(resolved.failed);
+                }
+                let companions = job.companions || job.intake.wants_signatures();
+                registries.open(&resolved.names, companions)?
             }
-        }
-        let companions = job.companions || job.intake.wants_signatures();
-        let opened = opener.source(&job.from, &resolved.names, companions)?;
-        resolved.failed.extend(opened.failed);
-        let source = opened.source;
+        };
+        resolved.failed.extend_from_slice(source.unreadable());
         self.warnings.extend(source.warnings().iter().cloned());
         let roots = source.roots();
         let everything = !remote && wanted.is_empty();
@@ -230,7 +241,7 @@ impl Prepared<'_> {
                         }
                     },
                 };
-                if target.is_none() && job.to == End::Registry {
+                if target.is_none() && job.to.scheme == Scheme::Registry {
                     let what = "has no name, which a registry needs";
                     self.entries.push(Entry {
                         status: Status::Skipped,
@@ -273,7 +284,7 @@ impl Prepared<'_> {
                 Root { names, ..item.root.clone() }
             })
             .collect();
-        let by_digest = self.job.to == End::Registry;
+        let by_digest = self.job.to.scheme == Scheme::Registry;
         let found = companion::of(source, &images, ctx)?;
         let mut found = companion::beside(source, &images, &found, by_digest, ctx);
         if let Some(lock) = &self.job.pins {
@@ -301,7 +312,7 @@ impl Prepared<'_> {
     }
 
     /// Asks the destination what it has.
-    fn ask(&mut self, opener: &dyn Opener, ctx: &Context) -> Result<()> {
+    fn ask(&mut self, ctx: &Context) -> Result<()> {
         let one = |item: &SyncItem, name: &Name| Root {
             names: name.target.iter().cloned().collect(),
             ..item.root.clone()
@@ -311,7 +322,7 @@ impl Prepared<'_> {
             .iter()
             .flat_map(|item| item.names.iter().map(move |name| one(item, name)))
             .collect();
-        let mut answers = opener.present(&self.job.to, &asked).into_iter();
+        let mut answers = self.to.standing(&asked).into_iter();
         let mut failed = Vec::new();
         for item in &mut self.items {
             let root = item.root.clone();
@@ -341,7 +352,7 @@ impl Prepared<'_> {
 
     /// Finds what left the list: names at the destination that nothing here has, but for companions
     /// of what stays.
-    fn find_removals(&mut self, opener: &dyn Opener) -> Result<()> {
+    fn find_removals(&mut self) -> Result<()> {
         if !self.job.delete {
             return Ok(());
         }
@@ -352,7 +363,7 @@ impl Prepared<'_> {
         }
         let targets = self.items.iter().flat_map(|item| &item.names);
         let kept: HashSet<&Reference> = targets.filter_map(|name| name.target.as_ref()).collect();
-        let there = opener.names(&self.job.to, self.job.naming.base.as_ref())?;
+        let there = self.to.names(self.job.naming.base.as_ref())?;
         // A signature goes with its image, which the destination sees to.
         let cosign = |name: &Reference| {
             name.tag().is_some_and(|tag| companion::subject_of_tag(tag).is_some())
@@ -387,9 +398,9 @@ impl Prepared<'_> {
                 continue;
             }
             for name in item.names.iter().filter_map(|name| name.source.as_ref()) {
-                let source = match &self.job.from {
-                    End::Registry => name.repository(),
-                    place => place.to_string(),
+                let source = match self.job.from.scheme {
+                    Scheme::Registry => name.repository(),
+                    _ => self.job.from.path.display().to_string(),
                 };
                 let pinned = Pinned {
                     digest: item.root.desc.digest,

@@ -1,4 +1,4 @@
-//! Registries as ends of a sync; directories and archives are left to [`LocalOpener`].
+//! Registries as the ends of a sync.
 //!
 //! It moves nothing: it opens, asks and deletes. The protocol is in `registry`.
 
@@ -12,46 +12,71 @@ use crate::digest::Digest;
 use crate::error::{Kind, Result};
 use crate::io::lanes;
 use crate::locks::lock;
-use crate::platform::Platform;
 use crate::reference::Reference;
 use crate::registry::{Registries, Repository, TagOrDigest, no_repository};
-use crate::sync::job::End;
-use crate::sync::local::LocalOpener;
+use crate::sync::destination::Destination;
 use crate::sync::naming::Base;
-use crate::sync::opener::{OpenedSource, Opener};
-use crate::transport::registry::indexes::PrunedIndex;
-use crate::transport::registry::sink::is_unlisted;
-use crate::transport::registry::{Known, RegistrySink, RegistrySource, remains};
-use crate::transport::table::Env;
-use crate::transport::{Root, Sink};
+use crate::sync::source::Listing;
+use crate::transport::registry::sink::standing;
+use crate::transport::registry::{Known, RegistrySource, remains};
+use crate::transport::table::{Env, Place};
+use crate::transport::{Root, Sink, Source};
 
 /// Most questions that a plan asks about blobs; beyond, they are taken to be absent.
 const MAX_QUESTIONS: usize = 5_000;
 
-/// Opens registries, and through [`LocalOpener`] everything else.
-pub struct RegistryOpener {
-    local: LocalOpener,
+/// The registries that are read.
+pub struct Upstream {
     env: Env,
-    /// Tags of repositories at the source that were listed.
+    /// Tags of repositories that were listed.
     tags: Mutex<HashMap<String, Vec<String>>>,
 }
 
-impl RegistryOpener {
+impl Upstream {
     /// With what opening places needs to know of the run.
-    pub fn new(local: LocalOpener, env: Env) -> Self {
-        Self { local, env, tags: Mutex::default() }
+    pub fn new(env: &Env) -> Self {
+        Self { env: env.clone(), tags: Mutex::default() }
+    }
+
+    fn registries(&self) -> Result<Arc<Registries>> {
+        self.env.network.source(&self.env.ctx)
+    }
+}
+
+impl Listing for Upstream {
+    fn tags(&self, repository: &Reference) -> Result<Vec<String>> {
+        let tags = self.registries()?.repository(repository)?.tags()?;
+        let tags = tags.ok_or_else(|| no_repository(repository))?;
+        lock(&self.tags).insert(repository.repository(), tags.clone());
+        Ok(tags)
+    }
+
+    fn catalog(&self, domain: &str) -> Result<Vec<String>> {
+        self.registries()?.catalog(domain)
+    }
+
+    fn open(&self, wanted: &[Reference], companions: bool) -> Result<Box<dyn Source>> {
+        let tags = std::mem::take(&mut *lock(&self.tags));
+        let known = Known { tags, indexes: Some(self.env.network.indexes()) };
+        let registries = self.registries()?;
+        let source = RegistrySource::open(&registries, wanted, companions, known, &self.env.ctx)?;
+        Ok(Box::new(source))
+    }
+}
+
+/// The registries that are written.
+pub struct Downstream {
+    env: Env,
+}
+
+impl Downstream {
+    /// With what opening places needs to know of the run.
+    pub fn new(env: &Env) -> Self {
+        Self { env: env.clone() }
     }
 
     fn ctx(&self) -> &Context {
         &self.env.ctx
-    }
-
-    fn from(&self) -> Result<Arc<Registries>> {
-        self.env.network.source(self.ctx())
-    }
-
-    fn listed(&self) -> std::sync::MutexGuard<'_, HashMap<String, Vec<String>>> {
-        lock(&self.tags)
     }
 
     /// A repository at the destination itself, whatever mirrors there are.
@@ -115,59 +140,20 @@ impl RegistryOpener {
     }
 }
 
-impl Opener for RegistryOpener {
-    fn source(&self, from: &End, wanted: &[Reference], companions: bool) -> Result<OpenedSource> {
-        if *from != End::Registry {
-            return self.local.source(from, wanted, companions);
-        }
-        let tags = std::mem::take(&mut *self.listed());
-        let known = Known { tags, indexes: Some(self.env.network.indexes()) };
-        let (source, unresolved) =
-            RegistrySource::open(&self.from()?, wanted, companions, known, self.ctx())?;
-        let failed = unresolved.into_iter().map(|(name, e)| (name.to_string(), e)).collect();
-        Ok(OpenedSource { source: Box::new(source), failed })
+impl Destination for Downstream {
+    fn sink(&self) -> Result<Box<dyn Sink>> {
+        Place::registry("").sink(&self.env, None)
     }
 
-    fn tags(&self, repository: &Reference) -> Result<Vec<String>> {
-        let tags = self.from()?.repository(repository)?.tags()?;
-        let tags = tags.ok_or_else(|| no_repository(repository))?;
-        self.listed().insert(repository.repository(), tags.clone());
-        Ok(tags)
-    }
-
-    fn catalog(&self, domain: &str) -> Result<Vec<String>> {
-        self.from()?.catalog(domain)
-    }
-
-    fn sink(&self, to: &End) -> Result<Box<dyn Sink>> {
-        if *to != End::Registry {
-            return self.local.sink(to);
-        }
-        let network = &self.env.network;
-        let (temporary, memory) = (self.env.temporary.clone(), network.memory.clone());
-        let registries = network.sink(self.ctx())?;
-        Ok(Box::new(RegistrySink::new(registries, temporary, memory, self.ctx())))
-    }
-
-    fn present(&self, to: &End, roots: &[Root]) -> Vec<Result<Option<Digest>>> {
-        if *to != End::Registry {
-            return self.local.present(to, roots);
-        }
+    fn standing(&self, roots: &[Root]) -> Vec<Result<Option<Digest>>> {
         self.each(roots, |root| {
             let Some(name) = root.names.first() else { return Ok(None) };
-            let target = self.at_target(name)?;
-            let found = target.head(TagOrDigest::to_write(name));
-            let found = found.map_err(|e| e.input_or(name.familiar()))?.map(|desc| desc.digest);
-            // What is listed nowhere is found by nobody.
-            let whole = found != Some(root.desc.digest) || !is_unlisted(&target, root)?;
-            Ok(found.filter(|_| whole))
+            let found = standing(&self.at_target(name)?, name, root)?;
+            Ok(found.map(|desc| desc.digest))
         })
     }
 
-    fn holds(&self, to: &End, names: &[Reference], blobs: &[Descriptor]) -> Vec<bool> {
-        if *to != End::Registry {
-            return self.local.holds(to, names, blobs);
-        }
+    fn holds(&self, names: &[Reference], blobs: &[Descriptor]) -> Vec<bool> {
         let names: BTreeMap<String, &Reference> =
             names.iter().map(|name| (name.repository(), name)).collect();
         if names.len().saturating_mul(blobs.len()) > MAX_QUESTIONS {
@@ -180,10 +166,8 @@ impl Opener for RegistryOpener {
         self.each(blobs, |blob| names.values().any(|name| size(name, blob)))
     }
 
-    fn names(&self, to: &End, beneath: Option<&Base>) -> Result<Vec<Reference>> {
-        let (End::Registry, Some(base)) = (to, beneath) else {
-            return self.local.names(to, beneath);
-        };
+    fn names(&self, beneath: Option<&Base>) -> Result<Vec<Reference>> {
+        let Some(base) = beneath else { return Ok(Vec::new()) };
         let paths = self.env.network.sink(self.ctx())?.catalog(&base.domain)?;
         let below = |path: &String| match base.path.as_str() {
             "" => true,
@@ -202,20 +186,7 @@ impl Opener for RegistryOpener {
         Ok(names)
     }
 
-    fn kept(&self, index: &Digest, platforms: &[Platform]) -> Option<PrunedIndex> {
-        self.env.network.indexes().kept(index, platforms)
-    }
-
-    fn note_kept(&self, index: &Digest, platforms: &[Platform], kept: &PrunedIndex) {
-        let memory = self.env.network.indexes();
-        memory.note_kept(index, platforms, kept);
-        memory.save();
-    }
-
-    fn delete(&self, to: &End, names: &[Reference]) -> Vec<Result<()>> {
-        if *to != End::Registry {
-            return self.local.delete(to, names);
-        }
+    fn delete(&self, names: &[Reference]) -> Vec<Result<()>> {
         let mut repositories: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (i, name) in names.iter().enumerate() {
             repositories.entry(name.repository()).or_default().push(i);

@@ -10,8 +10,8 @@ use crate::context::Context;
 use crate::error::{Error, Kind, Result};
 use crate::find::Exact;
 use crate::reference::Reference;
-use crate::sync::opener::Opener;
 use crate::sync::select::{TagFilter, WantedImages};
+use crate::sync::source::Listing;
 use crate::transport::Root;
 
 /// Images by name, in the order in which they were wanted, and what came to nothing.
@@ -29,11 +29,11 @@ pub struct Resolved {
 /// `Interrupted`.
 pub fn at_registries(
     wanted: &[WantedImages],
-    opener: &dyn Opener,
+    registries: &dyn Listing,
     ctx: &Context,
 ) -> Result<Resolved> {
     // Asked side by side, put together in order.
-    let answers: Vec<Vec<Answer>> = wanted.par_iter().map(|w| one(w, opener, ctx)).collect();
+    let answers: Vec<Vec<Answer>> = wanted.par_iter().map(|w| one(w, registries, ctx)).collect();
     let mut resolved = Resolved::default();
     let mut seen = std::collections::HashSet::new();
     for answer in answers.into_iter().flatten() {
@@ -50,7 +50,7 @@ pub fn at_registries(
 
 type Answer = Result<Vec<Reference>, (String, Error)>;
 
-fn one(wanted: &WantedImages, opener: &dyn Opener, ctx: &Context) -> Vec<Answer> {
+fn one(wanted: &WantedImages, registries: &dyn Listing, ctx: &Context) -> Vec<Answer> {
     let failed = |what: &dyn ToString, e: Error| Err((what.to_string(), e));
     if let Err(e) = ctx.check() {
         return vec![failed(wanted, e)];
@@ -58,9 +58,9 @@ fn one(wanted: &WantedImages, opener: &dyn Opener, ctx: &Context) -> Vec<Answer>
     match wanted {
         WantedImages::Image(name) => vec![Ok(vec![name.clone()])],
         WantedImages::Repository { name, tags } => {
-            vec![tagged(name, tags, opener).map_err(|e| (wanted.to_string(), e))]
+            vec![tagged(name, tags, registries).map_err(|e| (wanted.to_string(), e))]
         }
-        WantedImages::Catalog(domain) => match opener.catalog(domain) {
+        WantedImages::Catalog(domain) => match registries.catalog(domain) {
             Err(e) => vec![failed(wanted, e.input_or(domain.clone()))],
             Ok(paths) => paths
                 .par_iter()
@@ -68,7 +68,7 @@ fn one(wanted: &WantedImages, opener: &dyn Opener, ctx: &Context) -> Vec<Answer>
                     let repository = format!("{domain}/{path}");
                     let name = repository.parse::<Reference>();
                     // A repository without tags is no failure of its registry.
-                    match name.and_then(|name| all(&name, opener)) {
+                    match name.and_then(|name| all(&name, registries)) {
                         Ok(names) => Ok(names),
                         Err(e) if e.kind() == Kind::Missing => Ok(Vec::new()),
                         Err(e) => failed(&format!("{repository}:*"), e.input_or(repository)),
@@ -79,13 +79,13 @@ fn one(wanted: &WantedImages, opener: &dyn Opener, ctx: &Context) -> Vec<Answer>
     }
 }
 
-fn all(name: &Reference, opener: &dyn Opener) -> Result<Vec<Reference>> {
-    TagFilter::All.pick(&opener.tags(name)?).iter().map(|tag| name.with_tag(tag)).collect()
+fn all(name: &Reference, registries: &dyn Listing) -> Result<Vec<Reference>> {
+    TagFilter::All.pick(&registries.tags(name)?).iter().map(|tag| name.with_tag(tag)).collect()
 }
 
-fn tagged(name: &Reference, tags: &TagFilter, opener: &dyn Opener) -> Result<Vec<Reference>> {
+fn tagged(name: &Reference, tags: &TagFilter, registries: &dyn Listing) -> Result<Vec<Reference>> {
     let repository = name.repository();
-    let found = opener.tags(name).map_err(|e| e.input_or(repository.clone()))?;
+    let found = registries.tags(name).map_err(|e| e.input_or(repository.clone()))?;
     let picked = tags.pick(&found);
     if picked.is_empty() {
         let what = format!("none of its {} tags matches {tags}", found.len());

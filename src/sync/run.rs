@@ -12,10 +12,11 @@ use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::progress::{Event, Progress};
 use crate::reference::Reference;
+use crate::sync::destination::Destination;
 use crate::sync::emit::Moved;
+use crate::sync::ends::Ends;
 use crate::sync::job::SyncJob;
 use crate::sync::kept;
-use crate::sync::opener::Opener;
 use crate::sync::prepare::{Name, Prepared, SyncItem, blank, prepare, title};
 use crate::sync::report::{Entry, Status, SyncReport, Totals};
 use crate::transport::Root;
@@ -24,8 +25,8 @@ use crate::transport::Root;
 ///
 /// # Errors
 /// As [`prepare`] and [`Prepared::run`].
-pub fn run(job: &SyncJob, opener: &dyn Opener, ctx: &Context) -> Result<SyncReport> {
-    prepare(job, opener, ctx)?.run(opener, ctx)
+pub fn run(job: &SyncJob, ends: Ends, ctx: &Context) -> Result<SyncReport> {
+    prepare(job, ends, ctx)?.run(ctx)
 }
 
 impl Prepared<'_> {
@@ -34,8 +35,9 @@ impl Prepared<'_> {
     /// # Errors
     /// `Interrupted`; the first failure when the job does not keep going. Otherwise failures are in
     /// the report.
-    pub fn run(self, opener: &dyn Opener, ctx: &Context) -> Result<SyncReport> {
-        let Self { job, source, items, entries, removals, withheld, warnings, policy } = self;
+    pub fn run(self, ctx: &Context) -> Result<SyncReport> {
+        let Self { job, source, to, indexes, items, entries, removals, withheld, warnings, policy } =
+            self;
         let mut report = SyncReport { entries, withheld, warnings, ..SyncReport::default() };
         let mut roots: Vec<Root> = items.iter().filter_map(SyncItem::to_copy).collect();
         // The same images make the same directory, whatever order a list or a lock file has them in.
@@ -49,15 +51,14 @@ impl Prepared<'_> {
         let counted = Context { progress: tally.clone(), ..ctx.clone() };
         let outcome = match &source {
             Some(source) if !roots.is_empty() => {
-                let sink = opener.sink(&job.to);
-                let copied = sink.and_then(|sink| {
+                let copied = to.sink().and_then(|sink| {
                     copy::attempt(source.as_ref(), sink, &roots, &policy, &counted)
                 });
                 match copied {
                     Ok(copied) => {
                         // A platform that was absent may be there the next time.
                         if copied.missing.is_empty() {
-                            kept::note(&copied.published, &policy, opener);
+                            kept::note(&copied.published, &policy, &indexes);
                         }
                         Outcome::of(&copied)
                     }
@@ -86,18 +87,12 @@ impl Prepared<'_> {
                 entry.platforms.clone_from(&own.platforms);
             }
         }
-        remove(job, &removals, &mut report, opener, ctx);
+        remove(to.as_ref(), &removals, &mut report, ctx);
         Ok(report)
     }
 }
 
-fn remove(
-    job: &SyncJob,
-    removals: &[Reference],
-    report: &mut SyncReport,
-    opener: &dyn Opener,
-    ctx: &Context,
-) {
+fn remove(to: &dyn Destination, removals: &[Reference], report: &mut SyncReport, ctx: &Context) {
     if removals.is_empty() {
         return;
     }
@@ -107,7 +102,7 @@ fn remove(
         report.warnings.push(what.into());
         return;
     }
-    for (name, done) in removals.iter().zip(opener.delete(&job.to, removals)) {
+    for (name, done) in removals.iter().zip(to.delete(removals)) {
         let blank = Entry { destination: Some(name.clone()), ..blank(name.to_string()) };
         report.entries.push(match done {
             Ok(()) => Entry { status: Status::Deleted, ..blank },

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 
@@ -13,16 +13,21 @@ use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::layout::{Reading, tables};
 use crate::reference::Reference;
-use crate::sync::local::LocalOpener;
+use crate::sync::destination::Destination;
+use crate::sync::files::LayoutDir;
 use crate::sync::lock::Lock;
 use crate::sync::naming::{Base, RenameRules};
 use crate::sync::policy::AdmissionPolicy;
 use crate::sync::report::Status;
 use crate::sync::select::{Bare, Selection, item};
 use crate::sync::signature::tests::{Signer, payload};
-use crate::sync::{End, OpenedSource, Opener, SyncJob, SyncReport, prepare, run};
-use crate::transport::table::Env;
-use crate::transport::{Root, Sink};
+use crate::sync::source::{Listing, SyncSource};
+use crate::sync::{Ends, Prepared, SyncJob, SyncReport, prepare, run};
+use crate::transport::layout::LayoutSource;
+use crate::transport::registry::indexes::Indexes;
+use crate::transport::table::{Place, Scheme};
+use crate::transport::union::{Union, UnionPart};
+use crate::transport::{Root, Sink, Source};
 use crate::{manifest, media_type};
 
 /// A layout that stands for all registries of one side.
@@ -116,30 +121,17 @@ impl Fixture {
 }
 
 /// Registries that are layouts, and what was asked of them.
+#[derive(Clone)]
 struct Fake {
-    local: LocalOpener,
     upstream: PathBuf,
     downstream: PathBuf,
-    asked: Mutex<Vec<String>>,
+    asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Fake {
     fn new(temp: &TempDir) -> Self {
-        let env = Env {
-            store: temp.path().join("store"),
-            temporary: temp.path().into(),
-            reading: Reading::default(),
-            engines: crate::transport::daemon::Engines::default(),
-            network: crate::transport::registry::Network::default(),
-            force: false,
-            ctx: ctx(),
-        };
-        Self {
-            local: LocalOpener::new(env),
-            upstream: temp.path().join("up"),
-            downstream: temp.path().join("down"),
-            asked: Mutex::default(),
-        }
+        let [upstream, downstream] = ["up", "down"].map(|side| temp.path().join(side));
+        Self { upstream, downstream, asked: Arc::default() }
     }
 
     fn note(&self, what: impl ToString) {
@@ -150,31 +142,44 @@ impl Fake {
         std::mem::take(&mut self.asked.lock().unwrap())
     }
 
-    fn place(&self, end: &End, side: &Path) -> End {
-        if *end == End::Registry { End::Dir(side.into()) } else { end.clone() }
+    fn ends(&self, job: &SyncJob) -> Ends {
+        let layout = |path: &Path| LayoutSource::open(path, Reading::default(), &ctx()).unwrap();
+        let from = match job.from.scheme {
+            Scheme::Registry => SyncSource::Registries(Box::new(self.clone())),
+            _ => SyncSource::Place(Box::new(layout(&job.from.path))),
+        };
+        let path = match job.to.scheme {
+            Scheme::Registry => &self.downstream,
+            _ => &job.to.path,
+        };
+        let to = Box::new(Noted { fake: self.clone(), dir: LayoutDir::new(path, &ctx()) });
+        Ends { from, to, indexes: Arc::new(Indexes::open(None)) }
+    }
+
+    fn run(&self, job: &SyncJob) -> Result<SyncReport> {
+        run(job, self.ends(job), &ctx())
+    }
+
+    fn prepare<'j>(&self, job: &'j SyncJob) -> Prepared<'j> {
+        prepare(job, self.ends(job), &ctx()).unwrap()
     }
 }
 
-impl Opener for Fake {
-    fn source(&self, from: &End, wanted: &[Reference], companions: bool) -> Result<OpenedSource> {
+impl Listing for Fake {
+    fn open(&self, wanted: &[Reference], _: bool) -> Result<Box<dyn Source>> {
         wanted.iter().for_each(|name| self.note(format!("source {name}")));
-        let mut opened =
-            self.local.source(&self.place(from, &self.upstream), wanted, companions)?;
-        if *from == End::Registry {
-            let exact = crate::find::Exact::of(opened.source.roots());
-            for name in wanted {
-                if exact.find(name).is_none() {
-                    let error = Error::missing("no such image").input(name.to_string());
-                    opened.failed.push((name.to_string(), error));
-                }
-            }
-        }
-        Ok(opened)
+        let source = LayoutSource::open(&self.upstream, Reading::default(), &ctx())?;
+        let mut union = Union::new("docker://".into(), vec![UnionPart::whole(Box::new(source))]);
+        let exact = crate::find::Exact::of(union.roots());
+        let lost = wanted.iter().filter(|name| exact.find(name).is_none());
+        let error = |name: &Reference| Error::missing("no such image").input(name.to_string());
+        union.unreadable = lost.map(|name| (name.to_string(), error(name))).collect();
+        Ok(Box::new(union))
     }
 
     fn tags(&self, repository: &Reference) -> Result<Vec<String>> {
         self.note(format!("tags {repository}"));
-        let names = self.local.names(&End::Dir(self.upstream.clone()), None)?;
+        let names = LayoutDir::new(&self.upstream, &ctx()).names(None)?;
         let of = |name: &&Reference| name.repository() == repository.repository();
         let tags: Vec<String> =
             names.iter().filter(of).filter_map(|n| Some(n.tag()?.to_owned())).collect();
@@ -182,7 +187,7 @@ impl Opener for Fake {
     }
 
     fn catalog(&self, domain: &str) -> Result<Vec<String>> {
-        let names = self.local.names(&End::Dir(self.upstream.clone()), None)?;
+        let names = LayoutDir::new(&self.upstream, &ctx()).names(None)?;
         let paths: BTreeSet<String> = names
             .iter()
             .filter(|name| name.domain() == domain)
@@ -190,38 +195,50 @@ impl Opener for Fake {
             .collect();
         Ok(paths.into_iter().collect())
     }
+}
 
-    fn sink(&self, to: &End) -> Result<Box<dyn Sink>> {
-        self.note("sink");
-        self.local.sink(&self.place(to, &self.downstream))
+/// A layout of which it is noted what is asked.
+struct Noted {
+    fake: Fake,
+    dir: LayoutDir,
+}
+
+impl Destination for Noted {
+    fn sink(&self) -> Result<Box<dyn Sink>> {
+        self.fake.note("sink");
+        self.dir.sink()
     }
 
-    fn present(&self, to: &End, roots: &[Root]) -> Vec<Result<Option<Digest>>> {
-        roots.iter().for_each(|root| self.note(format!("head {}", root.title())));
-        self.local.present(&self.place(to, &self.downstream), roots)
+    fn standing(&self, roots: &[Root]) -> Vec<Result<Option<Digest>>> {
+        roots.iter().for_each(|root| self.fake.note(format!("head {}", root.title())));
+        self.dir.standing(roots)
     }
 
-    fn holds(&self, to: &End, names: &[Reference], blobs: &[Descriptor]) -> Vec<bool> {
-        self.local.holds(&self.place(to, &self.downstream), names, blobs)
+    fn holds(&self, names: &[Reference], blobs: &[Descriptor]) -> Vec<bool> {
+        self.dir.holds(names, blobs)
     }
 
-    fn names(&self, to: &End, beneath: Option<&Base>) -> Result<Vec<Reference>> {
-        self.local.names(&self.place(to, &self.downstream), beneath)
+    fn names(&self, beneath: Option<&Base>) -> Result<Vec<Reference>> {
+        self.dir.names(beneath)
     }
 
-    fn delete(&self, to: &End, names: &[Reference]) -> Vec<Result<()>> {
-        self.local.delete(&self.place(to, &self.downstream), names)
+    fn delete(&self, names: &[Reference]) -> Vec<Result<()>> {
+        self.dir.delete(names)
     }
+}
+
+fn registry() -> Place {
+    Place::registry("")
 }
 
 fn ctx() -> Context {
     Context { sync: false, ..Context::default() }
 }
 
-fn job(from: End, to: End, wanted: &[&str]) -> SyncJob {
+fn job(from: Place, to: Place, wanted: &[&str]) -> SyncJob {
     let mut selection = Selection::default();
     wanted.iter().for_each(|text| selection.add(item(text, &Bare::Latest).unwrap()));
-    let base = (to == End::Registry).then(|| "r.local:5000".parse().unwrap());
+    let base = (to.scheme == Scheme::Registry).then(|| "r.local:5000".parse().unwrap());
     SyncJob {
         from,
         to,
@@ -266,14 +283,14 @@ fn a_second_run_asks_once_for_each_image_and_sends_nothing() {
     up.image("nginx:2", "b");
     up.image("quay.io/x/y:1", "c");
     up.image("quay.io/x/unwanted:1", "d");
-    let dir = End::Dir(temp.path().join("usb"));
-    let job = job(End::Registry, dir, &["nginx:*", "quay.io/x/y:1"]);
-    let first = run(&job, &fake, &ctx()).unwrap();
+    let dir = Place::layout(temp.path().join("usb"));
+    let job = job(registry(), dir, &["nginx:*", "quay.io/x/y:1"]);
+    let first = fake.run(&job).unwrap();
     assert_eq!(shown(&first), ["copied nginx:1", "copied nginx:2", "copied quay.io/x/y:1"]);
     assert!(first.totals.bytes_sent > 0 && first.totals.stored == 6, "{:?}", first.totals);
     assert!(first.entries.iter().all(|e| e.bytes > 0 && e.digest.is_some()));
     fake.asked();
-    let second = run(&job, &fake, &ctx()).unwrap();
+    let second = fake.run(&job).unwrap();
     assert_eq!(
         shown(&second),
         ["unchanged nginx:1", "unchanged nginx:2", "unchanged quay.io/x/y:1"]
@@ -299,9 +316,9 @@ fn one_bad_image_does_not_stop_the_others() {
     let bytes = std::fs::read(&layer).unwrap();
     std::fs::write(&layer, vec![7; bytes.len()]).unwrap();
     let wanted = ["a:1", "b:1", "gone:1", "none:1.*"];
-    let dir = End::Dir(temp.path().join("usb"));
-    let mut job = job(End::Registry, dir.clone(), &wanted);
-    let report = run(&job, &fake, &ctx()).unwrap();
+    let dir = Place::layout(temp.path().join("usb"));
+    let mut job = job(registry(), dir.clone(), &wanted);
+    let report = fake.run(&job).unwrap();
     assert_eq!(
         shown(&report),
         [
@@ -320,14 +337,14 @@ fn one_bad_image_does_not_stop_the_others() {
     up.image("gone:1", "g");
     up.image("none:1.5", "n");
     job.selection = super::report::retry(report.to_value().to_string().as_bytes()).unwrap();
-    let again = run(&job, &fake, &ctx()).unwrap();
+    let again = fake.run(&job).unwrap();
     assert_eq!(again.count(Status::Copied), 3, "{:?}", shown(&again));
     assert!(again.error().is_none());
     // Stopping at the first leaves nothing behind.
-    let mut strict = self::job(End::Registry, End::Dir(temp.path().join("strict")), &wanted);
+    let mut strict = self::job(registry(), Place::layout(temp.path().join("strict")), &wanted);
     strict.selection.add(item("missing:1", &Bare::Latest).unwrap());
     strict.policy.keep_going = false;
-    assert_eq!(run(&strict, &fake, &ctx()).unwrap_err().kind(), Kind::Missing);
+    assert_eq!(fake.run(&strict).unwrap_err().kind(), Kind::Missing);
     assert!(!temp.path().join("strict/index.json").exists());
 }
 
@@ -338,8 +355,8 @@ fn every_failure_keeps_its_own_reason() {
         let digest = up.image(name, name);
         std::fs::remove_file(fake.upstream.join(layer_of(&fake.upstream, digest))).unwrap();
     }
-    let dir = End::Dir(temp.path().join("usb"));
-    let report = run(&job(End::Registry, dir, &["a:1", "b:1"]), &fake, &ctx()).unwrap();
+    let dir = Place::layout(temp.path().join("usb"));
+    let report = fake.run(&job(registry(), dir, &["a:1", "b:1"])).unwrap();
     let texts: BTreeSet<String> =
         report.failed().map(|e| e.error.as_ref().unwrap().to_string()).collect();
     assert_eq!(texts.len(), 2, "{texts:?}");
@@ -351,13 +368,13 @@ fn collisions_are_found_before_anything_is_sent() {
     up.image("docker.io/x/app:1", "a");
     up.image("quay.io/x/app:1", "b");
     up.image("quay.io/y/app:1", "b");
-    let mut job = job(End::Registry, End::Registry, &["docker.io/*", "quay.io/*"]);
-    let error = run(&job, &fake, &ctx()).unwrap_err();
+    let mut job = job(registry(), registry(), &["docker.io/*", "quay.io/*"]);
+    let error = fake.run(&job).unwrap_err();
     assert_eq!(error.kind(), Kind::Conflict);
     assert!(error.what().contains("docker.io/x/app:1") && error.what().contains("quay.io/x/app:1"));
     assert!(!fake.asked().contains(&"sink".to_owned()));
     job.naming.style = super::naming::Style::Scoped;
-    let report = run(&job, &fake, &ctx()).unwrap();
+    let report = fake.run(&job).unwrap();
     assert_eq!(
         shown(&report),
         [
@@ -379,21 +396,21 @@ fn companions_follow_their_image_under_its_new_name() {
     let referrer = up.referrer(image);
     up.signature("quay.io/x/other", other, &signer);
     let usb = temp.path().join("usb");
-    let fetch = job(End::Registry, End::Dir(usb.clone()), &["quay.io/x/app:1"]);
-    let report = run(&fetch, &fake, &ctx()).unwrap();
+    let fetch = job(registry(), Place::layout(usb.clone()), &["quay.io/x/app:1"]);
+    let report = fake.run(&fetch).unwrap();
     let found: BTreeSet<Digest> = report.entries.iter().filter_map(|e| e.digest).collect();
     assert!(found.contains(&image) && found.contains(&signature) && found.contains(&referrer));
-    let mut push = job(End::Dir(usb), End::Registry, &[]);
-    let report = run(&push, &fake, &ctx()).unwrap();
+    let mut push = job(Place::layout(usb), registry(), &[]);
+    let report = fake.run(&push).unwrap();
     let tag = format!("r.local:5000/x/app:sha256-{}.sig", image.hex());
     let names = shown(&report);
     assert!(names.contains(&"copied r.local:5000/x/app:1".to_owned()), "{names:?}");
     assert!(names.contains(&format!("copied {tag}")), "{names:?}");
     assert!(names.contains(&format!("copied r.local:5000/x/app@{referrer}")), "{names:?}");
-    let again = run(&push, &fake, &ctx()).unwrap();
+    let again = fake.run(&push).unwrap();
     assert_eq!(again.entries.iter().filter(|e| e.status == Status::Unchanged).count(), 3);
     push.companions = false;
-    assert_eq!(run(&push, &fake, &ctx()).unwrap().entries.len(), 1);
+    assert_eq!(fake.run(&push).unwrap().entries.len(), 1);
 }
 
 #[test]
@@ -406,20 +423,21 @@ fn companions_of_platforms_and_of_companions_follow_and_go_with_the_image() {
     let of_sbom = up.referrer(sbom);
     let all = BTreeSet::from([index, signature, sbom, of_sbom]);
     up.image("quay.io/x/other:1", "b");
-    let (from, usb) = (End::Dir(fake.upstream.clone()), End::Dir(temp.path().join("usb")));
+    let (from, usb) =
+        (Place::layout(fake.upstream.clone()), Place::layout(temp.path().join("usb")));
     let came = |report: &SyncReport| -> BTreeSet<Digest> {
         report.entries.iter().filter_map(|e| e.digest).collect()
     };
-    let report = run(&job(from.clone(), usb.clone(), &["quay.io/x/app:1"]), &fake, &ctx()).unwrap();
+    let report = fake.run(&job(from.clone(), usb.clone(), &["quay.io/x/app:1"])).unwrap();
     assert_eq!(came(&report), all, "{:?}", shown(&report));
-    let report = run(&job(usb.clone(), End::Registry, &[]), &fake, &ctx()).unwrap();
+    let report = fake.run(&job(usb.clone(), registry(), &[])).unwrap();
     assert_eq!(came(&report), all);
     let names = shown(&report);
     assert!(names.contains(&format!("copied r.local:5000/x/app@{of_sbom}")), "{names:?}");
     let mut other = job(from, usb.clone(), &["quay.io/x/other:1"]);
     other.delete = true;
-    run(&other, &fake, &ctx()).unwrap();
-    let left = run(&job(usb, End::Registry, &[]), &fake, &ctx()).unwrap();
+    fake.run(&other).unwrap();
+    let left = fake.run(&job(usb, registry(), &[])).unwrap();
     assert_eq!(left.entries.len(), 1, "{:?}", shown(&left));
 }
 
@@ -431,7 +449,7 @@ fn a_directory_is_the_same_whatever_the_order_of_the_list() {
     }
     let indexes = [["c:2", "a:1", "b:1"], ["a:1", "b:1", "c:2"]].map(|names| {
         let dir = temp.path().join(names[0]);
-        run(&job(End::Registry, End::Dir(dir.clone()), &names), &fake, &ctx()).unwrap();
+        fake.run(&job(registry(), Place::layout(dir.clone()), &names)).unwrap();
         std::fs::read_to_string(dir.join("index.json")).unwrap()
     });
     assert_eq!(indexes[0], indexes[1]);
@@ -442,20 +460,20 @@ fn a_lock_replays_what_a_tag_was() {
     let (temp, mut up, fake) = setup();
     let old = up.image("a:1", "old");
     let dir = temp.path().join("one");
-    let plain = job(End::Registry, End::Dir(dir.clone()), &["a:1"]);
-    let prepared = prepare(&plain, &fake, &ctx()).unwrap();
+    let plain = job(registry(), Place::layout(dir.clone()), &["a:1"]);
+    let prepared = fake.prepare(&plain);
     let bytes = prepared.lock().to_bytes();
-    prepared.run(&fake, &ctx()).unwrap();
+    prepared.run(&ctx()).unwrap();
     // The tag moves; the old image stays at its registry, by its digest.
     let entry = up.entries.pop().unwrap();
     up.entry(Descriptor::new(entry.media_type.clone(), entry.digest, entry.size), &[]);
     up.image("a:1", "new");
     let again = temp.path().join("two");
-    let mut locked = job(End::Registry, End::Dir(again.clone()), &[]);
+    let mut locked = job(registry(), Place::layout(again.clone()), &[]);
     locked.pins = Some(Lock::parse(&bytes).unwrap());
-    let prepared = prepare(&locked, &fake, &ctx()).unwrap();
+    let prepared = fake.prepare(&locked);
     assert_eq!(prepared.lock().to_bytes(), bytes, "a lock of a replay is the lock");
-    let report = prepared.run(&fake, &ctx()).unwrap();
+    let report = prepared.run(&ctx()).unwrap();
     assert_eq!(report.entries[0].digest, Some(old));
     for name in ["index.json", "oci-layout"] {
         let read = |dir: &Path| std::fs::read(dir.join(name)).unwrap();
@@ -469,8 +487,8 @@ fn a_retry_of_a_replay_keeps_its_digests() {
     let digest = up.image("a:1", "a");
     std::fs::remove_file(fake.upstream.join(layer_of(&fake.upstream, digest))).unwrap();
     let wanted = format!("a:1@{digest}");
-    let dir = End::Dir(temp.path().join("usb"));
-    let report = run(&job(End::Registry, dir, &[&wanted]), &fake, &ctx()).unwrap();
+    let dir = Place::layout(temp.path().join("usb"));
+    let report = fake.run(&job(registry(), dir, &[&wanted])).unwrap();
     let again = super::report::retry(report.to_value().to_string().as_bytes()).unwrap();
     assert_eq!(again.wanted[0].to_string(), format!("docker.io/library/{wanted}"));
 }
@@ -484,26 +502,26 @@ fn what_left_the_list_is_removed_with_its_signatures() {
         up.signature(&format!("docker.io/library/{name}"), image, &signer);
     }
     let dir = temp.path().join("usb");
-    let to = End::Dir(dir.clone());
-    run(&job(End::Registry, to.clone(), &["a:1", "b:1"]), &fake, &ctx()).unwrap();
+    let to = Place::layout(dir.clone());
+    fake.run(&job(registry(), to.clone(), &["a:1", "b:1"])).unwrap();
     let blobs = || walkdir::WalkDir::new(dir.join("blobs")).into_iter().count();
     let before = blobs();
     // With something missing nothing is removed.
-    let mut shrunk = job(End::Registry, to.clone(), &["a:1", "gone:1"]);
+    let mut shrunk = job(registry(), to.clone(), &["a:1", "gone:1"]);
     shrunk.delete = true;
-    let report = run(&shrunk, &fake, &ctx()).unwrap();
+    let report = fake.run(&shrunk).unwrap();
     assert_eq!(report.count(Status::Deleted), 0);
     assert!(report.warnings.iter().any(|w| w.starts_with("nothing is removed")));
-    let mut shrunk = job(End::Registry, to.clone(), &["a:1"]);
+    let mut shrunk = job(registry(), to.clone(), &["a:1"]);
     shrunk.delete = true;
-    let prepared = prepare(&shrunk, &fake, &ctx()).unwrap();
+    let prepared = fake.prepare(&shrunk);
     assert_eq!(prepared.removals(), ["docker.io/library/b:1".parse().unwrap()]);
-    let report = prepared.run(&fake, &ctx()).unwrap();
+    let report = prepared.run(&ctx()).unwrap();
     assert_eq!(report.count(Status::Deleted), 1, "{:?}", shown(&report));
-    let left = fake.local.names(&to, None).unwrap();
+    let left = LayoutDir::new(&dir, &ctx()).names(None).unwrap();
     assert_eq!(left.len(), 2, "an image and its signature: {left:?}");
     assert!(blobs() < before);
-    let check = run(&job(to, End::Dir(temp.path().join("copy")), &[]), &fake, &ctx()).unwrap();
+    let check = fake.run(&job(to, Place::layout(temp.path().join("copy")), &[])).unwrap();
     assert!(check.error().is_none(), "what is left is whole");
 }
 
@@ -515,12 +533,12 @@ fn a_policy_lets_in_what_is_allowed_and_signed() {
     up.signature("quay.io/x/good", good, &signer);
     up.image("quay.io/x/bare:1", "b");
     up.image("quay.io/y/other:1", "c");
-    let dir = End::Dir(temp.path().join("usb"));
-    let mut job = job(End::Registry, dir, &["quay.io/*"]);
+    let dir = Place::layout(temp.path().join("usb"));
+    let mut job = job(registry(), dir, &["quay.io/*"]);
     job.intake =
         AdmissionPolicy { allow: vec!["quay.io/x/*".parse().unwrap()], keys: vec![signer.key()] };
     job.companions = false;
-    let report = run(&job, &fake, &ctx()).unwrap();
+    let report = fake.run(&job).unwrap();
     assert_eq!(
         shown(&report),
         ["failed quay.io/y/other:1", "failed quay.io/x/bare:1", "copied quay.io/x/good:1"]
@@ -537,19 +555,19 @@ fn a_plan_counts_each_blob_once_and_what_is_there() {
     up.image("a:1", "same");
     up.image("b:1", "same");
     up.image("c:1", "other");
-    let dir = End::Dir(temp.path().join("usb"));
-    run(&job(End::Registry, dir.clone(), &["a:1"]), &fake, &ctx()).unwrap();
+    let dir = Place::layout(temp.path().join("usb"));
+    fake.run(&job(registry(), dir.clone(), &["a:1"])).unwrap();
     fake.asked();
-    let all = job(End::Registry, dir, &["a:1", "b:1", "c:1"]);
-    let prepared = prepare(&all, &fake, &ctx()).unwrap();
-    let plan = prepared.plan(&fake, &ctx()).unwrap();
+    let all = job(registry(), dir, &["a:1", "b:1", "c:1"]);
+    let prepared = fake.prepare(&all);
+    let plan = prepared.plan(&ctx()).unwrap();
     let there: Vec<bool> = plan.images.iter().map(|image| image.unchanged).collect();
     assert_eq!(there, [true, false, false]);
     // The image of b is that of a: all three of its blobs are there under another name.
     assert_eq!((plan.blobs, plan.present_blobs), (6, 3));
     assert!(plan.sent_blobs == 2 && plan.sent_bytes < plan.images[2].bytes);
     assert!(!fake.asked().contains(&"sink".to_owned()));
-    let report = prepared.run(&fake, &ctx()).unwrap();
+    let report = prepared.run(&ctx()).unwrap();
     assert_eq!(report.totals.bytes_sent, plan.sent_bytes);
     assert_eq!(report.count(Status::Copied), 2);
     assert_eq!(report.count(Status::Unchanged), 1);
@@ -559,11 +577,11 @@ fn a_plan_counts_each_blob_once_and_what_is_there() {
 fn an_image_without_a_name_goes_to_directories_only() {
     let (temp, mut up, fake) = setup();
     up.image("", "a");
-    let from = End::Dir(fake.upstream.clone());
-    let report = run(&job(from.clone(), End::Registry, &[]), &fake, &ctx()).unwrap();
+    let from = Place::layout(fake.upstream.clone());
+    let report = fake.run(&job(from.clone(), registry(), &[])).unwrap();
     assert_eq!(report.count(Status::Skipped), 1);
-    let to = End::Dir(temp.path().join("usb"));
-    let report = run(&job(from, to, &[]), &fake, &ctx()).unwrap();
+    let to = Place::layout(temp.path().join("usb"));
+    let report = fake.run(&job(from, to, &[])).unwrap();
     assert_eq!(report.count(Status::Copied), 1);
 }
 
@@ -572,16 +590,16 @@ fn charts_travel_like_images_whatever_the_platform() {
     let (temp, mut up, fake) = setup();
     up.image("a:1", "a");
     let chart = up.chart("quay.io/charts/app:1.2.3");
-    let dir = End::Dir(temp.path().join("usb"));
-    let mut job = job(End::Registry, dir.clone(), &["a:1", "quay.io/charts/app:>=1"]);
+    let dir = Place::layout(temp.path().join("usb"));
+    let mut job = job(registry(), dir.clone(), &["a:1", "quay.io/charts/app:>=1"]);
     job.policy.platforms = vec!["linux/amd64".parse().unwrap()];
-    let prepared = prepare(&job, &fake, &ctx()).unwrap();
-    assert_eq!(prepared.plan(&fake, &ctx()).unwrap().blobs, 6);
-    let report = prepared.run(&fake, &ctx()).unwrap();
+    let prepared = fake.prepare(&job);
+    assert_eq!(prepared.plan(&ctx()).unwrap().blobs, 6);
+    let report = prepared.run(&ctx()).unwrap();
     assert_eq!(shown(&report), ["copied a:1", "copied quay.io/charts/app:1.2.3"]);
     assert_eq!(report.entries[1].digest, Some(chart));
     job.policy.platforms = vec!["linux/arm64".parse().unwrap()];
-    job.to = End::Dir(temp.path().join("arm"));
-    let report = run(&job, &fake, &ctx()).unwrap();
+    job.to = Place::layout(temp.path().join("arm"));
+    let report = fake.run(&job).unwrap();
     assert_eq!(shown(&report), ["failed a:1", "copied quay.io/charts/app:1.2.3"]);
 }

@@ -2,12 +2,10 @@
 //!
 //! It knows what docker's verbs mean by their words, and nothing of where the images go.
 
-use std::collections::HashSet;
 use std::io::Read;
 use std::sync::Arc;
 
 use crate::context::Context;
-use crate::copy::Policy;
 use crate::error::{Error, Kind, Result};
 use crate::find::{Rule, no_image};
 use crate::io::look;
@@ -50,13 +48,11 @@ pub enum Images {
 pub(super) struct Opened {
     pub source: Box<dyn Source>,
     pub roots: Vec<Root>,
-    /// Names of registries behind which nothing was found.
-    pub unresolved: Vec<(Reference, Error)>,
 }
 
 impl Opened {
     fn new(source: impl Source + 'static, roots: Vec<Root>) -> Self {
-        Self { source: Box::new(source), roots, unresolved: Vec::new() }
+        Self { source: Box::new(source), roots }
     }
 }
 
@@ -73,7 +69,6 @@ impl Images {
     /// Opens the source and chooses; `scratch` gives a directory for what must be unpacked first.
     pub(super) fn open(
         self,
-        policy: &Policy,
         env: &Env,
         scratch: &dyn Fn() -> Result<Arc<Scratch>>,
     ) -> Result<Opened> {
@@ -95,9 +90,14 @@ impl Images {
                     }
                     _ => choose::choose(source.as_ref(), &from, ctx)?,
                 };
-                Ok(Opened { source, roots, unresolved: Vec::new() })
+                Ok(Opened { source, roots })
             }
-            Self::Pulled(names) => pulled(&names, policy.keep_going, env),
+            Self::Pulled(names) => {
+                let (registries, known) = (env.network.source(ctx)?, Known::default());
+                let source = RegistrySource::open(&registries, &names, true, known, ctx)?;
+                let roots = source.roots().to_vec();
+                Ok(Opened::new(source, roots))
+            }
             Self::Imported { tar, place, facts } => {
                 let source = RootfsSource::read(tar, place, *facts, scratch()?, ctx)?;
                 let roots = source.roots().to_vec();
@@ -110,7 +110,7 @@ impl Images {
 fn at(place: &Place, env: &Env, scratch: &dyn Fn() -> Result<Arc<Scratch>>) -> Result<Opened> {
     let source = place.source(env, scratch)?;
     let roots = choose::choose(source.as_ref(), place, &env.ctx)?;
-    Ok(Opened { source, roots, unresolved: Vec::new() })
+    Ok(Opened { source, roots })
 }
 
 fn stored(words: &[String], env: &Env) -> Result<Opened> {
@@ -150,19 +150,4 @@ fn of_engine(words: &[String]) -> Result<Option<Place>> {
     }
     place.image = Some(names.join(","));
     Ok(Some(place))
-}
-
-/// Images of registries. Where failures are tolerated those that were found come, if any was.
-fn pulled(names: &[Reference], tolerant: bool, env: &Env) -> Result<Opened> {
-    let registries = env.network.source(&env.ctx)?;
-    let (source, unresolved) =
-        RegistrySource::open(&registries, names, true, Known::default(), &env.ctx)?;
-    if let Some((_, error)) = unresolved.first() {
-        let lost: HashSet<&Reference> = unresolved.iter().map(|(name, _)| name).collect();
-        if !tolerant || names.iter().all(|name| lost.contains(name)) {
-            return Err(error.clone());
-        }
-    }
-    let roots = source.roots().to_vec();
-    Ok(Opened { unresolved, ..Opened::new(source, roots) })
 }

@@ -66,6 +66,11 @@ impl LayoutSource {
         Self { root, layout, proofs, _lock: lock }
     }
 
+    /// Notes what is odd about where it lies.
+    pub fn warn(&mut self, warning: Option<String>) {
+        self.layout.warnings.extend(warning);
+    }
+
     fn member(&self, desc: &Descriptor) -> String {
         let own = || desc.digest.blob_path();
         self.layout.members.get(&desc.digest).cloned().unwrap_or_else(own)

@@ -33,9 +33,6 @@ pub use indexes::Indexes;
 pub use network::Network;
 pub use sink::RegistrySink;
 
-/// References that could not be resolved, with the reasons.
-pub type Unresolved = Vec<(Reference, Error)>;
-
 /// What is already known without a request.
 #[derive(Default)]
 pub struct Known {
@@ -50,6 +47,7 @@ pub struct RegistrySource {
     place: String,
     repositories: Vec<Repository>,
     roots: Vec<Root>,
+    unreadable: Vec<(String, Error)>,
     held: Mutex<HashMap<Digest, Held>>,
     read: Mutex<HashMap<Digest, Vec<u8>>>,
     /// What indexes list whose platforms may have companions.
@@ -72,14 +70,14 @@ impl RegistrySource {
     /// beside the images.
     ///
     /// # Errors
-    /// `Denied` when a registry is blocked. What is wrong with one reference is in the second value.
+    /// `Denied` when a registry is blocked. What is wrong with one reference is [`Source::unreadable`].
     pub fn open(
         registries: &Arc<Registries>,
         wanted: &[Reference],
         companions: bool,
         known: Known,
         ctx: &Context,
-    ) -> Result<(Self, Unresolved)> {
+    ) -> Result<Self> {
         let mut repositories: Vec<Repository> = Vec::new();
         let mut at: HashMap<String, usize> = HashMap::new();
         let mut asked: Vec<(Reference, usize)> = Vec::new();
@@ -102,6 +100,7 @@ impl RegistrySource {
             place,
             repositories,
             roots: Vec::new(),
+            unreadable: Vec::new(),
             held: Mutex::default(),
             read: Mutex::default(),
             listed: Mutex::default(),
@@ -109,12 +108,12 @@ impl RegistrySource {
             known,
         };
         let heads = lanes::each(&asked, ctx.jobs, |(name, i)| source.head(name, *i));
-        let (mut roots, mut unresolved) = (Vec::new(), Vec::new());
+        let (mut roots, mut unreadable) = (Vec::new(), Vec::new());
         for ((name, i), head) in asked.into_iter().zip(heads) {
             match head {
                 Ok(desc) => source.take_root(&mut roots, name, desc, i),
                 Err(e) if e.kind() == Kind::Interrupted => return Err(e),
-                Err(e) => unresolved.push((name, e)),
+                Err(e) => unreadable.push((name.to_string(), e)),
             }
         }
         if companions {
@@ -122,7 +121,7 @@ impl RegistrySource {
             roots.extend(found);
             source.known.indexes.iter().for_each(|indexes| indexes.save());
         }
-        Ok((Self { roots, ..source }, unresolved))
+        Ok(Self { roots, unreadable, ..source })
     }
 
     fn head(&self, name: &Reference, at: usize) -> Result<Descriptor> {
@@ -344,6 +343,10 @@ impl Source for RegistrySource {
 
     fn roots(&self) -> &[Root] {
         &self.roots
+    }
+
+    fn unreadable(&self) -> &[(String, Error)] {
+        &self.unreadable
     }
 
     fn open(&self, desc: &Descriptor, checked: &Checked) -> Result<Box<dyn Read + Send + '_>> {

@@ -19,12 +19,13 @@ use crate::layout::Reading;
 use crate::reference::Reference;
 use crate::transport::archive::{ArchiveSink, ArchiveSource, ArchiveTarget, Halves};
 use crate::transport::daemon::{self, Engine, EngineSink, Engines};
-use crate::transport::distribution::{RegistryFiles, storage_of};
+use crate::transport::distribution::RegistryFiles;
+use crate::transport::folder::{self, Directory};
 use crate::transport::layout::{LayoutOptions, LayoutSink, LayoutSource};
 use crate::transport::registry::{Known, Network, RegistrySink, RegistrySource};
 use crate::transport::skopeo_dir::{DirSink, DirSource};
 use crate::transport::store::{self, Store};
-use crate::transport::{Sink, Source, tree};
+use crate::transport::{Sink, Source};
 
 /// The kinds of place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +62,7 @@ const SCHEMES: [(&str, Scheme); 10] = [
 ];
 
 /// A place as the user spelled it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// What kind.
     pub scheme: Scheme,
@@ -88,42 +89,6 @@ pub struct Env {
     pub force: bool,
     /// Budgets and listeners.
     pub ctx: Context,
-}
-
-/// The kind of a directory, by its content (docs/FORMATS.md, "Recognising").
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Directory {
-    /// An OCI layout.
-    Layout,
-    /// skopeo's `dir:`.
-    Skopeo,
-    /// The storage of docker-registry.
-    Storage,
-    /// A Docker archive, unpacked.
-    Unpacked,
-    /// None of these; layouts and archives may lie in it.
-    Folder,
-}
-
-impl Directory {
-    /// Looks at a directory.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub fn of(path: &Path) -> Result<Self> {
-        let has = |name: &str| Ok::<_, Error>(look::itself(&path.join(name))?.is_some());
-        Ok(if has("index.json")? || has("oci-layout")? {
-            Self::Layout
-        } else if has("version")? && has("manifest.json")? {
-            Self::Skopeo
-        } else if storage_of(path)?.is_some() {
-            Self::Storage
-        } else if has("manifest.json")? || has("repositories")? {
-            Self::Unpacked
-        } else {
-            Self::Folder
-        })
-    }
 }
 
 impl Env {
@@ -171,14 +136,24 @@ impl Place {
         Ok(Self { scheme: Scheme::Path, path: text.into(), image: None })
     }
 
+    /// What lies at a path, recognised by its content.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { scheme: Scheme::Path, path: path.into(), image: None }
+    }
+
     /// The local store, all of it.
     pub fn store() -> Self {
         Self { scheme: Scheme::Store, path: PathBuf::new(), image: None }
     }
 
+    /// A layout directory.
+    pub fn layout(path: impl Into<PathBuf>) -> Self {
+        Self { scheme: Scheme::Oci, path: path.into(), image: None }
+    }
+
     /// An archive, whatever its name ends in; `-` is a standard stream.
-    pub fn archive(path: &Path) -> Self {
-        Self { scheme: Scheme::DockerArchive, path: path.to_path_buf(), image: None }
+    pub fn archive(path: impl Into<PathBuf>) -> Self {
+        Self { scheme: Scheme::DockerArchive, path: path.into(), image: None }
     }
 
     /// The place of a name in a registry; without one, of the names that images have.
@@ -247,10 +222,10 @@ impl Place {
             Scheme::Registry => {
                 let registries = env.network.source(ctx)?;
                 let wanted = [self.reference()?];
-                let (source, unresolved) =
+                let source =
                     RegistrySource::open(&registries, &wanted, true, Known::default(), ctx)?;
-                match unresolved.into_iter().next() {
-                    Some((_, error)) => Err(error),
+                match source.unreadable().first() {
+                    Some((_, error)) => Err(error.clone()),
                     None => Ok(Box::new(source)),
                 }
             }
@@ -277,13 +252,29 @@ impl Place {
     fn directory(&self, env: &Env) -> Result<Box<dyn Source>> {
         let (path, ctx, reading) = (&self.path, &env.ctx, env.reading);
         Ok(match Directory::of(path)? {
-            Directory::Layout | Directory::Unpacked => {
-                Box::new(LayoutSource::open(path, reading, ctx)?)
+            Directory::Layout => {
+                let mut source = LayoutSource::open(path, reading, ctx)?;
+                source.warn(folder::beside(path)?);
+                Box::new(source)
             }
+            Directory::Unpacked => Box::new(LayoutSource::open(path, reading, ctx)?),
             Directory::Skopeo => Box::new(DirSource::open(path)?),
             Directory::Storage => Box::new(RegistryFiles::open(path, ctx)?),
-            Directory::Folder => Box::new(tree::open(path, reading, ctx)?),
+            Directory::Folder => Box::new(folder::open(path, ctx, &|path| one(path, env))?),
         })
+    }
+
+    /// The same for what goes by names: a directory of skopeo, which contains none, is called like its
+    /// path.
+    ///
+    /// # Errors
+    /// As [`Place::source`].
+    pub fn named_source(&self, env: &Env) -> Result<Box<dyn Source>> {
+        let dir = self.scheme == Scheme::Path && look::is_dir(&self.path)?;
+        if dir && Directory::of(&self.path)? == Directory::Skopeo {
+            return Ok(Box::new(folder::skopeo(&self.path, &|path| one(path, env))?));
+        }
+        self.source(env, &|| env.scratch())
     }
 
     /// Opens the place for writing. `halves` narrows an archive to one of its tables.
@@ -330,6 +321,11 @@ impl Place {
         }
         file(&self.path, env, halves)
     }
+}
+
+/// What lies at a path, which is not parsed: it may begin with what looks like a scheme.
+fn one(path: &Path, env: &Env) -> Result<Box<dyn Source>> {
+    Place::at(path).source(env, &|| env.scratch())
 }
 
 /// `.tar`, alone or with the ending of a compression, or standard output.

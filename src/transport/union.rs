@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::io::Read;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::descriptor::Descriptor;
@@ -19,23 +20,45 @@ pub struct Union {
     place: String,
     parts: Vec<Box<dyn Source>>,
     roots: Vec<Root>,
-    warnings: Vec<String>,
+    /// What is odd about the parts, and no error.
+    pub warnings: Vec<String>,
+    /// Parts that could not be opened, and why.
+    pub unreadable: Vec<(String, Error)>,
     /// Which part has a blob; asked once.
     owner: Mutex<HashMap<Digest, usize>>,
+    /// The part that had the last one: it has the next, most likely.
+    last: AtomicUsize,
+}
+
+/// One of several sources, with its roots as they are to be called.
+pub struct UnionPart {
+    /// It.
+    pub source: Box<dyn Source>,
+    /// Its roots.
+    pub roots: Vec<Root>,
+}
+
+impl UnionPart {
+    /// A source under its own names.
+    pub fn whole(source: Box<dyn Source>) -> Self {
+        Self { roots: source.roots().to_vec(), source }
+    }
 }
 
 impl Union {
-    /// Puts parts together; each comes with its roots as they are to be called.
-    pub fn new(place: String, parts: Vec<(Box<dyn Source>, Vec<Root>)>) -> Self {
+    /// Puts parts together.
+    pub fn new(place: String, parts: Vec<UnionPart>) -> Self {
         let mut union = Self {
             place,
             parts: Vec::new(),
             roots: Vec::new(),
             warnings: Vec::new(),
+            unreadable: Vec::new(),
             owner: Mutex::default(),
+            last: AtomicUsize::new(0),
         };
         let mut at: HashMap<Digest, usize> = HashMap::new();
-        for (part, roots) in parts {
+        for UnionPart { source, roots } in parts {
             for root in roots {
                 match at.get(&root.desc.digest) {
                     Some(&known) => {
@@ -53,8 +76,9 @@ impl Union {
                     }
                 }
             }
-            union.warnings.extend(part.warnings().iter().map(|w| format!("{}: {w}", part.place())));
-            union.parts.push(part);
+            let place = source.place();
+            union.warnings.extend(source.warnings().iter().map(|w| format!("{place}: {w}")));
+            union.parts.push(source);
         }
         union
     }
@@ -65,8 +89,11 @@ impl Union {
             Some(at) => *at,
             // What is in none now may only not be readable now.
             None => {
-                let at = self.parts.iter().position(|p| p.has(desc).unwrap_or_default())?;
+                let has = |at: &usize| self.parts[*at].has(desc).unwrap_or_default();
+                let last = self.last.load(Ordering::Relaxed);
+                let at = std::iter::once(last).chain(0..self.parts.len()).find(has)?;
                 owner.insert(desc.digest, at);
+                self.last.store(at, Ordering::Relaxed);
                 at
             }
         };
@@ -115,6 +142,10 @@ impl Source for Union {
     fn warnings(&self) -> &[String] {
         &self.warnings
     }
+
+    fn unreadable(&self) -> &[(String, Error)] {
+        &self.unreadable
+    }
 }
 
 #[cfg(test)]
@@ -144,9 +175,7 @@ mod tests {
     fn a_blob_comes_from_the_part_that_has_it() {
         let parts = [("one", "a:1"), ("two", "b:1"), ("one", "c:1")].map(|(c, n)| layout(c, n));
         let (temps, sources): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-        let parts = sources.into_iter().map(|source| (source.roots().to_vec(), source));
-        let parts = parts.map(|(roots, source)| (source, roots)).collect();
-        let union = Union::new("all".into(), parts);
+        let union = Union::new("all".into(), sources.into_iter().map(UnionPart::whole).collect());
         let names: Vec<Vec<String>> = union
             .roots()
             .iter()

@@ -127,9 +127,8 @@ impl Spot {
             let at = |name| format!("{}/{name}", registry.address()).parse().expect("a name");
             let names: Vec<Reference> = registry.names().into_iter().map(at).collect();
             let registries = network().source(ctx)?;
-            let (source, unresolved) =
-                RegistrySource::open(&registries, &names, true, Known::default(), ctx)?;
-            assert!(unresolved.is_empty(), "{unresolved:?}");
+            let source = RegistrySource::open(&registries, &names, true, Known::default(), ctx)?;
+            assert!(source.unreadable().is_empty(), "{:?}", source.unreadable());
             return Ok(Box::new(source));
         }
         let scratch = || Ok(Arc::new(Scratch::create(Dir::open(&self.dir)?)?));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use imgpack::copy::Policy;
+use imgpack::io::look;
 use imgpack::sync::lock::Lock;
 use imgpack::sync::naming::{RenameRules, Style};
 use imgpack::sync::policy::AdmissionPolicy;
@@ -11,7 +12,8 @@ use imgpack::sync::select::{
     self, Bare, Selection, TagFilter, WantedImages, compose, kubernetes, list, yaml,
 };
 use imgpack::sync::signature::Key;
-use imgpack::sync::{End, SyncJob, report};
+use imgpack::sync::{SyncJob, report};
+use imgpack::transport::table::{Place, Scheme};
 use imgpack::{Cause, Error, Kind, Result, transfer};
 
 use super::args::{SourceKind, SyncArgs, To};
@@ -36,6 +38,9 @@ const MODES: [(&str, SourceKind, To); 7] = [
     ("archive-to-dir", SourceKind::Archive, To::Dir),
 ];
 
+const DIRECTORIES: [&str; 2] = ["dir:", "oci:"];
+const ARCHIVES: [&str; 2] = ["docker-archive:", "oci-archive:"];
+
 /// A job from the command line; `variables` fill in Compose files. Nothing when there is nothing to
 /// try again.
 ///
@@ -47,25 +52,20 @@ pub(super) fn job(
 ) -> Result<Option<SyncJob>> {
     let words = words(args)?;
     let from = match words.from {
-        SourceKind::Docker | SourceKind::Yaml => End::Registry,
-        SourceKind::Dir | SourceKind::Oci => {
-            End::Dir(path(words.source, &["dir:", "oci:"])?.into())
-        }
-        SourceKind::Archive => {
-            End::Archive(path(words.source, &["docker-archive:", "oci-archive:"])?.into())
-        }
+        SourceKind::Docker | SourceKind::Yaml => Place::registry(""),
+        SourceKind::Dir | SourceKind::Oci => directory(path(words.source, &DIRECTORIES)?)?,
+        SourceKind::Archive => Place::at(path(words.source, &ARCHIVES)?),
     };
     let to = match words.to {
-        To::Docker => End::Registry,
-        To::Dir => End::Dir(path(Some(words.target), &["dir:", "oci:"])?.into()),
-        To::Archive => {
-            End::Archive(path(Some(words.target), &["docker-archive:", "oci-archive:"])?.into())
-        }
+        To::Docker => Place::registry(""),
+        To::Dir => Place::layout(path(Some(words.target), &DIRECTORIES)?),
+        To::Archive => Place::archive(path(Some(words.target), &ARCHIVES)?),
     };
-    if from == to && from != End::Registry {
+    let remote = from.scheme == Scheme::Registry;
+    if !remote && from.path == to.path {
         return Err(usage("source and destination are the same place"));
     }
-    if !args.course.emit.is_empty() && to != End::Registry {
+    if !args.course.emit.is_empty() && to.scheme != Scheme::Registry {
         return Err(usage("--emit needs a registry as the destination"));
     }
     let pins = match &args.which.lock {
@@ -76,7 +76,7 @@ pub(super) fn job(
         None => None,
     };
     let Some(selection) = selection(args, &words, variables)? else { return Ok(None) };
-    if from == End::Registry && selection.is_empty() && pins.is_none() {
+    if remote && selection.is_empty() && pins.is_none() {
         return Err(usage("name the images: SRC, -f FILE, --from-k8s or --from-compose"));
     }
     Ok(Some(SyncJob {
@@ -123,6 +123,15 @@ fn path<'a>(text: Option<&'a str>, schemes: &[&str]) -> Result<&'a str> {
     let text = text.unwrap_or_default();
     let bare = schemes.iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or(text);
     if bare.is_empty() { Err(usage("a path is empty")) } else { Ok(bare) }
+}
+
+/// A directory with images.
+fn directory(path: &str) -> Result<Place> {
+    let place = Place::at(path);
+    if look::at(&place.path)?.is_some_and(|found| !found.is_dir()) {
+        return Err(Error::missing("is not a directory").input(path));
+    }
+    Ok(place)
 }
 
 /// Everything that is wanted. Nothing when an earlier run left nothing to try again.
@@ -280,43 +289,43 @@ mod tests {
         for (line, from, to, wanted, style) in [
             (
                 "sync registry-to-dir quay.io/a/b ./usb",
-                End::Registry,
-                End::Dir("./usb".into()),
+                Place::registry(""),
+                Place::layout("./usb"),
                 "quay.io/a/b:*",
                 Style::Path,
             ),
             (
                 "sync --src docker --dest dir quay.io/a/b:1 ./usb",
-                End::Registry,
-                End::Dir("./usb".into()),
+                Place::registry(""),
+                Place::layout("./usb"),
                 "quay.io/a/b:1",
                 Style::Last,
             ),
             (
                 "sync dir-to-registry dir:usb docker://r.local:5000/x --scoped",
-                End::Dir("usb".into()),
-                End::Registry,
+                Place::at("usb"),
+                Place::registry(""),
                 "",
                 Style::Scoped,
             ),
             (
                 "sync registry-to-archive --catalog r.local:5000 x.tar",
-                End::Registry,
-                End::Archive("x.tar".into()),
+                Place::registry(""),
+                Place::archive("x.tar"),
                 "r.local:5000/*",
                 Style::Path,
             ),
             (
                 "sync registry-to-dir --semver >=1 nginx usb",
-                End::Registry,
-                End::Dir("usb".into()),
+                Place::registry(""),
+                Place::layout("usb"),
                 "docker.io/library/nginx:>=1",
                 Style::Path,
             ),
             (
                 "sync -s oci -d docker usb r.local",
-                End::Dir("usb".into()),
-                End::Registry,
+                Place::at("usb"),
+                Place::registry(""),
                 "",
                 Style::Last,
             ),

@@ -11,19 +11,18 @@ use crate::error::Result;
 use crate::media_type::Role;
 use crate::reference::Reference;
 use crate::sync::kept;
-use crate::sync::opener::Opener;
 
 impl Prepared<'_> {
     /// Finds what images become, so that they can be asked for. One that goes by its digest has
     /// another name then; companions whose subject stays behind stay there too.
-    pub(super) fn foresee(&mut self, opener: &dyn Opener, ctx: &Context) -> Result<()> {
+    pub(super) fn foresee(&mut self, ctx: &Context) -> Result<()> {
         let (policy, Some(source)) = (&self.policy, &self.source) else { return Ok(()) };
         if !policy.prunes() {
             return Ok(());
         }
         for item in &mut self.items {
             ctx.check()?;
-            item.kept = kept::known(&item.root, policy, opener);
+            item.kept = kept::known(&item.root, policy, &self.indexes);
             let by_digest = |name: &Reference| name.tag().is_none() && name.digest().is_some();
             let mut targets = item.names.iter_mut().filter_map(|name| name.target.as_mut());
             if !targets.any(|target| by_digest(target)) {

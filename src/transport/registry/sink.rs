@@ -204,8 +204,7 @@ impl Sink for RegistrySink {
             let there = match known {
                 Some(there) => there,
                 None => {
-                    let there = self.repository(name)?.head(TagOrDigest::to_write(name));
-                    let there = there.map_err(|e| e.input_or(name.familiar()))?;
+                    let there = standing(&self.repository(name)?, name, root)?;
                     lock(&self.heads).insert(name.clone(), there.clone());
                     there
                 }
@@ -214,9 +213,6 @@ impl Sink for RegistrySink {
                 (None, _) => return Ok(None),
                 (Some(desc), Some(other)) if desc.digest != other.digest => return Ok(None),
                 (Some(desc), _) => found = Some(desc),
-            }
-            if is_unlisted(&self.repository(name)?, root)? {
-                return Ok(None);
             }
         }
         Ok(found)
@@ -351,14 +347,19 @@ impl NetworkSink for RegistrySink {
     }
 }
 
-/// Whether a companion lacks its place in the listing of what it says that it refers to.
+/// What lies in a repository under a name, one request; nothing for a companion that is there and that the
+/// referrers of its subject do not list, since nobody would find it.
 ///
 /// # Errors
 /// Those of the registry.
-pub fn is_unlisted(repository: &Repository, root: &Root) -> Result<bool> {
-    let said = companion::subjects(&root.desc, std::iter::empty());
-    let unlisted = |subject: &Digest| repository.is_unlisted(&root.desc.digest, subject);
-    said.first().filter(|_| root.companion).map_or(Ok(false), unlisted)
+pub fn standing(at: &Repository, name: &Reference, root: &Root) -> Result<Option<Descriptor>> {
+    let there = at.head(TagOrDigest::to_write(name)).map_err(|e| e.input_or(name.familiar()))?;
+    let same = there.as_ref().is_some_and(|desc| desc.digest == root.desc.digest);
+    let subjects = companion::subjects(&root.desc, std::iter::empty());
+    match subjects.first().filter(|_| same && root.companion) {
+        Some(subject) if at.is_unlisted(&root.desc.digest, subject)? => Ok(None),
+        _ => Ok(there),
+    }
 }
 
 /// Errors of one repository or registry, not of the blob.
