@@ -45,7 +45,7 @@ pub fn copy(
     policy: &Policy,
     ctx: &Context,
 ) -> Result<Report> {
-    let report = attempt(from, to, roots, policy, ctx)?;
+    let report = attempt(from, to, roots, &[], policy, ctx)?;
     // Where nothing at all arrived the first failure says more than a report.
     match report.failed.first() {
         Some(failed) if !policy.tolerates() => Err(failed.error()),
@@ -54,7 +54,8 @@ pub fn copy(
     }
 }
 
-/// Like [`copy`], but with `policy.keep_going` the report is given even when every root failed.
+/// Like [`copy`], but with `policy.keep_going` the report is given even when every root failed. `standing`
+/// are manifests and indexes that are at the sink already, so that their companions may be copied.
 ///
 /// # Errors
 /// As [`copy`].
@@ -62,6 +63,7 @@ pub fn attempt(
     from: &dyn Source,
     to: Box<dyn Sink>,
     roots: &[Root],
+    standing: &[Digest],
     policy: &Policy,
     ctx: &Context,
 ) -> Result<Report> {
@@ -71,7 +73,7 @@ pub fn attempt(
     {
         return Err(error.clone());
     }
-    let arrivals = transfer(from, to.as_ref(), roots, policy, ctx, &mut report)?;
+    let arrivals = transfer(from, to.as_ref(), roots, standing, policy, ctx, &mut report)?;
     if report.published.is_empty() && !report.failed.is_empty() && !policy.surveys() {
         return Ok(report);
     }
@@ -93,6 +95,7 @@ fn transfer(
     from: &dyn Source,
     to: &dyn Sink,
     roots: &[Root],
+    standing: &[Digest],
     policy: &Policy,
     ctx: &Context,
     report: &mut Report,
@@ -118,7 +121,7 @@ fn transfer(
     let mut left: Vec<Orphan> = Vec::new();
     let mut became: HashMap<Digest, Digest> = HashMap::new();
     if policy.prunes() {
-        (present, left) = orphans::split(present, &policy.standing);
+        (present, left) = orphans::split(present, standing);
     }
     let recodes = policy.compress.is_some() || policy.pack.is_some();
     if let Some(network) = to.network() {

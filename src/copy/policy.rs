@@ -28,8 +28,6 @@ pub struct Policy {
     pub platforms: Vec<Platform>,
     /// Images that have platforms of their own, by the digest of their root.
     pub own_platforms: HashMap<Digest, Vec<Platform>>,
-    /// Manifests and indexes that are already at the sink, so that their companions may be copied.
-    pub standing: Vec<Digest>,
     /// Recode layers that are in another encoding.
     pub compress: Option<Compression>,
     /// Recode plain layers whose manifest was made here: a registry should not be sent bare tars.
@@ -50,7 +48,6 @@ impl Default for Policy {
         Self {
             platforms: Vec::new(),
             own_platforms: HashMap::new(),
-            standing: Vec::new(),
             compress: None,
             pack: None,
             unpack: true,

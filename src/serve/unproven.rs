@@ -50,7 +50,7 @@ pub fn unproven(source: &dyn Source, temporary: &Path, ctx: &Context) -> Result<
     let policy = Policy { mode: Mode::Survey, ..Policy::default() };
     let sink = Box::new(Discard::new(temporary.to_path_buf(), ctx));
     let quiet = Context { progress: Arc::new(Silent), ..ctx.clone() };
-    let report = copy::attempt(source, sink, &open, &policy, &quiet)?;
+    let report = copy::attempt(source, sink, &open, &[], &policy, &quiet)?;
     let wrong = |layer: &Packed| report.failed.iter().any(|failed| failed.digest == layer.root);
     let mut cached = false;
     for (layer, before) in layers.iter().zip(before) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::context::Context;
-use crate::copy::{self, Policy, Report};
+use crate::copy::{self, Report};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::progress::{Event, Progress};
@@ -46,13 +46,13 @@ impl Prepared<'_> {
             key(a).cmp(&key(b))
         });
         let standing = items.iter().filter(|item| item.to_copy().is_none());
-        let policy = Policy { standing: standing.flat_map(SyncItem::becomes).collect(), ..policy };
+        let standing: Vec<Digest> = standing.flat_map(SyncItem::becomes).collect();
         let tally = Arc::new(StoredCounter { to: ctx.progress.clone(), stored: AtomicU64::new(0) });
         let counted = Context { progress: tally.clone(), ..ctx.clone() };
         let outcome = match &source {
             Some(source) if !roots.is_empty() => {
                 let copied = to.sink().and_then(|sink| {
-                    copy::attempt(source.as_ref(), sink, &roots, &policy, &counted)
+                    copy::attempt(source.as_ref(), sink, &roots, &standing, &policy, &counted)
                 });
                 match copied {
                     Ok(copied) => {
