@@ -240,8 +240,7 @@ fn p14_stands_still_in_the_middle_twice() {
     let settings = Settings { plain_http: true, idle_timeout, ..Settings::default() };
     let registries = Registries::new(settings, &ctx).unwrap();
     let name = format!("{}/x:{TAG}", proxy.address()).parse().unwrap();
-    let (source, _) =
-        RegistrySource::open(&registries, &[name], false, Known::default(), &ctx).unwrap();
+    let source = RegistrySource::open(&registries, &[name], false, Known::default(), &ctx).unwrap();
     let out = dir.path().join("out");
     let sink = LayoutSink::create(&out, LayoutOptions::PLAIN, None, &ctx).unwrap();
     copy(&source, Box::new(sink), source.roots(), &Policy::default(), &ctx).unwrap();
