@@ -1,7 +1,18 @@
 //! The client side of the registry protocol.
 //!
-//! It knows nothing of sources and sinks. OCI distribution-spec 1.1; where registries differ from it,
-//! a comment says which.
+//! It knows nothing of sources and sinks. OCI distribution-spec 1.1; where registries differ from it, a
+//! comment says which.
+//!
+//! - Who and where: `settings` (plain data, gathered by the binary), `address` (hosts as written),
+//!   `rules` (registries.conf, docker's daemon.json, mirrors: which hosts serve a name), `proxy`,
+//!   `credentials`, `tls` (certificates on disk, whether a server is trusted).
+//! - One request: `host` adds scheme, authorization, redirects and second tries around `http`, which is
+//!   one exchange; `retry` says what is worth trying again, and when; `rate` is `--limit-rate`.
+//! - `auth`: reads a challenge, asks for a token, and decides whom a password may be shown.
+//! - Documents: `documents` (manifests and indexes), `fetch` (small answers whole), `list` (tags,
+//!   catalog), `referrers`, `search`.
+//! - Blobs: `blobs` picks the host; `download` is a reader that goes on after a cut; `upload` is a
+//!   session, remembered over runs.
 
 pub mod address;
 mod auth;

@@ -1,9 +1,21 @@
-//! A registry over places, for docker, podman, containerd and imgpack.
+//! A registry over places, for docker, podman, containerd and imgpack. OCI distribution-spec.
 //!
 //! It knows no transport and no terminal. Places are opened as for any copy, and blobs are sent straight
-//! from their files; nothing is unpacked or copied. Start with `route`, then `handlers`: plain functions
-//! turn a request into an answer; only `http` knows sockets, and only it is asynchronous.
-//! OCI distribution-spec.
+//! from their files; nothing is unpacked or copied.
+//!
+//! - `http` alone knows sockets, and it alone is asynchronous. `access` admits a request before its
+//!   body is read.
+//! - `route` parses a path, `range` a range header; with the headers they make a `request`. `handlers`,
+//!   plain functions, make an `answer` from the `catalogue`.
+//! - `names` resolves repository names: the registry is in `?ns=`, in the path, or the default one. A
+//!   served image has only these names; a pushed image is found under its pushed name with any `ns=`,
+//!   since a mirror filled by `sync` has no registries in its names.
+//! - `places` are watched; `holdings` list their content, `unproven` what must be unpacked first.
+//!   `outgoing` sends blobs from files and detects when a file changed.
+//! - `writable` is the store that can be pushed to: `uploads` are sessions as files, `deletions` what
+//!   was deleted from a repository, `adopt` copies blobs of read-only places.
+//! - `certificates` reads or makes the server's certificate; `page` is the web page; `status`,
+//!   `metrics` and `log` report.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

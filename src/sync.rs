@@ -1,7 +1,15 @@
 //! Many images from one place to another: selected, checked, renamed, copied once, reported.
 //!
-//! It knows no protocol and no flag: a [`SyncJob`] says what to copy, [`Ends`] are its places. [`prepare`] decides everything before a byte is sent, so that a plan can be shown and collisions
-//! and refusals come first; [`Prepared::run`] is one call of the engine for everything that is missing.
+//! It knows no protocol and no flag. A [`SyncJob`] says what to copy; [`Ends`] are its places, chosen
+//! once: a `source` (of `registries`, or any place) and a `destination` (`files`: a layout or an archive;
+//! `registries`).
+//!
+//! - `select` reads lists of images, `resolve` finds what they name, `naming` renames, `kept` finds
+//!   what remains under `--platform`, `policy` and `signature` decide about admission. [`prepare`] does
+//!   all that before a byte is sent, so that collisions and refusals come first.
+//! - `plan` shows what would be done; [`Prepared::run`] does it, with one call of the engine for
+//!   everything that is missing.
+//! - `lock` and `report` are files; `emit` writes the configuration for nodes.
 
 pub mod destination;
 pub mod emit;
