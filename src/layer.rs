@@ -8,8 +8,6 @@
 
 use std::io::{self, Read};
 
-use crate::error::{Cause, Error};
-
 mod compression;
 mod encode;
 mod gunzip;
@@ -29,10 +27,6 @@ pub use crate::encoding::{Encoding, SNIFF_LEN};
 pub use compression::{Compression, output_encoding};
 pub use encode::Encoder;
 pub use peek::{Peeked, sniffed};
-
-/// Windows and dictionaries up to this many bytes are everyday: `zstd -19` and `xz -6` use 8 MiB.
-/// Bigger ones are decoded one at a time.
-const SMALL_WINDOW: u64 = 8 << 20;
 
 /// What a decoder may cost, whatever the stream claims about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,24 +78,4 @@ pub fn decoder<'a>(
             Box::new(output::DecodedStream::new(unbzip2::Bunzip2::new(reader), most))
         }
     })
-}
-
-/// The input ended inside a stream.
-fn truncated(encoding: Encoding) -> io::Error {
-    let what = format!("truncated {} stream", encoding.name());
-    Error::malformed(what).because(Cause::Truncated).into()
-}
-
-/// A number of bytes in binary units: limits and windows are powers of two.
-pub fn binary_size(bytes: u64) -> String {
-    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    let unit = (bytes.max(1).ilog2() / 10) as usize;
-    let one = 1_u64 << (10 * unit);
-    let (whole, rest) = (bytes / one, bytes % one);
-    if rest == 0 {
-        format!("{whole} {}", UNITS[unit])
-    } else {
-        let tenths = u128::from(rest) * 10 / u128::from(one);
-        format!("{whole}.{tenths} {}", UNITS[unit])
-    }
 }

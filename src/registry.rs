@@ -22,6 +22,7 @@ mod documents;
 pub mod download;
 mod fetch;
 mod host;
+mod hosted;
 pub mod http;
 mod list;
 pub mod proxy;
@@ -39,7 +40,6 @@ mod tests;
 
 use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -53,9 +53,12 @@ use crate::registry::credentials::Keychain;
 pub use crate::registry::documents::Lacking;
 use crate::registry::documents::Put;
 use crate::registry::host::Host;
+use crate::registry::hosted::HostedRepository;
+pub use crate::registry::hosted::TagOrDigest;
 use crate::registry::http::client::Client;
 pub use crate::registry::referrers::Unlisted;
 use crate::registry::rules::{Endpoint, Only, Rules};
+pub use crate::registry::search::Found;
 use crate::registry::settings::{Login, Secret, Settings};
 
 /// How many subjects may have their referrers' index read or written at once.
@@ -63,44 +66,6 @@ const SUBJECTS: usize = 32;
 
 /// What the tags of subjects list that stand in for the referrers API, by repository and subject.
 type Listings = HashMap<(String, Digest), HashSet<Digest>>;
-
-/// What is wanted of a repository: what a tag names, or what a digest names.
-#[derive(Clone, Copy, Debug)]
-pub enum TagOrDigest<'a> {
-    /// By tag.
-    Tag(&'a str),
-    /// By digest.
-    Digest(&'a Digest),
-}
-
-impl<'a> TagOrDigest<'a> {
-    /// What a name means to who reads: its digest, which says more than the tag beside it; `latest`
-    /// when it says neither.
-    pub fn to_read(name: &'a Reference) -> Self {
-        match (name.digest(), name.tag()) {
-            (Some(digest), _) => Self::Digest(digest),
-            (None, tag) => Self::Tag(tag.unwrap_or("latest")),
-        }
-    }
-
-    /// What a name means to who writes: its tag, which is what can be moved; the digest only says
-    /// what becomes of it.
-    pub fn to_write(name: &'a Reference) -> Self {
-        match (name.tag(), name.digest()) {
-            (None, Some(digest)) => Self::Digest(digest),
-            (tag, _) => Self::Tag(tag.unwrap_or("latest")),
-        }
-    }
-}
-
-impl fmt::Display for TagOrDigest<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tag(tag) => f.write_str(tag),
-            Self::Digest(digest) => digest.fmt(f),
-        }
-    }
-}
 
 /// The error for an image that a registry does not know.
 pub fn no_image(name: &Reference) -> Error {
@@ -112,19 +77,6 @@ pub fn no_image(name: &Reference) -> Error {
 pub fn no_repository(name: &Reference) -> Error {
     let error = Error::missing("no such repository in the registry");
     error.because(Cause::NoSuchRepository).input(name.familiar_repository())
-}
-
-/// A repository that a search found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// Its path within the registry.
-    pub path: String,
-    /// What its owner says about it; may be empty.
-    pub description: String,
-    /// How many like it, where the registry counts.
-    pub stars: u64,
-    /// Whether the registry vouches for it.
-    pub official: bool,
 }
 
 /// The registries of one side of a run: their connections, tokens and limits.
@@ -151,27 +103,6 @@ pub struct Repository {
     registries: Arc<Registries>,
     name: Reference,
     direct: bool,
-}
-
-/// A repository at one host.
-#[derive(Clone)]
-pub(crate) struct HostedRepository {
-    /// Where requests go.
-    pub(crate) host: Arc<Host>,
-    /// The repository's path there.
-    pub(crate) path: String,
-    /// Whether something is pushed there in this run.
-    pub(crate) pushes: bool,
-    /// The repository as the user wrote it.
-    name: String,
-    mirror: bool,
-}
-
-impl HostedRepository {
-    /// The repository as the user wrote it.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
 }
 
 fn remember<K: Eq + Hash + Clone, V: Clone>(

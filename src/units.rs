@@ -1,6 +1,6 @@
 //! Sizes and numbers in words, sizes as docker prints them.
 //!
-//! It knows nothing of what is counted. The rule is that of the `docker/go-units` package
+//! It knows nothing of what is counted. The rule of `size` is that of the `docker/go-units` package
 //! (`HumanSizeWithPrecision`).
 
 use std::fmt::Display;
@@ -16,6 +16,20 @@ pub fn size(bytes: u64) -> String {
 pub fn count<N: Display + PartialEq + From<u8>>(n: N, one: &str, many: &str) -> String {
     let word = if n == N::from(1) { one } else { many };
     format!("{n} {word}")
+}
+
+/// A number of bytes in binary units: limits and windows are powers of two.
+pub fn binary_size(bytes: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let unit = (bytes.max(1).ilog2() / 10) as usize;
+    let one = 1_u64 << (10 * unit);
+    let (whole, rest) = (bytes / one, bytes % one);
+    if rest == 0 {
+        format!("{whole} {}", UNITS[unit])
+    } else {
+        let tenths = u128::from(rest) * 10 / u128::from(one);
+        format!("{whole}.{tenths} {}", UNITS[unit])
+    }
 }
 
 fn scaled(mut value: f64) -> String {

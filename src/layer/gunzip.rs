@@ -10,8 +10,7 @@ use std::io::{self, Read};
 use flate2::{Decompress, FlushDecompress, Status};
 use libdeflater::Crc;
 
-use super::input::PeekableInput;
-use super::truncated;
+use super::input::{PeekableInput, truncated};
 use crate::encoding::Encoding;
 use crate::error::Error;
 

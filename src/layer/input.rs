@@ -4,6 +4,9 @@
 
 use std::io::{self, Read};
 
+use crate::encoding::Encoding;
+use crate::error::{Cause, Error};
+
 /// Compressed bytes per read of the source.
 const CAPACITY: usize = 64 << 10;
 
@@ -87,4 +90,10 @@ impl<R: Read> PeekableInput<R> {
         }
         Ok(true)
     }
+}
+
+/// The input ended inside a stream.
+pub(super) fn truncated(encoding: Encoding) -> io::Error {
+    let what = format!("truncated {} stream", encoding.name());
+    Error::malformed(what).because(Cause::Truncated).into()
 }

@@ -4,8 +4,8 @@
 
 use std::io::{self, Read};
 
-use super::binary_size;
 use crate::error::Error;
+use crate::units::binary_size;
 
 /// Wraps a decoder. It is dropped at its end or first error, which gives its memory and its big-window
 /// permit back even when the caller keeps the reader.

@@ -19,6 +19,10 @@ use std::time::Duration;
 
 use crate::locks::lock;
 
+/// Windows and dictionaries up to this many bytes are everyday: `zstd -19` and `xz -6` use 8 MiB.
+/// Bigger ones are decoded one at a time.
+pub(super) const SMALL_WINDOW: u64 = 8 << 20;
+
 /// How long a waiter watches holders that do not read before it goes ahead.
 const PATIENCE: Duration = Duration::from_secs(5);
 

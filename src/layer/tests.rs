@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::encode::zstd_encoder;
 use super::*;
-use crate::error::Kind;
+use crate::error::{Error, Kind};
 
 const COMPRESSED: [Encoding; 4] = [Encoding::Gzip, Encoding::Zstd, Encoding::Xz, Encoding::Bzip2];
 

@@ -6,8 +6,7 @@ use std::io::{self, Read};
 
 use bzip2::{Decompress, Status};
 
-use super::input::PeekableInput;
-use super::truncated;
+use super::input::{PeekableInput, truncated};
 use crate::encoding::Encoding;
 use crate::error::Error;
 

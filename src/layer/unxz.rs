@@ -9,11 +9,11 @@ use std::io::{self, Read};
 
 use liblzma::stream::{Action, Error as LzmaError, Status, Stream, TELL_UNSUPPORTED_CHECK};
 
-use super::input::PeekableInput;
-use super::permit::WindowPermit;
-use super::{SMALL_WINDOW, binary_size, truncated};
+use super::input::{PeekableInput, truncated};
+use super::permit::{SMALL_WINDOW, WindowPermit};
 use crate::encoding::Encoding;
 use crate::error::Error;
+use crate::units::binary_size;
 
 /// What a decoder needs beside its dictionary, rounded up.
 const BESIDE_DICTIONARY: u64 = 1 << 20;

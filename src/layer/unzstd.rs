@@ -9,11 +9,11 @@ use std::io::{self, Read};
 
 use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, ResetDirective, get_error_name};
 
-use super::input::PeekableInput;
-use super::permit::WindowPermit;
-use super::{SMALL_WINDOW, binary_size, truncated};
+use super::input::{PeekableInput, truncated};
+use super::permit::{SMALL_WINDOW, WindowPermit};
 use crate::encoding::Encoding;
 use crate::error::Error;
+use crate::units::binary_size;
 
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// Magic, descriptor, window, dictionary id and content size at their longest.

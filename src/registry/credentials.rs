@@ -27,13 +27,10 @@ use crate::progress::Event;
 use crate::registry::address;
 use crate::registry::settings::{Credential, Login, Secret, Settings};
 
-use file::AuthFile;
+use file::{AuthFile, credential};
 
 /// The key of Docker Hub, in files and for helpers.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
-
-/// User name of Azure's refresh tokens.
-const AZURE: &str = "00000000-0000-0000-0000-000000000000";
 
 /// How long a helper's answer is good; some take a second, and tokens of theirs live twelve hours.
 const KEPT: Duration = Duration::from_secs(3600);
@@ -142,20 +139,6 @@ impl Keychain {
             tell(text);
         }
     }
-}
-
-/// What a user and a secret mean: some names say that the secret is a refresh token.
-fn credential(username: String, secret: Secret) -> Option<Credential> {
-    if username == "<token>" {
-        return Some(Credential::Identity { username: String::new(), token: secret });
-    }
-    if username == AZURE {
-        return Some(Credential::Identity { username, token: secret });
-    }
-    if username.is_empty() && secret.reveal().is_empty() {
-        return None;
-    }
-    Some(Credential::Basic(Login { username, password: secret }))
 }
 
 /// What a host is called in files and by helpers.

@@ -16,9 +16,9 @@ use crate::media_type::{self, MediaType, Role};
 use crate::registry::auth::scope;
 use crate::registry::fetch::{self, BufferedResponse};
 use crate::registry::host::Redirects;
+use crate::registry::hosted::{HostedRepository, TagOrDigest};
 use crate::registry::http::{Body, ErrorBody, HttpRequest, Method, Response, Scope};
 use crate::registry::retry;
-use crate::registry::{HostedRepository, TagOrDigest};
 
 /// What is accepted, in one header: old registries look at the first only.
 const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \

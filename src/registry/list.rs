@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
 use crate::reference::{Reference, is_tag};
-use crate::registry::HostedRepository;
 use crate::registry::auth::scope;
 use crate::registry::fetch::{self, BufferedResponse};
 use crate::registry::host::{Host, Redirects};
+use crate::registry::hosted::HostedRepository;
 use crate::registry::http::Scope;
 use crate::registry::http::url::Url;
 

@@ -15,7 +15,8 @@ use crate::manifest;
 use crate::media_type::{self, MediaType, Role};
 use crate::registry::documents::Put;
 use crate::registry::host::Redirects;
-use crate::registry::{HostedRepository, TagOrDigest, list};
+use crate::registry::hosted::{HostedRepository, TagOrDigest};
+use crate::registry::list;
 
 /// How often to rewrite an index that others change at the same time.
 const RACES: usize = 5;

@@ -5,10 +5,22 @@
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::registry::Found;
 use crate::registry::fetch;
 use crate::registry::host::{Host, Redirects};
 use crate::registry::http::url::encode;
+
+/// A repository that a search found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its path within the registry.
+    pub path: String,
+    /// What its owner says about it; may be empty.
+    pub description: String,
+    /// How many like it, where the registry counts.
+    pub stars: u64,
+    /// Whether the registry vouches for it.
+    pub official: bool,
+}
 
 /// The host of Docker Hub that can be searched.
 pub(crate) const HUB: &str = "index.docker.io";

@@ -12,19 +12,17 @@ mod location;
 mod plan;
 mod session;
 mod steps;
+mod target;
 
 #[cfg(test)]
 mod tests;
 
-use crate::context::Context;
 use crate::descriptor::Descriptor;
 use crate::error::{Error, Kind, Result};
 use crate::progress::Event;
-use crate::registry::auth::scope;
 use crate::registry::download;
-use crate::registry::http::{Body, HttpRequest, Method, Response, Scope, Wire};
+use crate::registry::http::{Body, HttpRequest, Method, Response};
 use crate::registry::retry::Backoff;
-use crate::registry::settings::Settings;
 
 use feed::BlobFeed;
 use plan::UploadPlan;
@@ -33,28 +31,12 @@ use session::{Claim, Remembered};
 pub use begin::{MountOutcome, RemoteSession, mount};
 pub use feed::BlobOpener;
 pub use plan::HostCapabilities;
+pub use target::Target;
 
 /// How often an upload is restarted before it is given up.
 const ANEW: u32 = 5;
 /// Sessions of smaller blobs, in bytes, are not worth a file.
 const REMEMBERED: u64 = 1 << 20;
-
-/// A repository that blobs are sent to.
-#[derive(Clone, Copy)]
-pub struct Target<'a> {
-    /// What carries the requests.
-    pub wire: &'a dyn Wire,
-    /// The registry, `host[:port]`.
-    pub host: &'a str,
-    /// The repository's path there.
-    pub path: &'a str,
-    /// Style, tries, and where sessions are remembered.
-    pub settings: &'a Settings,
-    /// What earlier uploads to the same host found out.
-    pub learned: &'a HostCapabilities,
-    /// Who listens, and whether to stop.
-    pub ctx: &'a Context,
-}
 
 /// Uploads a blob that the registry is believed to lack, in a session that was opened already where
 /// there is one. How many bytes of it were sent, repeated ones included.
@@ -114,13 +96,6 @@ fn cancel(target: &Target<'_>, location: &str) {
     });
     if let Ok(response) = sent {
         response.finish();
-    }
-}
-
-impl Target<'_> {
-    /// What a token must allow to upload.
-    fn scopes(&self) -> [Scope; 1] {
-        [scope::push(self.path)]
     }
 }
 

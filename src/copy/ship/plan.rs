@@ -9,10 +9,11 @@ use crate::copy::tree::Tree;
 use crate::descriptor::Descriptor;
 use crate::digest::{DiffId, Digest};
 use crate::error::{Error, Result};
-use crate::layer;
+
 use crate::media_type::Role;
 use crate::partial::Partials;
 use crate::transport::{Arrival, Origin, Sink, Source};
+use crate::units::binary_size;
 
 /// One leaf to deliver.
 pub(super) struct Leaf {
@@ -115,6 +116,6 @@ pub(super) fn check_room(from: &dyn Source, to: &dyn Sink, leaves: &[Leaf]) -> R
     if need <= free {
         return Ok(());
     }
-    let (need, free) = (layer::binary_size(need), layer::binary_size(free));
+    let (need, free) = (binary_size(need), binary_size(free));
     Err(Error::no_room(format!("needs {need}, {free} free")).input(to.place()))
 }

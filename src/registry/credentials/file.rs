@@ -31,6 +31,23 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
+/// User name of Azure's refresh tokens.
+const AZURE: &str = "00000000-0000-0000-0000-000000000000";
+
+/// What a user and a secret mean: some names say that the secret is a refresh token.
+pub(super) fn credential(username: String, secret: Secret) -> Option<Credential> {
+    if username == "<token>" {
+        return Some(Credential::Identity { username: String::new(), token: secret });
+    }
+    if username == AZURE {
+        return Some(Credential::Identity { username, token: secret });
+    }
+    if username.is_empty() && secret.reveal().is_empty() {
+        return None;
+    }
+    Some(Credential::Basic(Login { username, password: secret }))
+}
+
 /// What one file says.
 pub(super) struct AuthFile {
     shown: String,
@@ -206,7 +223,7 @@ impl AuthEntry {
             let token = Secret::new(text("identitytoken"));
             return Ok(Some(Credential::Identity { username, token }));
         }
-        Ok(super::credential(username, Secret::new(password)))
+        Ok(credential(username, Secret::new(password)))
     }
 }
 

@@ -9,7 +9,8 @@ use crate::registry::address;
 use crate::registry::auth::scope;
 use crate::registry::http::url::Url;
 use crate::registry::http::{Body, HttpRequest, Method, Response};
-use crate::registry::upload::{Target, answer};
+use crate::registry::upload::answer;
+use crate::registry::upload::target::Target;
 
 /// A session at the registry.
 #[derive(Debug)]

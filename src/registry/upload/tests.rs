@@ -4,8 +4,10 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::*;
+use crate::context::Context;
 use crate::digest::Digest;
-use crate::registry::settings::TransferStyle;
+use crate::registry::http::Wire;
+use crate::registry::settings::{Settings, TransferStyle};
 
 mod cuts;
 mod fake;
