@@ -6,8 +6,9 @@
 //! - Who and where: `settings` (plain data, gathered by the binary), `address` (hosts as written),
 //!   `rules` (registries.conf, docker's daemon.json, mirrors: which hosts serve a name), `proxy`,
 //!   `credentials`, `tls` (certificates on disk, whether a server is trusted).
-//! - One request: `host` adds scheme, authorization, redirects and second tries around `http`, which is
-//!   one exchange; `retry` says what is worth trying again, and when; `rate` is `--limit-rate`.
+//! - One request: `hosted` is a repository at one host; `host` adds scheme, authorization, redirects and
+//!   second tries around `http`, which is one exchange; `retry` says what is worth trying again, and
+//!   when; `rate` is `--limit-rate`.
 //! - `auth`: reads a challenge, asks for a token, and decides whom a password may be shown.
 //! - Documents: `documents` (manifests and indexes), `fetch` (small answers whole), `list` (tags,
 //!   catalog), `referrers`, `search`.
