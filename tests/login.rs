@@ -15,6 +15,16 @@ const GOOD: &str = "YWxpY2U6czNjcmV0";
 
 /// A registry that knows alice; its `host:port`. It serves until the test ends.
 fn registry() -> String {
+    server(|known| match known {
+        true => "200 OK\r\nContent-Length: 0\r\n\r\n",
+        false => {
+            "401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"test\"\r\nContent-Length: 0\r\n\r\n"
+        }
+    })
+}
+
+/// A server of plain http with an answer for whoever is alice, and for everybody else.
+fn server(answer: fn(bool) -> &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
@@ -33,14 +43,12 @@ fn registry() -> String {
                 }
                 let head = String::from_utf8_lossy(&head).to_string();
                 let known = head.contains(&format!("Basic {GOOD}\r\n"));
-                let line = match (head.is_empty(), known) {
-                    (true, _) => "400 Bad Request",
-                    (_, true) => "200 OK",
-                    _ => "401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"test\"",
+                let rest = match head.is_empty() {
+                    true => "400 Bad Request\r\nContent-Length: 0\r\n\r\n",
+                    false => answer(known),
                 };
-                let answer =
-                    format!("HTTP/1.1 {line}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-                let _ = socket.write_all(answer.as_bytes());
+                let rest = rest.replacen("\r\n", "\r\nConnection: close\r\n", 1);
+                let _ = socket.write_all(format!("HTTP/1.1 {rest}").as_bytes());
             });
         }
     });
@@ -118,6 +126,19 @@ fn a_wrong_password_is_denied_and_not_kept() {
     let args = ["-vv", "login", "-u", "alice", "--password-stdin", &host];
     let ran = feed(&sandbox, &args, &[], "hunter2-CANARY").code(5).says(&host);
     assert!(!ran.stderr.contains("hunter2") && !ran.out().contains("hunter2"), "{}", ran.stderr);
+    assert!(!sandbox.path(".docker").exists());
+}
+
+#[test]
+fn a_web_page_is_no_registry() {
+    let sandbox = Sandbox::new();
+    for page in [
+        |_| "200 OK\r\nContent-Type: text/html\r\nContent-Length: 7\r\n\r\nSign in",
+        |_| "200 OK\r\nContent-Length: 15\r\n\r\n<!DOCTYPE html>",
+    ] {
+        let args = ["login", "-u", "alice", "--password-stdin", &server(page)];
+        feed(&sandbox, &args, &[], "s3cret").code(3).says("not a registry");
+    }
     assert!(!sandbox.path(".docker").exists());
 }
 

@@ -176,6 +176,17 @@ impl Auth {
         Ok(grant.filter(|grant| used.is_none_or(|used| used.header != grant.header)))
     }
 
+    /// Whether a refusal says nothing of what is asked for, and nothing was asked for before.
+    pub(crate) fn needs_challenge(&self, refusal: &Response) -> bool {
+        let state = self.lock();
+        !state.silent && state.asked.is_none() && challenge::of(refusal).is_none()
+    }
+
+    /// Whether there are credentials that might be presented.
+    pub(crate) fn has_credentials(&self) -> bool {
+        self.fixed.is_some() || self.lock().credentials.values().any(Option::is_some)
+    }
+
     /// Answers no refusal from now on.
     pub(crate) fn stay_silent(&self) {
         self.lock().silent = true;

@@ -23,6 +23,8 @@ use crate::registry::retry::{self, Backoff};
 use crate::registry::rules::Endpoint;
 use crate::registry::settings::{Credential, Login, Secret, Settings};
 
+/// Where a registry answers that it is one.
+const API: &str = "/v2/";
 /// Most redirects of one request.
 const MAX_REDIRECTS: usize = 10;
 /// Most tokens of one request that may end before it is answered.
@@ -284,11 +286,23 @@ impl Host {
             if refusals > if more { 2 } else { 1 } {
                 return Ok(response);
             }
-            match self.auth.answer(&party, &response, request.scopes, grant.as_ref())? {
+            let asked = match self.auth.needs_challenge(&response) {
+                true => Some(self.asked(&base)?),
+                false => None,
+            };
+            let refusal = asked.as_ref().unwrap_or(&response);
+            match self.auth.answer(&party, refusal, request.scopes, grant.as_ref())? {
                 Some(next) => grant = Some(next),
                 None => return Ok(response),
             }
         }
+    }
+
+    /// What `/v2/` says to nobody: some registries say there alone what they ask for.
+    fn asked(&self, base: &Url) -> Result<Response, ExchangeError> {
+        let url = self.target(base, API)?;
+        let (response, _) = self.follow(&ping(), base, &url, None, Redirects::Inside)?;
+        Ok(kept(response))
     }
 
     /// Sends along redirects; the last answer, and whether it came from the host itself.
@@ -378,14 +392,6 @@ impl Host {
 
     /// Tries a user's credentials; the identity token when the realm gave one for them.
     pub(crate) fn login(&self, login: &Login) -> Result<Option<Secret>> {
-        let ask = || HttpRequest {
-            method: Method::Get,
-            url: "/v2/",
-            headers: &[],
-            body: Body::Empty,
-            scopes: &[],
-            again: true,
-        };
         // Without credentials first: only the answer tells where they may go.
         let open = Self::new(
             Arc::clone(&self.client),
@@ -393,7 +399,7 @@ impl Host {
             Arc::new(Keychain::new(&Settings::default())),
             Some(Credential::Basic(login.clone())),
         );
-        let refusal = open.deliver_bare(&ask())?;
+        let refusal = open.deliver_bare(&ping())?;
         let https = open.scheme.load(Ordering::Relaxed) != HTTP;
         let party = GrantTarget {
             client: &open.client,
@@ -405,9 +411,14 @@ impl Host {
             401 => open.auth.introduce(&party, &refusal, login)?,
             _ => None,
         };
-        let response = open.send(&ask())?;
+        let response = open.send(&ping())?;
         match response.status {
-            200 => Ok(identity),
+            200 => match is_page(response) {
+                true => {
+                    Err(Error::malformed("not a registry: /v2/ is a web page").input(self.name()))
+                }
+                false => Ok(identity),
+            },
             404 => Err(Error::malformed("not a registry: /v2/ is not there").input(self.name())),
             _ => Err(open.fault("GET /v2/", response)),
         }
@@ -463,6 +474,9 @@ impl Host {
             (Some(user), None) => {
                 format!("authentication failed for {host} as {}", crate::text::escape(&user))
             }
+            (None, None) if self.auth.has_credentials() => {
+                "the registry does not say which credentials it takes".into()
+            }
             (None, None) => "the registry requires credentials, and none were found".into(),
         };
         let what = format!("{what}: {}", error.what());
@@ -480,6 +494,21 @@ fn kept(mut response: Response) -> Response {
     );
     response.body = Box::new(Cursor::new(bytes));
     response
+}
+
+/// The question whether a registry is there.
+fn ping() -> HttpRequest<'static> {
+    let (method, url, body) = (Method::Get, API, Body::Empty);
+    HttpRequest { method, url, headers: &[], body, scopes: &[], again: true }
+}
+
+/// Whether an answer is a page for people, which registries do not send.
+fn is_page(response: Response) -> bool {
+    let html = response.header("content-type").is_some_and(|of| of.contains("html"));
+    let mut body = kept(response).body;
+    let mut start = [0; 64];
+    let read = std::io::Read::read(&mut body, &mut start).unwrap_or_default();
+    html || start[..read].trim_ascii_start().starts_with(b"<")
 }
 
 /// Whether nobody listens there.

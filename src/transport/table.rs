@@ -113,7 +113,8 @@ impl Place {
                 return Err(Error::new(Kind::Usage, "docker:// needs a name").input(text));
             }
             if let Scheme::Store | Scheme::Registry | Scheme::Engine(_) = scheme {
-                if rest.starts_with('[') {
+                // An address of IPv6 begins like that too.
+                if rest.starts_with('[') && scheme != Scheme::Registry {
                     // Where podman keeps its images is for podman's own configuration to say.
                     let what = "separate storage is not supported; use podman:NAME";
                     return Err(Error::unsupported(what).input(text));
@@ -392,6 +393,7 @@ mod tests {
             ("podman:", Scheme::Engine(Engine::Podman), "", None),
             ("containerd:a/b:1,c", Scheme::Engine(Engine::Containerd), "", Some("a/b:1,c")),
             ("x.tar", Scheme::Path, "x.tar", None),
+            ("docker://[::1]:5000/a:1", Scheme::Registry, "", Some("[::1]:5000/a:1")),
         ] {
             let place = Place::parse(text).unwrap();
             assert_eq!(place.scheme, scheme, "{text}");

@@ -12,6 +12,8 @@ pub enum Auth {
     Open,
     /// `Authorization: Basic` on every request.
     Basic,
+    /// The same, said at `/v2/` alone: elsewhere 401 has no challenge.
+    BasicAtRoot,
     /// Tokens from a realm.
     Bearer,
 }
@@ -328,6 +330,12 @@ pub fn all() -> Vec<Profile> {
             auth: Auth::Bearer,
             mount: Mount::NeedsFrom,
             catalog: false,
+            ..plain.clone()
+        },
+        Profile {
+            name: "a gateway that challenges at /v2/ alone",
+            source: "crane and skopeo ask there first",
+            auth: Auth::BasicAtRoot,
             ..plain
         },
     ]

@@ -47,8 +47,11 @@ impl State {
         match self.profile.auth {
             Auth::Open => None,
             _ if self.profile.open_sessions && matches!(place, Place::Upload(..)) => None,
-            Auth::Basic if given == Some(&basic(USER, PASSWORD)) => None,
-            Auth::Basic => Some(words.with("WWW-Authenticate", "Basic realm=\"registry\"")),
+            Auth::Basic | Auth::BasicAtRoot if given == Some(&basic(USER, PASSWORD)) => None,
+            Auth::BasicAtRoot if !matches!(place, Place::Ping) => Some(words),
+            Auth::Basic | Auth::BasicAtRoot => {
+                Some(words.with("WWW-Authenticate", "Basic realm=\"registry\""))
+            }
             Auth::Bearer => {
                 let action = match request.head.method() {
                     "GET" | "HEAD" => "pull",
