@@ -154,7 +154,13 @@ impl Auth {
     ) -> Result<Option<Grant>> {
         // gcr.io says nothing on later refusals, so what was asked before holds.
         let asked = challenge::of(refusal).or_else(|| self.lock().asked.clone());
-        let Some(asked) = asked.filter(|_| !self.lock().silent) else { return Ok(None) };
+        if self.lock().silent {
+            return Ok(None);
+        }
+        let Some(asked) = asked else {
+            // Looked up all the same: who reads the refusal is told whether there are any.
+            return self.credential(party, scopes).map(|_| None);
+        };
         let grant = match &asked {
             Challenge::Basic => {
                 self.lock().asked = Some(Challenge::Basic);

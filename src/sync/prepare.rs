@@ -143,6 +143,7 @@ impl Prepared<'_> {
         let job = self.job;
         let remote = matches!(from, SyncSource::Registries(_));
         let mut resolved = Resolved::default();
+        self.note(job.selection.failed.clone())?;
         let source = match from {
             SyncSource::Place(source) => source,
             SyncSource::Registries(registries) => {
@@ -158,7 +159,7 @@ impl Prepared<'_> {
         resolved.failed.extend_from_slice(source.unreadable());
         self.warnings.extend(source.warnings().iter().cloned());
         let roots = source.roots();
-        let everything = !remote && wanted.is_empty();
+        let everything = !remote && wanted.is_empty() && job.selection.is_empty();
         if everything {
             let images = roots.iter().filter(|root| !root.companion);
             resolved.names = images.flat_map(|root| root.names.clone()).collect();

@@ -201,8 +201,12 @@ pub fn retry(bytes: &[u8]) -> Result<Selection> {
         let platforms = platforms.map(|p| p.as_str().unwrap_or_default().parse());
         let platforms = platforms.collect::<Result<Vec<Platform>>>();
         let malformed = |e: Error| e.kind_as(Kind::Malformed).at(place());
-        let wanted = select::item(source, &Bare::Latest).map_err(malformed)?;
-        selection.add_for(wanted, platforms.map_err(malformed)?, false);
+        let platforms = platforms.map_err(malformed)?;
+        match select::item(source, &Bare::Latest) {
+            Ok(wanted) => selection.add_for(wanted, platforms, false),
+            // A list did not say which image it is.
+            Err(e) => selection.fail(source.to_owned(), e),
+        }
     }
     Ok(selection)
 }

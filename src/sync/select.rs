@@ -73,6 +73,10 @@ pub struct Selection {
     pub platforms: BTreeMap<String, OwnPlatforms>,
     /// How registries are reached, by host, where a list says so.
     pub access: BTreeMap<String, RegistryAccess>,
+    /// Images that are wanted and cannot be named, with the place in their list, and why.
+    pub failed: Vec<(String, Error)>,
+    /// What looks like an image where other things stand too, and the place in its list.
+    pub guesses: Vec<(Reference, String)>,
     /// What could not be used, and why.
     pub warnings: Vec<String>,
     seen: HashSet<String>,
@@ -122,12 +126,34 @@ impl Selection {
         other.wanted.into_iter().for_each(|wanted| self.add(wanted));
         self.platforms.extend(other.platforms);
         self.access.extend(other.access);
+        self.failed.extend(other.failed);
+        self.guesses.extend(other.guesses);
         self.warnings.extend(other.warnings);
+    }
+
+    /// Decides about what looks like an image and is named nowhere else: it is wanted too, or there is a
+    /// warning.
+    pub fn guess(&mut self, wanted: bool) {
+        for (name, place) in std::mem::take(&mut self.guesses) {
+            let guessed = WantedImages::Image(name.clone());
+            if wanted {
+                self.add(guessed);
+            } else if self.seen.insert(guessed.to_string()) {
+                let name = name.familiar();
+                self.warn(format!(
+                    "{place}: {name} looks like an image and is not copied (--guess)"
+                ));
+            }
+        }
     }
 
     /// Whether nothing is wanted.
     pub fn is_empty(&self) -> bool {
-        self.wanted.is_empty()
+        self.wanted.is_empty() && self.failed.is_empty()
+    }
+
+    pub(super) fn fail(&mut self, place: String, error: Error) {
+        self.failed.push((place, error));
     }
 
     fn warn(&mut self, text: impl Into<String>) {

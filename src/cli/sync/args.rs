@@ -68,6 +68,9 @@ pub(crate) struct ImageFlags {
     /// Take the images named in a Compose file
     #[arg(long, value_name = "FILE")]
     pub(crate) from_compose: Vec<PathBuf>,
+    /// Also take what looks like an image in arguments and variables of Kubernetes YAML
+    #[arg(long)]
+    pub(crate) guess: bool,
     /// Keep only images for these platforms (OS/ARCH[/VARIANT], comma separated)
     #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
     pub(crate) platform: Vec<String>,

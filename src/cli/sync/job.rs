@@ -156,6 +156,7 @@ fn selection(
     for file in &which.from_compose {
         selection.extend(compose::file(file, variables)?);
     }
+    selection.guess(which.guess);
     let lists = which.file.len() + which.from_k8s.len() + which.from_compose.len();
     if let Some(file) = &which.retry {
         let text = select::read(file)?;
@@ -166,7 +167,8 @@ fn selection(
         }
     } else if lists > 0 && selection.is_empty() {
         // Nothing wanted must not become everything.
-        return Err(Error::missing("the lists name no images"));
+        let nothing = Error::missing("the lists name no images");
+        return Err(selection.warnings.iter().fold(nothing, Error::note));
     }
     match (words.from, words.source) {
         (SourceKind::Yaml, Some(file)) => {

@@ -173,13 +173,14 @@ impl Reader {
                     }
                     self.selection.add(WantedImages::Image(image.or_latest()));
                 }
-                Err(_) => {
-                    let image = crate::text::escape(&image).into_owned();
-                    self.warn(place, &format!("service {name}: {image:?} is not a reference"));
-                }
+                Err(e) => self.fail(place, name, e),
             },
-            Err(e) => self.warn(place, &format!("service {name}: {}", e.what())),
+            Err(e) => self.fail(place, name, e),
         }
+    }
+
+    fn fail(&mut self, place: &Place<'_>, service: &str, error: Error) {
+        self.selection.fail(format!("{}: service {service}", place.path.display()), error);
     }
 }
 
@@ -293,8 +294,10 @@ services:
         let warnings = [
             "service own is built here and names no image",
             "service both is built here; r.local/own:1 is wanted too",
-            "service open: variable NO is not set",
         ];
+        let (place, error) = &found.failed[0];
+        assert_eq!(place, &format!("{}: service open", at.display()));
+        assert_eq!(error.what(), "variable NO is not set");
         assert_eq!(found.warnings, warnings.map(|w| format!("{}: {w}", at.display())));
         assert!(read(&[("c.yaml", "a: 1")]).1.is_err());
     }

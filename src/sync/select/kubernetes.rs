@@ -2,8 +2,9 @@
 //! Helm output.
 //!
 //! It contacts no cluster and renders no chart. Whatever the kind, a field `image` names an image, as a
-//! string or as `{registry, repository, tag, digest}`; so do fields that end in `Image` and variables
-//! `RELATED_IMAGE_*` where their value has a tag or a digest. Unrendered templates are reported.
+//! string, as `{registry, repository, tag, digest}`, or as `{reference}` (a volume); so do fields that end in
+//! `Image` and variables `RELATED_IMAGE_*` where their value has a tag or a digest. What looks like an image in
+//! arguments and variables is a guess. Unrendered templates are reported.
 
 use std::path::Path;
 
@@ -53,6 +54,9 @@ fn file(path: &Path) -> Result<Selection> {
     for warning in &mut found.warnings {
         *warning = format!("{}: {warning}", path.display());
     }
+    for (_, place) in &mut found.guesses {
+        *place = format!("{}: {place}", path.display());
+    }
     Ok(found)
 }
 
@@ -101,6 +105,10 @@ impl Finder<'_> {
                     self.map(parts);
                 }
                 (key, Value::String(name)) if key.ends_with("Image") => self.likely(name),
+                ("args" | "command", Value::Sequence(words)) => {
+                    words.iter().filter_map(Value::as_str).for_each(|word| self.guess(word));
+                }
+                ("value", Value::String(text)) if map.contains_key("name") => self.guess(text),
                 _ => self.value(value),
             }
         }
@@ -132,6 +140,18 @@ impl Finder<'_> {
         }
     }
 
+    /// A word of an argument or a variable that names its registry and a tag or digest.
+    fn guess(&mut self, word: &str) {
+        for text in word.split([',', ' ', '=']) {
+            let host = text.split_once('/').map_or("", |(host, _)| host);
+            let Ok(name) = text.parse::<Reference>() else { continue };
+            let exact = name.tag().is_some() || name.digest().is_some();
+            if exact && (host.contains(['.', ':']) || host == "localhost") {
+                self.selection.guesses.push((name, format!("the document of line {}", self.line)));
+            }
+        }
+    }
+
     /// `{registry, repository, tag, digest}`, as charts have it in their values and some custom
     /// resources in their specs.
     fn parts(&mut self, parts: &Mapping) {
@@ -145,6 +165,9 @@ impl Finder<'_> {
             let what = format!("an image in the document of line {} is a template", self.line);
             self.selection.warn(what);
             return;
+        }
+        if let Some(name) = text("reference") {
+            return self.name(&name);
         }
         let Some(repository) = text("repository") else { return };
         let host = text("registry").map(|r| format!("{}/", r.trim_end_matches('/')));
@@ -231,6 +254,33 @@ spec: {env: [{name: RELATED_IMAGE_X, value: "quay.io/x/related:1"}, {name: OTHER
             ]
         );
         assert!(warnings.is_empty(), "{warnings:?}");
+    }
+
+    #[test]
+    fn volumes_are_images_and_arguments_may_be() {
+        let text = r#"
+spec:
+  containers:
+    - image: r.local/c:1
+      args: ["--reloader=r.local:5000/reloader:2", "--listen=0.0.0.0:9090", "--config=/etc/a.yaml"]
+      command: [run, "--images", "quay.io/a/x:1,quay.io/a/y:2"]
+      env: [{name: SIDECAR, value: "r.local/c:1"}, {name: REDIS, value: "redis:6379"}]
+  volumes: [{name: v, image: {reference: "r.local/vol:1", pullPolicy: IfNotPresent}}]
+"#;
+        assert_eq!(found(text).0, ["r.local/c:1", "r.local/vol:1"]);
+        let mut guessed = parse(text);
+        guessed.guess(true);
+        let names = ["r.local:5000/reloader:2", "quay.io/a/x:1", "quay.io/a/y:2"];
+        let mut all: Vec<String> = guessed.wanted.iter().map(ToString::to_string).collect();
+        all.sort();
+        let mut want: Vec<&str> =
+            ["r.local/c:1", "r.local/vol:1"].into_iter().chain(names).collect();
+        want.sort_unstable();
+        assert_eq!(all, want);
+        let mut told = parse(text);
+        told.guess(false);
+        assert_eq!(told.warnings.len(), 3, "{:?}", told.warnings);
+        assert!(told.warnings.iter().all(|warning| warning.contains("--guess")));
     }
 
     #[test]
