@@ -5,7 +5,8 @@ mod common;
 mod hostile;
 mod net;
 
-use hostile::{Image, Layout, MIB, OCI_INDEX, Outcome, desc};
+use common::image::{Image, OCI_INDEX, Oci, text};
+use hostile::{MIB, Outcome};
 use net::serve::Server;
 use serde_json::{Value, json};
 
@@ -18,18 +19,15 @@ fn index(entries: &[Value]) -> Value {
 }
 
 /// Adds a document and gives the descriptor of it.
-fn add(layout: &mut Layout, document: &Value) -> Value {
-    let bytes = document.to_string().into_bytes();
-    layout.blob(&bytes);
-    desc(document["mediaType"].as_str().unwrap(), &bytes)
+fn add(layout: &mut Oci, document: &Value) -> Value {
+    layout.blob(document["mediaType"].as_str().unwrap(), &text(document))
 }
 
 /// Five levels of thirty entries: 24 million ways to one image.
-fn fan() -> Layout {
-    let mut layout = Layout::default();
+fn fan() -> Oci {
+    let mut layout = Oci::new();
     let image = Image::small();
-    layout.image(&image);
-    let mut child = add(&mut layout, &image.manifest());
+    let mut child = layout.manifest(&image);
     for level in 0..5 {
         let entry = |k: usize| {
             let mut entry = child.clone();
@@ -38,7 +36,7 @@ fn fan() -> Layout {
         };
         let document = index(&(0..30).map(entry).collect::<Vec<_>>());
         match level {
-            4 => layout.point(document, NAME),
+            4 => layout.point(&document, NAME),
             _ => child = add(&mut layout, &document),
         }
     }
@@ -102,16 +100,15 @@ fn an_index_that_names_its_child_again_and_again_is_read_once_by_every_verb() {
 #[test]
 fn documents_that_list_one_another_in_any_order_nest_no_deeper() {
     let sandbox = hostile::Sandbox::new();
-    let mut layout = Layout::default();
+    let mut layout = Oci::new();
     let image = Image::small();
-    layout.image(&image);
-    let mut entries = vec![add(&mut layout, &image.manifest())];
+    let mut entries = vec![layout.manifest(&image)];
     // Each lists the one before it, and the root lists all of them, the innermost first.
     for _ in 0..2_000 {
         let last = entries.last().unwrap().clone();
         entries.push(add(&mut layout, &index(&[last])));
     }
-    layout.point(index(&entries), NAME);
+    layout.point(&index(&entries), NAME);
     layout.write(&sandbox.path("cwd/deep"));
     for verb in [&["verify", "deep"][..], &["load", "-i", "deep"], &["copy", "deep", "x.tar"]] {
         let done = sandbox.imgpack(verb);
@@ -123,15 +120,14 @@ fn documents_that_list_one_another_in_any_order_nest_no_deeper() {
 #[test]
 fn many_images_over_one_large_index_are_refused_before_they_take_hours() {
     let sandbox = hostile::Sandbox::new();
-    let mut layout = Layout::default();
+    let mut layout = Oci::new();
     let image = Image::small();
-    layout.image(&image);
-    let child = add(&mut layout, &image.manifest());
+    let child = layout.manifest(&image);
     let wide = add(&mut layout, &index(&vec![child; 10_000]));
     for k in 0..150 {
         let mut one = index(std::slice::from_ref(&wide));
         one["annotations"] = json!({"k": k.to_string()});
-        layout.point(one, &format!("docker.io/demo/dag:{k}"));
+        layout.point(&one, &format!("docker.io/demo/dag:{k}"));
     }
     layout.write(&sandbox.path("cwd/many"));
     for verb in [&["load", "-i", "many"][..], &["copy", "many", "x.tar"], &["verify", "many"]] {

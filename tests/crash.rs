@@ -1,7 +1,7 @@
-//! What a run leaves behind when it is killed, starved, cut off or crowded: `scripts/lib/sweep.py`
+//! What a run leaves behind when it is killed, starved, cut off or crowded: `scripts/lib/sweep`
 //! does the harm and looks at what is left, one section for each test here.
 
-#[path = "hostile/mod.rs"]
+mod common;
 mod hostile;
 
 use std::process::Command;

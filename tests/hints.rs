@@ -129,13 +129,11 @@ fn archives_that_cannot_be_read() {
 
 /// A member with holes, as GNU tar writes one.
 fn sparse() -> Vec<u8> {
-    let mut header = tarball::header("s", b'S', 512, "", b"ustar  \0");
+    let mut header = tarball::gnu(tarball::header("s", b'S', 512, ""));
     header[386..398].copy_from_slice(b"00000000000\0");
     header[398..410].copy_from_slice(b"00000001000\0");
     header[483..495].copy_from_slice(b"00000010000\0");
-    header[148..156].copy_from_slice(b"        ");
-    let sum: u32 = header.iter().map(|b| u32::from(*b)).sum();
-    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    tarball::sum(&mut header);
     let mut tar = header.to_vec();
     tar.extend([7; 512]);
     tar.extend([0; 1024]);

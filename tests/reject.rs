@@ -3,6 +3,7 @@
 
 #![allow(missing_docs, unreachable_pub)]
 
+mod common;
 mod hostile;
 
 #[path = "reject/accept.rs"]
@@ -23,9 +24,8 @@ mod process;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hostile::{
-    DockerArchive, Image, MIB, Outcome, SECRET, Sandbox, assert_harmless, changes, error_lines,
-};
+use common::image::{Docker, Image, layer};
+use hostile::{MIB, Outcome, SECRET, Sandbox, assert_harmless, changes, error_lines};
 
 /// One input and what must become of it.
 pub struct Case {
@@ -84,7 +84,7 @@ pub fn bytes(bytes: Vec<u8>) -> impl Fn(&Sandbox) -> PathBuf {
 /// Runs cases in one world, one after another, so that what one plants another may trip over.
 pub fn check(cases: Vec<Case>) {
     let sandbox = Sandbox::new();
-    let keep = DockerArchive::of(&Image::plain(&[hostile::layer("keep")]), "keep:1").bytes();
+    let keep = Docker::foldered(&Image::plain(&[layer("keep")]), "keep:1").tar();
     let keep = sandbox.put("outside/keep.tar", &keep);
     sandbox.ok(&["load", "-q", "-i", keep.to_str().unwrap()]);
     let mut failed = Vec::new();

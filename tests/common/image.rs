@@ -8,13 +8,22 @@ use serde_json::{Value, json};
 use super::tarball::Tar;
 use super::{hex, sha256};
 
-/// An image: a config and its layers, uncompressed.
+/// Media types.
+pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+
+/// An image: a config and its layers.
 #[derive(Clone)]
 pub struct Image {
     /// The config's bytes.
     pub config: Vec<u8>,
-    /// Layer tars, lowest first.
+    /// Layers, lowest first: tars that a layout gets as gzip, or, where `kind` says what they are, any
+    /// bytes, stored as they are.
     pub layers: Vec<Vec<u8>>,
+    /// The media type of layers that are stored as they are.
+    pub kind: Option<String>,
 }
 
 impl Image {
@@ -32,20 +41,49 @@ impl Image {
     /// An image of these layers for a platform.
     pub fn for_platform(layers: Vec<Vec<u8>>, os: &str, architecture: &str) -> Self {
         let diff_ids: Vec<String> = layers.iter().map(|l| sha256(l)).collect();
-        let config = json!({
-            "architecture": architecture,
-            "os": os,
-            "created": "2020-01-02T03:04:05Z",
-            "config": {"Cmd": ["/hello"]},
-            "rootfs": {"type": "layers", "diff_ids": diff_ids},
-            "history": diff_ids.iter().map(|_| json!({"created_by": "made here"})).collect::<Vec<_>>(),
-        });
-        Self { config: text(&config), layers }
+        let mut config = config(&diff_ids);
+        config["architecture"] = architecture.into();
+        config["os"] = os.into();
+        Self { config: text(&config), layers, kind: None }
+    }
+
+    /// An image of these layers, stored uncompressed.
+    pub fn plain(layers: &[Vec<u8>]) -> Self {
+        Self { kind: Some(OCI_LAYER.into()), ..Self::of(layers.to_vec()) }
+    }
+
+    /// Two small layers, stored uncompressed.
+    pub fn small() -> Self {
+        Self::plain(&[layer("one"), layer("two")])
+    }
+
+    /// The same image with its layers stored through `pack`.
+    pub fn packed(mut self, suffix: &str, pack: impl Fn(&[u8]) -> Vec<u8>) -> Self {
+        self.layers = self.layers.iter().map(|l| pack(l)).collect();
+        self.kind = Some(format!("{OCI_LAYER}+{suffix}"));
+        self
+    }
+
+    /// The layers as a layout stores them.
+    fn stored(&self) -> Vec<Vec<u8>> {
+        let store = |layer: &Vec<u8>| match self.kind {
+            Some(_) => layer.clone(),
+            None => gzip(layer),
+        };
+        self.layers.iter().map(store).collect()
+    }
+
+    /// The manifest over the layers as a layout stores them.
+    pub fn manifest(&self) -> Value {
+        let kind = self.kind.clone().unwrap_or(format!("{OCI_LAYER}+gzip"));
+        let layers: Vec<Value> = self.stored().iter().map(|l| desc(&kind, l)).collect();
+        json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST,
+            "config": desc(OCI_CONFIG, &self.config), "layers": layers})
     }
 
     /// The same layers with another config.
     pub fn with_config(&self, config: &Value) -> Self {
-        Self { config: text(config), layers: self.layers.clone() }
+        Self { config: text(config), ..self.clone() }
     }
 
     /// The config as JSON.
@@ -62,6 +100,23 @@ impl Image {
     pub fn diff_ids(&self) -> Vec<String> {
         self.layers.iter().map(|l| sha256(l)).collect()
     }
+}
+
+/// A config for layers with these diff ids.
+pub fn config(diff_ids: &[String]) -> Value {
+    json!({
+        "architecture": "amd64",
+        "os": "linux",
+        "created": "2020-01-02T03:04:05Z",
+        "config": {"Cmd": ["/hello"]},
+        "rootfs": {"type": "layers", "diff_ids": diff_ids},
+        "history": diff_ids.iter().map(|_| json!({"created_by": "made here"})).collect::<Vec<_>>(),
+    })
+}
+
+/// A descriptor of bytes.
+pub fn desc(media_type: &str, bytes: &[u8]) -> Value {
+    json!({"mediaType": media_type, "digest": sha256(bytes), "size": bytes.len()})
 }
 
 /// JSON bytes.
@@ -114,6 +169,19 @@ impl Docker {
     /// One image, its layers as `0.tar`, `1.tar`, …
     pub fn one(image: &Image, tags: Value) -> Self {
         Self::named(image, tags, "")
+    }
+
+    /// One image whose layers are `0/layer.tar`, `1/layer.tar`, …, as docker saved them.
+    pub fn foldered(image: &Image, tag: &str) -> Self {
+        let mut archive = Self::one(image, json!([tag]));
+        let inside = |name: &str| name.replace(".tar", "/layer.tar");
+        for (name, _) in &mut archive.members {
+            *name = inside(name);
+        }
+        for name in archive.items[0]["Layers"].as_array_mut().expect("layers") {
+            *name = inside(name.as_str().expect("a name")).into();
+        }
+        archive
     }
 
     /// One image whose members carry a prefix.
@@ -181,9 +249,6 @@ pub struct Oci {
     pub blobs: Vec<(String, Vec<u8>)>,
 }
 
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-
 impl Oci {
     /// An empty one.
     pub fn new() -> Self {
@@ -195,24 +260,33 @@ impl Oci {
         if !self.blobs.iter().any(|(h, _)| *h == hex(bytes)) {
             self.blobs.push((hex(bytes), bytes.to_vec()));
         }
-        json!({"mediaType": media_type, "digest": sha256(bytes), "size": bytes.len()})
+        desc(media_type, bytes)
     }
 
-    /// Adds an image with gzip layers and describes its manifest.
+    /// Adds the config and the layers of an image.
+    pub fn image(&mut self, image: &Image) {
+        for bytes in image.stored().iter().chain([&image.config]) {
+            self.blob("", bytes);
+        }
+    }
+
+    /// Adds an image and describes its manifest.
     pub fn manifest(&mut self, image: &Image) -> Value {
-        let kind = "application/vnd.oci.image.layer.v1.tar+gzip";
-        let layers: Vec<Value> = image.layers.iter().map(|l| self.blob(kind, &gzip(l))).collect();
-        let config = self.blob("application/vnd.oci.image.config.v1+json", &image.config);
-        let manifest = json!({
-            "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers,
-        });
-        self.blob(MANIFEST, &text(&manifest))
+        self.image(image);
+        self.blob(OCI_MANIFEST, &text(&image.manifest()))
+    }
+
+    /// Adds a document of any kind and names it.
+    pub fn point(&mut self, document: &Value, name: &str) {
+        let media_type = document["mediaType"].as_str().unwrap_or(OCI_MANIFEST);
+        let desc = self.blob(media_type, &text(document));
+        self.name(&desc, Some(name));
     }
 
     /// Adds an index over children and describes it.
     pub fn index(&mut self, children: &[Value]) -> Value {
-        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": children});
-        self.blob(INDEX, &text(&index))
+        let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": children});
+        self.blob(OCI_INDEX, &text(&index))
     }
 
     /// Names a descriptor in index.json as containerd does; without a name it stays bare.
@@ -238,21 +312,27 @@ impl Oci {
 
     /// index.json.
     pub fn index_json(&self) -> Vec<u8> {
-        text(&json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": self.entries}))
+        text(&json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": self.entries}))
     }
 
-    /// Every file of the layout.
+    /// Every file of the layout, index.json last.
     pub fn members(&self) -> Vec<(String, Vec<u8>)> {
         let blobs = self.blobs.iter().map(|(hex, b)| (format!("blobs/sha256/{hex}"), b.clone()));
         let marker = br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec();
-        let tables = [("index.json".into(), self.index_json()), ("oci-layout".into(), marker)];
+        let tables = [("oci-layout".into(), marker), ("index.json".into(), self.index_json())];
         blobs.chain(tables).collect()
+    }
+
+    /// All but index.json, as a tar that goes on.
+    pub fn body(&self) -> Tar {
+        let mut members = self.members();
+        members.pop();
+        members.iter().fold(Tar::new(), |tar, (name, bytes)| tar.file(name, bytes))
     }
 
     /// The OCI archive.
     pub fn tar(&self) -> Vec<u8> {
-        let body = |tar: Tar, (name, bytes): &(String, Vec<u8>)| tar.file(name, bytes);
-        self.members().iter().fold(Tar::new(), body).end()
+        self.body().file("index.json", self.index_json()).end()
     }
 
     /// The layout directory.

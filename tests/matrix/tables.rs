@@ -90,7 +90,7 @@ fn an_image_may_have_no_layers() {
     for diff_ids in [json!([]), Value::Null] {
         let config = json!({"os": "linux", "architecture": "amd64",
             "rootfs": {"type": "layers", "diff_ids": diff_ids}});
-        let image = Image { config: text(&config), layers: Vec::new() };
+        let image = Image { config: text(&config), ..Image::of(Vec::new()) };
         takes(&Docker::one(&image, json!([TAG])).tar()).is(&image, NAME);
         takes(&Oci::one(&image, Some(NAME)).tar()).is(&image, NAME);
     }

@@ -24,9 +24,9 @@ fn long(add: impl Fn(Tar, &str, &[u8]) -> Tar) -> (Image, Vec<u8>) {
 
 #[test]
 fn long_names_in_gnu_and_pax_form_are_read() {
-    let (image, tar) = long(|tar, name, bytes| tar.gnu_long(name, bytes));
+    let (image, tar) = long(|tar, name, bytes| tar.file(name, bytes));
     takes(&tar).is(&image, NAME);
-    let (image, tar) = long(|tar, name, bytes| tar.pax_long(name, bytes));
+    let (image, tar) = long(|tar, name, bytes| tar.pax(&[("path", name)]).file("short", bytes));
     takes(&tar).is(&image, NAME);
 }
 
@@ -54,7 +54,7 @@ fn unknown_members_and_fields_are_passed_over() {
         .file("README", b"nobody reads me")
         .dir("empty/")
         .file("version.json", b"not even JSON")
-        .other("a-fifo", b'6', b"")
+        .member("a-fifo", b'6', b"", "")
         .file("manifest.json", &text(&docker.items));
     takes(&tar.end()).is(&image, NAME);
 }
@@ -62,7 +62,7 @@ fn unknown_members_and_fields_are_passed_over() {
 #[test]
 fn a_tar_without_its_end_is_accepted_with_a_warning() {
     let (image, docker, table) = one();
-    takes(&docker.body().file("manifest.json", &table).cut()).warns("end").is(&image, NAME);
+    takes(&docker.body().file("manifest.json", &table).0).warns("end").is(&image, NAME);
 }
 
 #[test]

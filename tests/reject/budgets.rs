@@ -7,29 +7,28 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{accept, bytes, check, refuse};
-use crate::hostile::{
-    DockerArchive, Image, Layout, OCI_INDEX, Sandbox, Tar, config, gzip, hex, layer, sha,
-};
+use crate::common::image::{Docker, Image, OCI_INDEX, OCI_MANIFEST, Oci, config, gzip, layer};
+use crate::common::tarball::{Tar, header};
+use crate::common::{hex, sha256};
+use crate::hostile::Sandbox;
 
 fn padded(mut text: Vec<u8>, size: usize) -> Vec<u8> {
     text.resize(size, b' ');
     text
 }
 
-fn pointed(document: &[u8]) -> Layout {
-    let mut layout = Layout::default();
+fn pointed(document: &[u8]) -> Oci {
+    let mut layout = Oci::new();
     layout.image(&Image::small());
-    layout.blob(document);
-    let mut entry = crate::hostile::desc(crate::hostile::OCI_MANIFEST, document);
-    entry["annotations"] = json!({"org.opencontainers.image.ref.name": "docker.io/library/c:1"});
-    layout.index.push(entry);
+    let desc = layout.blob(OCI_MANIFEST, document);
+    layout.name(&desc, Some("docker.io/library/c:1"));
     layout
 }
 
 #[test]
 fn documents() {
     let manifest = || Image::small().manifest().to_string().into_bytes();
-    let of_size = |size| bytes(pointed(&padded(manifest(), size)).bytes());
+    let of_size = |size| bytes(pointed(&padded(manifest(), size)).tar());
     let nested = |depth: usize| {
         let mut document = Image::small().manifest();
         // The document itself is one level.
@@ -37,19 +36,19 @@ fn documents() {
         document["extra"] = serde_json::from_str(&deep).unwrap_or(Value::Null);
         let text = document.to_string();
         let text = if document["extra"].is_null() { text.replace("null", &deep) } else { text };
-        bytes(pointed(text.as_bytes()).bytes())
+        bytes(pointed(text.as_bytes()).tar())
     };
     let layers = |n: usize| {
-        let one = Tar::default().end();
+        let one = Tar::new().end();
         let mut image = Image::plain(&[]);
         image.layers = vec![one.clone(); n];
-        image.config = config(&vec![sha(&one); n]).to_string().into_bytes();
-        bytes(Layout::of(&image, "docker.io/library/c:1").bytes())
+        image.config = config(&vec![sha256(&one); n]).to_string().into_bytes();
+        bytes(Oci::one(&image, Some("docker.io/library/c:1")).tar())
     };
     let hole = |name: &'static str, size: u64| {
         move |sandbox: &Sandbox| {
             let dir = sandbox.path("in/layout");
-            Layout::of(&Image::small(), "docker.io/library/c:1").write(&dir);
+            Oci::one(&Image::small(), Some("docker.io/library/c:1")).write(&dir);
             let path = match name {
                 "config" => dir.join("blobs/sha256").join(hex(&Image::small().config)),
                 name => dir.join(name),
@@ -76,50 +75,50 @@ fn documents() {
 #[test]
 fn tables() {
     let images = |n: usize| {
-        let archive = DockerArchive::of(&Image::small(), "c:1");
+        let archive = Docker::foldered(&Image::small(), "c:1");
         let items: Vec<Value> = (0..n)
             .map(|i| {
-                let mut item = archive.table[0].clone();
+                let mut item = archive.items[0].clone();
                 item["RepoTags"] = json!([format!("c:{i}")]);
                 item
             })
             .collect();
-        DockerArchive { table: Value::Array(items), ..archive }
+        Docker { items: Value::Array(items), ..archive }
     };
-    let mut many = DockerArchive::of(&Image::small(), "c:1");
-    many.table[0]["Layers"] = vec![json!("0/layer.tar"); 100_000].into();
-    let mut index = Layout::of(&Image::small(), "");
-    index.index = (0..50_000)
-        .map(|i| json!({"mediaType": OCI_INDEX, "size": 1, "digest": sha(format!("{i}").as_bytes())}))
+    let mut many = Docker::foldered(&Image::small(), "c:1");
+    many.items[0]["Layers"] = vec![json!("0/layer.tar"); 100_000].into();
+    let mut index = Oci::one(&Image::small(), None);
+    index.entries = (0..50_000)
+        .map(|i| json!({"mediaType": OCI_INDEX, "size": 1, "digest": sha256(format!("{i}").as_bytes())}))
         .collect();
     // 64 MiB of spaces in some 64 KiB.
     let spaces = {
         let body = vec![b' '; 64 << 20];
-        gzip(&Tar::default().file("manifest.json", &body).end())
+        gzip(&Tar::new().file("manifest.json", &body).end())
     };
     let members = |n: usize| {
         move |sandbox: &Sandbox| {
-            let mut tar = DockerArchive::of(&Image::small(), "c:1").tar();
-            let table = DockerArchive::of(&Image::small(), "c:1").table.to_string();
+            let mut tar = Docker::foldered(&Image::small(), "c:1").body();
+            let table = Docker::foldered(&Image::small(), "c:1").items.to_string();
             tar = tar.file("manifest.json", table);
             for i in tar.0.len() / 1024..n + 10 {
-                tar = tar.raw(&Tar::header(format!("m/{i}").as_bytes(), b'0', 0, b""));
+                tar = tar.raw(&header(format!("m/{i}").as_bytes(), b'0', 0, b""));
             }
             sandbox.put("in/x.tar", &tar.end())
         }
     };
     check(vec![
-        refuse("da-manifest-100k-layers", bytes(many.bytes())).says("limit"),
-        refuse("od-index-50k", bytes(index.bytes())).says("limit"),
+        refuse("da-manifest-100k-layers", bytes(many.tar())).says("limit"),
+        refuse("od-index-50k", bytes(index.tar())).says("limit"),
         refuse("da-manifest-2g-gz", bytes(spaces)).says("limit"),
-        accept("da-images-20", bytes(images(20).bytes())).flags(&["--max-images", "20"]),
+        accept("da-images-20", bytes(images(20).tar())).flags(&["--max-images", "20"]),
         accept("da-members-under", members(1_000)).flags(&["--max-members", "1100"]),
         refuse("da-members-over", members(3_000)).flags(&["--max-members", "1100"]).says("limit"),
         accept("da-name-4096", {
             let name = format!("{}x", "d/".repeat(2047));
-            let archive = DockerArchive::of(&Image::small(), "c:1");
-            let table = archive.table.to_string();
-            bytes(archive.tar().file(name, "x").file("manifest.json", table).end())
+            let archive = Docker::foldered(&Image::small(), "c:1");
+            let table = archive.items.to_string();
+            bytes(archive.body().file(name, "x").file("manifest.json", table).end())
         }),
     ]);
 }
@@ -129,8 +128,8 @@ fn tables() {
 fn no_step_is_quadratic() {
     let sandbox = Sandbox::new();
     let time = |n: usize, what: &str| {
-        let mut archive = DockerArchive::of(&Image::small(), "c:1");
-        let mut tar = archive.tar();
+        let mut archive = Docker::foldered(&Image::small(), "c:1");
+        let mut tar = archive.body();
         match what {
             "members" => {
                 for i in 0..n {
@@ -139,7 +138,7 @@ fn no_step_is_quadratic() {
             }
             "tags" => {
                 let tags: Vec<String> = (0..n).map(|i| format!("team/c{i}:1")).collect();
-                archive.table[0]["RepoTags"] = json!(tags);
+                archive.items[0]["RepoTags"] = json!(tags);
             }
             "links" => {
                 for i in 0..n {
@@ -147,16 +146,16 @@ fn no_step_is_quadratic() {
                 }
             }
             _ => {
-                let mut inner = Tar::default();
+                let mut inner = Tar::new();
                 for i in 0..n {
                     inner = inner.file(format!("file/{i}"), "x");
                 }
                 let image = Image::plain(&[inner.end(), layer("b")]);
-                archive = DockerArchive::of(&image, "c:1");
-                tar = archive.tar();
+                archive = Docker::foldered(&image, "c:1");
+                tar = archive.body();
             }
         }
-        let bytes = tar.file("manifest.json", archive.table.to_string()).end();
+        let bytes = tar.file("manifest.json", archive.items.to_string()).end();
         let path = sandbox.put("in/x.tar", &bytes);
         let path = path.to_str().unwrap();
         let best = |args: &[&str]| (0..3).map(|_| sandbox.ok(args).cpu).min().unwrap();
@@ -181,7 +180,7 @@ fn a_hole_is_not_read() {
     let sandbox = Sandbox::new();
     let path = sandbox.put("in/x.tar", &[]);
     let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
-    file.write_all_at(&Tar::header(b"big", b'0', 1 << 40, b""), 0).unwrap();
+    file.write_all_at(&header(b"big", b'0', 1 << 40, b""), 0).unwrap();
     file.set_len(1 << 40).unwrap_or(());
     let done = sandbox.imgpack(&["ls", path.to_str().unwrap()]);
     assert_eq!(done.code(), 3, "{}", done.stderr);

@@ -3,22 +3,24 @@
 use serde_json::{Value, json};
 
 use super::{Case, bytes, check, refuse};
-use crate::hostile::{DockerArchive, Image, Layout, Tar, config, gzip, hex, layer, sha};
+use crate::common::image::{Docker, Image, Oci, config, gzip, layer};
+use crate::common::tarball::{Tar, header, sum};
+use crate::common::{hex, sha256};
 
-fn good() -> DockerArchive {
-    DockerArchive::of(&Image::small(), "case:1")
+fn good() -> Docker {
+    Docker::foldered(&Image::small(), "case:1")
 }
 
 /// The good archive with its table changed.
 fn table(name: &'static str, change: impl Fn(&mut Value)) -> Case {
     let mut archive = good();
-    change(&mut archive.table);
-    refuse(name, bytes(archive.bytes()))
+    change(&mut archive.items);
+    refuse(name, bytes(archive.tar()))
 }
 
 /// The good archive with this text as manifest.json.
 fn manifest(name: &'static str, text: impl AsRef<[u8]>) -> Case {
-    refuse(name, bytes(good().tar().file("manifest.json", text.as_ref()).end()))
+    refuse(name, bytes(good().body().file("manifest.json", text.as_ref()).end()))
 }
 
 /// The good archive with its config changed.
@@ -27,31 +29,31 @@ fn configured(name: &'static str, change: impl Fn(&mut Value)) -> Case {
     let mut config: Value = serde_json::from_slice(&image.config).unwrap();
     change(&mut config);
     image.config = config.to_string().into_bytes();
-    refuse(name, bytes(DockerArchive::of(&image, "case:1").bytes()))
+    refuse(name, bytes(Docker::foldered(&image, "case:1").tar()))
 }
 
 /// An archive whose first layer is whatever `add` puts under its name.
 fn member(name: &'static str, add: impl Fn(Tar) -> Tar) -> Case {
     let archive = good();
-    let mut tar = Tar::default();
+    let mut tar = Tar::new();
     for (member, body) in archive.members.iter().filter(|(n, _)| n != "0/layer.tar") {
         tar = tar.file(member, body);
     }
-    let tar = add(tar).file("manifest.json", archive.table.to_string());
+    let tar = add(tar).file("manifest.json", archive.items.to_string());
     refuse(name, bytes(tar.end()))
 }
 
 fn tagged(name: &'static str, tag: &str) -> Case {
-    refuse(name, bytes(DockerArchive::of(&Image::small(), tag).bytes())).says("reference")
+    refuse(name, bytes(Docker::foldered(&Image::small(), tag).tar())).says("reference")
 }
 
 #[test]
 fn tables() {
     check(vec![
         refuse("da-empty-file", bytes(Vec::new())),
-        refuse("da-empty-tar", bytes(Tar::default().end())),
+        refuse("da-empty-tar", bytes(Tar::new().end())),
         refuse("da-not-a-tar", bytes(b"hello, world\n".repeat(100))),
-        refuse("da-no-manifest", bytes(good().tar().end())),
+        refuse("da-no-manifest", bytes(good().body().end())),
         manifest("da-manifest-empty-array", "[]").says("holds no images"),
         manifest("da-manifest-object", "{}"),
         manifest("da-manifest-null", "null"),
@@ -59,19 +61,19 @@ fn tables() {
         manifest("da-manifest-nested-array", "[[]]"),
         manifest("da-manifest-not-json", "not json"),
         manifest("da-manifest-bom", "\u{feff}[]"),
-        manifest("da-manifest-trailing", format!("{}x", good().table)),
-        manifest("da-manifest-two-values", format!("{0}{0}", good().table)),
+        manifest("da-manifest-trailing", format!("{}x", good().items)),
+        manifest("da-manifest-two-values", format!("{0}{0}", good().items)),
         manifest("da-manifest-nul", "\0\0\0"),
         manifest("da-manifest-not-utf8", b"[{\"Config\":\"\xff\"}]"),
         manifest("da-manifest-deep-json", "[".repeat(100_000)).says("recursion"),
         manifest(
             "da-manifest-dup-keys",
-            good().table.to_string().replacen("\"Config\"", "\"Config\":\"x\",\"Config\"", 1),
+            good().items.to_string().replacen("\"Config\"", "\"Config\":\"x\",\"Config\"", 1),
         )
         .says("ambiguous"),
         manifest(
             "da-manifest-case-keys",
-            good().table.to_string().replacen("\"Config\"", "\"config\":\"x\",\"Config\"", 1),
+            good().items.to_string().replacen("\"Config\"", "\"config\":\"x\",\"Config\"", 1),
         )
         .says("ambiguous"),
         table("da-config-missing-field", |t| drop(t[0].as_object_mut().unwrap().remove("Config"))),
@@ -121,7 +123,7 @@ fn configs() {
     let raw = |name: &'static str, text: &[u8]| {
         let mut image = Image::small();
         image.config = text.to_vec();
-        refuse(name, bytes(DockerArchive::of(&image, "case:1").bytes()))
+        refuse(name, bytes(Docker::foldered(&image, "case:1").tar()))
     };
     let id = |name: &'static str, id: &'static str| {
         configured(name, move |c| c["rootfs"]["diff_ids"][0] = json!(id))
@@ -141,7 +143,7 @@ fn configs() {
         configured("da-config-diffids-string", |c| c["rootfs"]["diff_ids"] = json!("x")),
         configured("da-config-diffids-few", |c| c["rootfs"]["diff_ids"] = json!([])),
         configured("da-diffid-mismatch", |c| {
-            c["rootfs"]["diff_ids"][0] = json!(sha(b"something else"));
+            c["rootfs"]["diff_ids"][0] = json!(sha256(b"something else"));
         })
         .says("found"),
         id("da-diffid-traversal", "sha256:../../../../outside/secret"),
@@ -182,14 +184,14 @@ fn members() {
     let one = layer("one");
     let secret = "../../../../outside/secret";
     let traversal =
-        |name: &str| good().tar().file(name, "x").file("manifest.json", good().table.to_string());
+        |name: &str| good().body().file(name, "x").file("manifest.json", good().items.to_string());
     let twice = |name: &str, body: &str| {
-        let tar = good().tar().file("manifest.json", good().table.to_string());
+        let tar = good().body().file("manifest.json", good().items.to_string());
         bytes(tar.file(name, body).end())
     };
-    let mut second = good().bytes();
-    second.extend_from_slice(&DockerArchive::of(&Image::plain(&[layer("b")]), "b:1").bytes());
-    let mut sum = good().bytes();
+    let mut second = good().tar();
+    second.extend_from_slice(&Docker::foldered(&Image::plain(&[layer("b")]), "b:1").tar());
+    let mut sum = good().tar();
     sum[150] ^= 1;
     check(vec![
         member("da-layer-is-fifo", |t| t.member(b"0/layer.tar", b'6', b"", b"")),
@@ -203,28 +205,28 @@ fn members() {
             t.symlink("0/layer.tar", "../a").symlink("a", "b").symlink("b", "a")
         }),
         member("da-layer-symlink-dangling", |t| t.symlink("0/layer.tar", "../absent")),
-        member("da-layer-hardlink-out", move |t| t.hardlink("0/layer.tar", secret)),
-        member("da-layer-hardlink-absolute", |t| t.hardlink("0/layer.tar", "/etc/passwd")),
-        member("da-layer-hardlink-self", |t| t.hardlink("0/layer.tar", "0/layer.tar")),
+        member("da-layer-hardlink-out", move |t| t.hard_link("0/layer.tar", secret)),
+        member("da-layer-hardlink-absolute", |t| t.hard_link("0/layer.tar", "/etc/passwd")),
+        member("da-layer-hardlink-self", |t| t.hard_link("0/layer.tar", "0/layer.tar")),
         member("da-dir-symlink-out", {
             let one = one.clone();
             move |t| t.symlink("0", "../../outside").file("0/other", &one)
         }),
         {
             let name = format!("{}.json", hex(&Image::small().config));
-            let tar = Tar::default()
+            let tar = Tar::new()
                 .member(name.as_bytes(), b'3', b"", b"")
                 .file("0/layer.tar", layer("one"))
                 .file("1/layer.tar", layer("two"))
-                .file("manifest.json", good().table.to_string());
+                .file("manifest.json", good().items.to_string());
             refuse("da-config-is-device", bytes(tar.end()))
         },
         {
-            let tar = good().tar().symlink("manifest.json", secret);
+            let tar = good().body().symlink("manifest.json", secret);
             refuse("da-manifest-symlink-secret", bytes(tar.end()))
         },
         {
-            let tar = good().tar().member(b"manifest.json", b'6', b"", b"");
+            let tar = good().body().member(b"manifest.json", b'6', b"", b"");
             refuse("da-manifest-is-fifo", bytes(tar.end()))
         },
         refuse("da-member-traversal", bytes(traversal("../evil").end())),
@@ -235,14 +237,13 @@ fn members() {
         refuse("da-second-archive-after-eof", bytes(second)).says("ambiguous"),
         refuse("da-bad-checksum", bytes(sum)),
         {
-            let mut layout =
-                Layout::of(&Image::plain(&[layer("other")]), "docker.io/library/case:1");
-            layout.files.insert("x".into(), Vec::new());
-            let mut tar = layout.tar().file("index.json", layout.index_json());
+            let layout =
+                Oci::one(&Image::plain(&[layer("other")]), Some("docker.io/library/case:1"));
+            let mut tar = layout.body().file("x", "").file("index.json", layout.index_json());
             for (name, body) in good().members {
                 tar = tar.file(name, body);
             }
-            let tar = tar.file("manifest.json", good().table.to_string());
+            let tar = tar.file("manifest.json", good().items.to_string());
             refuse("da-hybrid-disagree", bytes(tar.end())).says("ambiguous")
         },
     ]);
@@ -252,37 +253,37 @@ fn members() {
 #[test]
 fn headers() {
     let archive = good();
-    let lead = || Tar::default();
+    let lead = || Tar::new();
     let rest = move |mut tar: Tar| {
         for (name, body) in &archive.members {
             tar = tar.file(name, body);
         }
-        bytes(tar.file("manifest.json", archive.table.to_string()).end())
+        bytes(tar.file("manifest.json", archive.items.to_string()).end())
     };
     let sized = |size: &[u8; 12]| {
-        let mut h = Tar::header(b"a", b'0', 0, b"");
+        let mut h = header(b"a", b'0', 0, b"");
         h[124..136].copy_from_slice(size);
-        Tar::sum(&mut h);
+        sum(&mut h);
         lead().raw(&h)
     };
-    let inner = good().bytes();
+    let inner = good().tar();
     let mut pax_then_long = lead().pax(&[("size", "2048")]);
     pax_then_long = pax_then_long.long(b'L', b"0/layer.tar").member(b"x", b'0', b"x", b"");
     let sparse = {
-        let mut h = Tar::header(b"s", b'S', 512, b"");
+        let mut h = header(b"s", b'S', 512, b"");
         h[257..265].copy_from_slice(b"ustar  \0");
         h[386..398].copy_from_slice(b"00000000000\0");
         h[398..410].copy_from_slice(b"00000001000\0");
         h[483..495].copy_from_slice(b"77777777777\0");
-        Tar::sum(&mut h);
+        sum(&mut h);
         lead().raw(&h).raw(&[7; 512])
     };
     let map_bomb = {
-        let mut h = Tar::header(b"s", b'S', 0, b"");
+        let mut h = header(b"s", b'S', 0, b"");
         h[257..265].copy_from_slice(b"ustar  \0");
         h[482] = 1;
         h[483..495].copy_from_slice(b"77777777777\0");
-        Tar::sum(&mut h);
+        sum(&mut h);
         let mut more = [0u8; 512];
         more[504] = 1;
         let mut tar = lead().raw(&h);
@@ -317,7 +318,7 @@ fn headers() {
         ),
         refuse("da-longname-bomb", rest(lead().long(b'L', &vec![b'x'; 2 << 20]).file("a", "x"))),
         refuse("da-longname-claim", {
-            let h = Tar::header(b"././@LongLink", b'L', 1 << 40, b"");
+            let h = header(b"././@LongLink", b'L', 1 << 40, b"");
             rest(lead().raw(&h))
         }),
         refuse("da-pax-size-conflict", rest(lead().pax(&[("size", "9999999")]).file("a", "x"))),
@@ -336,8 +337,8 @@ fn headers() {
         refuse("da-pax-length-text", rest(paxed(b"x path=x\n"))),
         refuse("da-pax-size-text", rest(lead().pax(&[("size", "-1")]).file("a", "x"))),
         refuse("da-pax-path-nul", rest(paxed(b"12 path=a\0bc\n"))),
-        refuse("da-pax-at-end", bytes(good().tar().pax(&[("path", "x")]).end())),
-        refuse("da-long-at-end", bytes(good().tar().long(b'L', b"x").end())),
+        refuse("da-pax-at-end", bytes(good().body().pax(&[("path", "x")]).end())),
+        refuse("da-long-at-end", bytes(good().body().long(b'L', b"x").end())),
         refuse("da-name-4097", rest(lead().file("d/".repeat(2049), "x"))),
     ]);
 }
@@ -349,19 +350,19 @@ fn layers() {
     let changed = |name: &'static str, change: fn(&mut Vec<u8>)| {
         let mut image = image();
         change(&mut image.layers[1]);
-        refuse(name, bytes(DockerArchive::of(&image, "case:1").bytes()))
+        refuse(name, bytes(Docker::foldered(&image, "case:1").tar()))
     };
     let plain = |name: &'static str, change: fn(&mut Vec<u8>)| {
         let mut image = Image::small();
         change(&mut image.layers[0]);
-        refuse(name, bytes(DockerArchive::of(&image, "case:1").bytes()))
+        refuse(name, bytes(Docker::foldered(&image, "case:1").tar()))
     };
     let bomb = || {
         let zeros = gzip(&vec![0; 16 << 20]);
         let mut image = Image::plain(&[]);
-        image.config = config(&[sha(b"never reached")]).to_string().into_bytes();
+        image.config = config(&[sha256(b"never reached")]).to_string().into_bytes();
         image.layers = vec![zeros.repeat(64)];
-        bytes(DockerArchive::of(&image, "bomb:1").bytes())
+        bytes(Docker::foldered(&image, "bomb:1").tar())
     };
     check(vec![
         plain("da-layer-bitflip", |l| l[600] ^= 1).says("found"),

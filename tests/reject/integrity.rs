@@ -2,10 +2,11 @@
 
 use std::fs;
 
-use crate::hostile::{DockerArchive, IMGPACK, Image, Layout, Sandbox, gzip, layer, scale};
+use crate::common::image::{Docker, Image, Oci, gzip, layer, zstd};
+use crate::hostile::{IMGPACK, Sandbox, command, scale};
 
 fn code(sandbox: &Sandbox, place: &str) -> i32 {
-    let mut command = crate::hostile::command(IMGPACK, sandbox);
+    let mut command = command(IMGPACK, sandbox);
     command.args(["verify", "-q", place]).stdout(std::process::Stdio::null());
     command.stderr(std::process::Stdio::null()).status().unwrap().code().unwrap_or(1000)
 }
@@ -21,11 +22,11 @@ fn image() -> Image {
 fn every_flipped_byte_of_a_layout_is_found() {
     let sandbox = Sandbox::new();
     let dir = sandbox.path("in/layout");
-    let layout = Layout::of(&image(), "docker.io/library/flip:1");
+    let layout = Oci::one(&image(), Some("docker.io/library/flip:1"));
     layout.write(&dir);
     let step = scale(3, 1);
-    for name in layout.files.keys() {
-        let path = dir.join(name);
+    for (name, _) in &layout.blobs {
+        let path = dir.join("blobs/sha256").join(name);
         let good = fs::read(&path).unwrap();
         for at in (0..good.len()).step_by(step) {
             let mut bad = good.clone();
@@ -56,8 +57,8 @@ fn every_flipped_byte_of_a_layout_is_found() {
 #[test]
 fn every_flipped_byte_of_an_archive_is_found() {
     let sandbox = Sandbox::new();
-    let archive = DockerArchive::of(&Image::plain(&[layer("one")]), "flip:1");
-    let good = archive.bytes();
+    let archive = Docker::foldered(&Image::plain(&[layer("one")]), "flip:1");
+    let good = archive.tar();
     // Bodies are followed by padding up to the block; the end marker is two blocks.
     let mut padding = vec![false; good.len()];
     let mut at = 0;
@@ -96,14 +97,14 @@ fn every_flipped_byte_of_an_archive_is_found() {
 #[test]
 fn every_cut_is_found() {
     let sandbox = Sandbox::new();
-    let docker = DockerArchive::of(&image(), "cut:1");
-    let oci = Layout::of(&image(), "docker.io/library/cut:1");
-    let (docker, oci) = (docker.bytes(), oci.bytes());
+    let docker = Docker::foldered(&image(), "cut:1");
+    let oci = Oci::one(&image(), Some("docker.io/library/cut:1"));
+    let (docker, oci) = (docker.tar(), oci.tar());
     let wholes = [
         ("da", docker.len() - 1024, docker.clone()),
         ("oa", oci.len() - 1024, oci),
         ("da-gz", usize::MAX, gzip(&docker)),
-        ("da-zst", usize::MAX, crate::hostile::zstd(&docker)),
+        ("da-zst", usize::MAX, zstd(&docker)),
     ];
     let path = sandbox.path("in/x.tar");
     for (name, end, whole) in wholes {

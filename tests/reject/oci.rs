@@ -8,13 +8,15 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{Case, bytes, check, refuse};
-use crate::hostile::{
-    Image, Layout, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Sandbox, Tar, desc, gzip, hex,
-    layer, sha, zstd,
+use crate::common::image::{
+    Image, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Oci, desc, gzip, layer, text, zstd,
 };
+use crate::common::tarball::Tar;
+use crate::common::{hex, sha256};
+use crate::hostile::{Sandbox, is_root, skip};
 
-fn good() -> Layout {
-    Layout::of(&Image::small(), "docker.io/library/case:1")
+fn good() -> Oci {
+    Oci::one(&Image::small(), Some("docker.io/library/case:1"))
 }
 
 /// A layout directory, changed on disk after it was written.
@@ -27,7 +29,7 @@ fn on_disk(name: &'static str, change: impl Fn(&Path, &Sandbox) + 'static) -> Ca
     })
 }
 
-fn directory(name: &'static str, layout: Layout) -> Case {
+fn directory(name: &'static str, layout: Oci) -> Case {
     refuse(name, move |sandbox| {
         let dir = sandbox.path("in/layout");
         layout.write(&dir);
@@ -38,18 +40,18 @@ fn directory(name: &'static str, layout: Layout) -> Case {
 /// An image whose manifest is changed and then pointed at rightly.
 fn manifest(name: &'static str, change: impl Fn(&mut Value)) -> Case {
     let image = Image::small();
-    let mut layout = Layout::default();
+    let mut layout = Oci::new();
     layout.image(&image);
     let mut document = image.manifest();
     change(&mut document);
-    layout.point(document, "docker.io/library/case:1");
+    layout.point(&document, "docker.io/library/case:1");
     directory(name, layout)
 }
 
 /// The good layout with its index entry changed.
 fn entry(name: &'static str, change: impl Fn(&mut Value)) -> Case {
     let mut layout = good();
-    change(&mut layout.index[0]);
+    change(&mut layout.entries[0]);
     directory(name, layout)
 }
 
@@ -98,11 +100,11 @@ fn bytes_that_lie() {
         instead("od-layer-empty", |p, _| fs::write(p, b"").unwrap()),
         instead("od-layer-missing", |_, _| {}).says("missing"),
         instead("od-layer-swapped", |p, _| fs::write(p, &Image::small().layers[1]).unwrap()),
-        entry("od-manifest-missing", |e| e["digest"] = json!(sha(b"absent"))),
-        manifest("od-config-missing", |m| m["config"]["digest"] = json!(sha(b"absent"))),
+        entry("od-manifest-missing", |e| e["digest"] = json!(sha256(b"absent"))),
+        manifest("od-config-missing", |m| m["config"]["digest"] = json!(sha256(b"absent"))),
         directory("od-empty-index", {
             let mut layout = good();
-            layout.index.clear();
+            layout.entries.clear();
             layout
         })
         .says("holds no images"),
@@ -211,46 +213,38 @@ fn shapes() {
             let mut layout = good();
             let other = Image::plain(&[layer("other")]);
             layout.image(&other);
-            layout.point(other.manifest(), "docker.io/library/case:1");
+            layout.point(&other.manifest(), "docker.io/library/case:1");
             layout
         })
         .says("ambiguous"),
         nested("od-index-cycle", |_| {
             // Each says that it holds the other; one of them must lie.
-            let mut layout = Layout::default();
+            let mut layout = Oci::new();
             let inner = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests":
-                [{"mediaType": OCI_INDEX, "digest": sha(b"outer"), "size": 5}]});
+                [{"mediaType": OCI_INDEX, "digest": sha256(b"outer"), "size": 5}]});
             let outer = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests":
-                [desc(OCI_INDEX, inner.to_string().as_bytes())]});
-            layout.blob(inner.to_string().as_bytes());
-            layout
-                .files
-                .insert(format!("blobs/sha256/{}", hex(b"outer")), outer.to_string().into_bytes());
-            layout.point(outer, "docker.io/library/case:1");
+                [layout.blob(OCI_INDEX, &text(&inner))]});
+            layout.blobs.push((hex(b"outer"), text(&outer)));
+            layout.point(&outer, "docker.io/library/case:1");
             layout
         }),
         nested("od-index-nested-9", |_| deep(9)).says("nested"),
     ]);
 }
 
-fn nested(name: &'static str, make: impl Fn(()) -> Layout) -> Case {
+fn nested(name: &'static str, make: impl Fn(()) -> Oci) -> Case {
     directory(name, make(()))
 }
 
 /// An image beneath so many indexes, the outermost of which is an entry of index.json.
-pub fn deep(levels: usize) -> Layout {
+pub fn deep(levels: usize) -> Oci {
     let image = Image::small();
-    let mut layout = Layout::default();
-    layout.image(&image);
-    let mut document = image.manifest();
+    let mut layout = Oci::new();
+    let mut entry = layout.manifest(&image);
     for _ in 0..levels {
-        let bytes = document.to_string().into_bytes();
-        layout.blob(&bytes);
-        let media_type = document["mediaType"].as_str().unwrap().to_owned();
-        document = json!({"schemaVersion": 2, "mediaType": OCI_INDEX,
-            "manifests": [desc(&media_type, &bytes)]});
+        entry = layout.index(&[entry]);
     }
-    layout.point(document, "docker.io/library/deep:1");
+    layout.name(&entry, Some("docker.io/library/deep:1"));
     layout
 }
 
@@ -303,8 +297,8 @@ fn special_files() {
 
 #[test]
 fn devices() {
-    if !crate::hostile::is_root() {
-        return crate::hostile::skip("device nodes need root");
+    if !is_root() {
+        return skip("device nodes need root");
     }
     let device = |path: &Path, minor| {
         let (kind, mode) = (rustix::fs::FileType::CharacterDevice, 0o666);
@@ -330,54 +324,54 @@ fn archives() {
     let layer0 = format!("blobs/sha256/{}", hex(&Image::small().layers[0]));
     let without = |skip: &str| {
         let mut layout = good();
-        layout.files.remove(skip);
+        layout.blobs.retain(|(hex, _)| !skip.ends_with(hex));
         layout
     };
     let end = |tar: Tar| bytes(tar.file("index.json", good().index_json()).end());
     let blobs_link = {
-        let mut tar = Tar::default().symlink("blobs", "../../outside");
-        for (name, body) in &layout.files {
-            tar = tar.file(name.replace("blobs/", "other/"), body);
+        let mut tar = Tar::new().symlink("blobs", "../../outside");
+        for (hex, body) in &layout.blobs {
+            tar = tar.file(format!("other/sha256/{hex}"), body);
         }
         tar.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)
     };
     let packed = |name: &'static str, suffix: &'static str, pack: fn(&[u8]) -> Vec<u8>| {
         let image = Image::small().packed(suffix, pack);
-        refuse(name, bytes(Layout::of(&image, "docker.io/library/case:1").bytes()))
+        refuse(name, bytes(Oci::one(&image, Some("docker.io/library/case:1")).tar()))
     };
     let mismatch = {
         let mut image = Image::small().packed("gzip", gzip);
         image.layers[0] = gzip(&layer("not what the config says"));
-        Layout::of(&image, "docker.io/library/case:1").bytes()
+        Oci::one(&image, Some("docker.io/library/case:1")).tar()
     };
     // An array of frames of zeros: 1 GiB out of some 100 KiB.
     let bomb = {
         let mut image = Image::small();
         image.layers[0] = zstd(&vec![0; 16 << 20]).repeat(64);
-        image.layer_type = format!("{OCI_LAYER}+zstd");
-        Layout::of(&image, "docker.io/library/bomb:1").bytes()
+        image.kind = Some(format!("{OCI_LAYER}+zstd"));
+        Oci::one(&image, Some("docker.io/library/bomb:1")).tar()
     };
-    let cut = layout.bytes();
+    let cut = layout.tar();
     check(vec![
         refuse("oa-trunc-half", bytes(cut[..cut.len() / 2].to_vec())),
-        refuse("oa-dup-index", end(layout.tar().file("index.json", "{}"))).says("ambiguous"),
-        refuse("oa-dup-blob", end(layout.tar().file(&layer0, "other"))).says("ambiguous"),
-        refuse("oa-blob-symlink-out", end(without(&layer0).tar().symlink(&layer0, "/etc/passwd"))),
+        refuse("oa-dup-index", end(layout.body().file("index.json", "{}"))).says("ambiguous"),
+        refuse("oa-dup-blob", end(layout.body().file(&layer0, "other"))).says("ambiguous"),
+        refuse("oa-blob-symlink-out", end(without(&layer0).body().symlink(&layer0, "/etc/passwd"))),
         refuse("oa-blob-hardlink-out", {
-            end(without(&layer0).tar().hardlink(&layer0, "../outside/secret"))
+            end(without(&layer0).body().hard_link(&layer0, "../outside/secret"))
         }),
         refuse(
             "oa-blob-fifo",
-            end(without(&layer0).tar().member(layer0.as_bytes(), b'6', b"", b"")),
+            end(without(&layer0).body().member(layer0.as_bytes(), b'6', b"", b"")),
         ),
         refuse("oa-blobs-dir-symlink", end(blobs_link)),
         refuse("oa-symlink-then-write", {
-            let tar = layout.tar().symlink("link", "../../outside").file("link/evil", "x");
+            let tar = layout.body().symlink("link", "../../outside").file("link/evil", "x");
             end(tar.file("../outside/evil", "x"))
         }),
         refuse(
             "oa-index-too-big",
-            bytes(layout.tar().file("index.json", vec![b' '; 9 << 20]).end()),
+            bytes(layout.body().file("index.json", vec![b' '; 9 << 20]).end()),
         )
         .says("limit"),
         packed("oa-zstd-bad-checksum", "zstd", |l| {
@@ -409,23 +403,22 @@ fn archives() {
             .flags(&["--max-layer-size", "10000000"])
             .says("larger than"),
         refuse("oa-config-of-another-type", {
-            let mut layout = Layout::default();
+            let mut layout = Oci::new();
             let image = Image::small();
             layout.image(&image);
             let mut document = image.manifest();
-            document["config"] = desc(OCI_CONFIG, b"[]");
-            layout.blob(b"[]");
-            layout.point(document, "docker.io/library/case:1");
-            bytes(layout.bytes())
+            document["config"] = layout.blob(OCI_CONFIG, b"[]");
+            layout.point(&document, "docker.io/library/case:1");
+            bytes(layout.tar())
         }),
         refuse("oa-index-with-nul-name", {
             let mut layout = good();
-            layout.index[0]["annotations"]["io.containerd.image.name"] = json!("x\u{0}:1");
-            layout.index[0]["digest"] = json!("x");
-            bytes(layout.bytes())
+            layout.entries[0]["annotations"]["io.containerd.image.name"] = json!("x\u{0}:1");
+            layout.entries[0]["digest"] = json!("x");
+            bytes(layout.tar())
         }),
         refuse("oa-no-blobs", {
-            let tar = Tar::default().file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#);
+            let tar = Tar::new().file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#);
             bytes(tar.file("index.json", &index).end())
         }),
     ]);

@@ -3,11 +3,12 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 
-use crate::hostile::{DockerArchive, IMGPACK, Image, SECRET, Sandbox, command};
+use crate::common::image::{Docker, Image};
+use crate::hostile::{IMGPACK, SECRET, Sandbox, command};
 
 fn loaded() -> Sandbox {
     let sandbox = Sandbox::new();
-    let path = sandbox.put("in/x.tar", &DockerArchive::of(&Image::small(), "x:1").bytes());
+    let path = sandbox.put("in/x.tar", &Docker::foldered(&Image::small(), "x:1").tar());
     sandbox.ok(&["load", "-q", "-i", path.to_str().unwrap()]);
     sandbox
 }
@@ -60,7 +61,7 @@ fn a_failed_run_leaves_no_output() {
     let sandbox = Sandbox::new();
     let mut image = Image::small();
     image.layers[1][600] ^= 1;
-    let path = sandbox.put("in/x.tar", &DockerArchive::of(&image, "x:1").bytes());
+    let path = sandbox.put("in/x.tar", &Docker::foldered(&image, "x:1").tar());
     for target in ["out/x.tar", "out/x.tar.gz", "out/x.tar.zst"] {
         let target = sandbox.path(target);
         let done = sandbox.imgpack(&["copy", path.to_str().unwrap(), target.to_str().unwrap()]);

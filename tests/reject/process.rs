@@ -6,9 +6,8 @@ use std::os::unix::fs::symlink;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::hostile::{
-    DockerArchive, IMGPACK, Image, Layout, SECRET, Sandbox, command, gzip, have, run, scale, skip,
-};
+use crate::common::image::{Docker, Image, Oci, gzip};
+use crate::hostile::{IMGPACK, SECRET, Sandbox, command, have, run, scale, skip};
 
 #[test]
 fn nothing_is_started_nobody_is_called_nothing_else_is_opened() {
@@ -16,15 +15,15 @@ fn nothing_is_started_nobody_is_called_nothing_else_is_opened() {
         return skip("needs strace");
     }
     let sandbox = Sandbox::new();
-    let archive = DockerArchive::of(&Image::small().packed("gzip", gzip), "x:1");
+    let archive = Docker::foldered(&Image::small().packed("gzip", gzip), "x:1");
     let link = archive
-        .tar()
+        .body()
         .symlink("0", "../../outside")
-        .file("manifest.json", archive.table.to_string());
-    let good = sandbox.put("in/good.tar", &archive.bytes()).display().to_string();
+        .file("manifest.json", archive.items.to_string());
+    let good = sandbox.put("in/good.tar", &archive.tar()).display().to_string();
     let bad = sandbox.put("in/bad.tar", &link.end()).display().to_string();
     let dir = sandbox.path("in/layout");
-    Layout::of(&Image::small(), "docker.io/library/y:1").write(&dir);
+    Oci::one(&Image::small(), Some("docker.io/library/y:1")).write(&dir);
     let dir = dir.display().to_string();
     let out = sandbox.path("out/x.tar").display().to_string();
     let layout = format!("oci:{}", sandbox.path("out/layout").display());
@@ -80,7 +79,7 @@ fn check_call(line: &str, args: &[&str], sandbox: &Sandbox) {
 fn a_directory_that_turns_into_a_link_leads_nowhere() {
     let sandbox = Sandbox::new();
     let dir = sandbox.path("in/layout");
-    Layout::of(&Image::small(), "docker.io/library/x:1").write(&dir);
+    Oci::one(&Image::small(), Some("docker.io/library/x:1")).write(&dir);
     let canary = sandbox.snapshot("outside");
     let stop = AtomicBool::new(false);
     let (real, aside, link) =
