@@ -1,6 +1,10 @@
 #!/usr/bin/env python3
 """Writes small valid inputs as first seeds: fuzz/seed.py [CORPUS-DIRECTORY]"""
-import bz2, gzip, hashlib, io, json, lzma, pathlib, sys, tarfile
+import bz2, gzip, hashlib, json, lzma, pathlib, sys, tarfile
+
+sys.path.append(str(pathlib.Path(__file__).parents[1] / "scripts/lib"))
+import images
+from images import desc, sha, tar
 
 base = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parent / "corpus")
 
@@ -11,30 +15,11 @@ def put(target, name, data):
     (folder / name).write_bytes(data if isinstance(data, bytes) else data.encode())
 
 
-def tar(members, form=tarfile.USTAR_FORMAT):
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=form) as archive:
-        for name, body in members:
-            info = tarfile.TarInfo(name)
-            if body is None:
-                info.type, info.linkname = tarfile.SYMTYPE, "target"
-            info.size = len(body or b"")
-            archive.addfile(info, io.BytesIO(body or b""))
-    return out.getvalue()[:10240]
-
-
-sha = lambda data: "sha256:" + hashlib.sha256(data).hexdigest()
 layer = tar([("etc/", b""), ("etc/text", b"text")])[:2048]
-config = json.dumps({"os": "linux", "architecture": "amd64", "created": "1970-01-01T00:00:00Z",
-                     "config": {"Labels": {"a": "b"}}, "history": [{"created_by": "x", "empty_layer": True}],
-                     "rootfs": {"type": "layers", "diff_ids": [sha(layer)]}}).encode()
-desc = lambda kind, data: {"mediaType": kind, "digest": sha(data), "size": len(data)}
-OCI = "application/vnd.oci.image."
-manifest = json.dumps({"schemaVersion": 2, "mediaType": OCI + "manifest.v1+json", "config": desc(OCI + "config.v1+json", config),
-                       "layers": [desc(OCI + "layer.v1.tar", layer)]}).encode()
-index = json.dumps({"schemaVersion": 2, "mediaType": OCI + "index.v1+json",
-                    "manifests": [desc(OCI + "manifest.v1+json", manifest)
-                                  | {"annotations": {"org.opencontainers.image.ref.name": "a:1"}}]}).encode()
+config = images.config([sha(layer)], config={"Labels": {"a": "b"}}, history=[{"created_by": "x", "empty_layer": True}],
+                       created="1970-01-01T00:00:00Z")
+manifest = images.manifest(desc(images.CONFIG, config), [desc(images.LAYER, layer)])
+index = images.index([desc(images.MANIFEST, manifest) | {"annotations": {"org.opencontainers.image.ref.name": "a:1"}}])
 table = json.dumps([{"Config": "c.json", "RepoTags": ["a:1"], "Layers": ["l/layer.tar"]}]).encode()
 docker = [("l/layer.tar", layer), ("c.json", config), ("manifest.json", table)]
 blob = lambda data: ("blobs/sha256/" + sha(data)[7:], data)

@@ -13,7 +13,7 @@ fn section(name: &str) {
             return hostile::skip(&format!("{name}: needs {tool}"));
         }
     }
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/lib/sweep.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/lib/sweep");
     let mut command = Command::new("python3");
     command.args([script, "--imgpack", hostile::IMGPACK, name]);
     if hostile::scale(0, 1) == 1 {

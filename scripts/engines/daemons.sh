@@ -74,9 +74,9 @@ other_side_dies() {
 its_program() { pgrep -P "$running" 'podman|ctr'; }
 its_dockerd() { cat "$RIG/dying/started"; }
 
-python3 "$lib/layout.py" "$RIG/foreign" fx/foreign:1 s390x riscv64 # none of them this machine's
-python3 "$lib/layout.py" "$RIG/sparse" fx/sparse:1 amd64 arm
-python3 "$lib/layout.py" "$RIG/part" fx/part:1 ppc64le mips64le
+python3 "$lib/images.py" layout "$RIG/foreign" fx/foreign:1 s390x riscv64 # none of them this machine's
+python3 "$lib/images.py" layout "$RIG/sparse" fx/sparse:1 amd64 arm
+python3 "$lib/images.py" layout "$RIG/part" fx/part:1 ppc64le mips64le
 cp -r "$RIG/foreign" "$RIG/unnamed"
 mv "$RIG/unnamed/unnamed.json" "$RIG/unnamed/index.json"
 

@@ -20,8 +20,8 @@ agrees() {
 }
 at_limits() { "$IMGPACK" --store "$RIG/limits" "$@"; } # ARG…
 
-python3 "$lib/layout.py" "$RIG/flat" fx/flat:1 amd64
-for count in 125 126; do python3 "$lib/deep.py" "$RIG/deep$count.tar" "fx/deep:$count" "$count"; done
+python3 "$lib/images.py" layout "$RIG/flat" fx/flat:1 amd64
+for count in 125 126; do python3 "$lib/images.py" deep "$RIG/deep$count.tar" "fx/deep:$count" "$count"; done
 at_limits load -q -i "$RIG/flat"
 for count in 125 126; do at_limits load -q -i "$RIG/deep$count.tar"; done
 

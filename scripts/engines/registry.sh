@@ -89,7 +89,7 @@ nginx_union() {
 # With nginx where it is: the archive that imgpack makes of it.
 source=$bench/nginx.docker.tar
 mkdir -p /etc/containers/certs.d
-python3 "$lib/layout.py" "$RIG/platforms" fx/platforms:1 amd64 s390x
+python3 "$lib/images.py" layout "$RIG/platforms" fx/platforms:1 amd64 s390x
 if ! have docker-registry; then
     skip 'registries: docker-registry is not installed (apt-get install docker-registry)'
 elif [ ! -e "$source" ]; then

@@ -223,7 +223,7 @@ make_images() {
         make copy "$images/union.tar" "oci:$images/layout" || return 1
     docker_at gd load -q -i "$images/union.tar" &&
         docker_at gd save -o "$images/docker.tar" fx/hello:1 quay.io/fx/app:2 || return 1
-    python3 "$lib/layout.py" "$images/platforms" fx/platforms:1 amd64 s390x
+    python3 "$lib/images.py" layout "$images/platforms" fx/platforms:1 amd64 s390x
 }
 make() { "$IMGPACK" --store "$RIG/made" "$@"; }
 

@@ -21,10 +21,9 @@ import tempfile
 import threading
 import time
 
+from images import LAYER, MANIFEST, Layout, sha
+
 GIB = 1 << 30
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-CONFIG = "application/vnd.oci.image.config.v1+json"
-LAYER = "application/vnd.oci.image.layer.v1.tar"
 failed = 0
 
 
@@ -89,42 +88,6 @@ class Server:
         return found, count, slowest
 
 
-def digest(data):
-    return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
-class Layout:
-    def __init__(self, root):
-        self.root, self.entries = root, []
-        shutil.rmtree(root, ignore_errors=True)
-        os.makedirs(root + "/blobs/sha256")
-
-    def blob(self, data, kind):
-        name = digest(data)
-        with open(f"{self.root}/blobs/sha256/{name[7:]}", "wb") as file:
-            file.write(data)
-        return {"mediaType": kind, "digest": name, "size": len(data)}
-
-    def manifest(self, layers, config, **more):
-        document = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers, **more}
-        return self.blob(json.dumps(document).encode(), MANIFEST)
-
-    def name(self, entry, *names):
-        for name in names:
-            kept = {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": name}
-            self.entries.append({**entry, "annotations": kept})
-
-    def close(self):
-        json.dump({"schemaVersion": 2, "manifests": self.entries}, open(self.root + "/index.json", "w"))
-        open(self.root + "/oci-layout", "w").write('{"imageLayoutVersion":"1.0.0"}')
-        return self.root
-
-
-def config(layout, text="{}"):
-    image = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}, "x": text}
-    return layout.blob(json.dumps(image).encode(), CONFIG)
-
-
 def hash_of_zeros(size):
     hasher, piece = hashlib.sha256(), bytes(1 << 20)
     for _ in range(size >> 20):
@@ -169,7 +132,7 @@ def blob(args, scratch):
     layout = Layout(scratch + "/layout")
     path = f"{layout.root}/blobs/{wanted.replace(':', '/')}"
     shutil.move(zeros, path)
-    layout.name(layout.manifest([{"mediaType": LAYER, "digest": wanted, "size": size}], config(layout)), "docker.io/library/big:1")
+    layout.name(layout.manifest([{"mediaType": LAYER, "digest": wanted, "size": size}], layout.config([])), "docker.io/library/big:1")
     layout.close()
 
     def pulled(server, what):
@@ -212,12 +175,12 @@ def blob(args, scratch):
 def many(args, scratch):
     tags, others = int(100_000 * args.scale), int(10_000 * args.scale)
     layout = Layout(scratch + "/many")
-    shared = config(layout)
+    shared = layout.config([])
     base = [layout.blob(b"base%d" % n * 1000, LAYER) for n in range(4)]
     subject = layout.manifest(base, shared)
     layout.name(subject, *(f"docker.io/library/tags:t{n:06}" for n in range(tags)))
     for n in range(others):
-        own = {"mediaType": LAYER, "digest": digest(b"own%d" % n), "size": 4096}
+        own = {"mediaType": LAYER, "digest": sha(b"own%d" % n), "size": 4096}
         layout.name(layout.manifest([*base, own], shared), f"docker.io/many/r{n:05}:1")
     for n in range(others):
         layout.entries.append(layout.manifest([base[0]], shared, subject=subject, artifactType="application/x", annotations={"n": str(n)}))
@@ -260,10 +223,10 @@ def files(args, scratch):
     """400 clients, a quarter of them pushing, on a server that may have 256 files open."""
     layout = Layout(scratch + "/layout")
     layer = layout.blob(random.randbytes(1 << 20), LAYER)
-    layout.name(layout.manifest([layer], config(layout)), "docker.io/library/app:1")
+    layout.name(layout.manifest([layer], layout.config([])), "docker.io/library/app:1")
     layout.close()
     statuses, slowest, data = [], [], random.randbytes(20 << 20)
-    name = digest(data)
+    name = sha(data)
     with Server(args.imgpack, "--writable", scratch + "/store", layout.root, files=256) as server:
         stop = threading.Barrier(400)
 
@@ -278,7 +241,7 @@ def files(args, scratch):
                 else:
                     connection.request("GET", f"/v2/app/blobs/{layer['digest']}")
                     answer = connection.getresponse()
-                    status = answer.status if digest(answer.read()) == layer["digest"] else -1
+                    status = answer.status if sha(answer.read()) == layer["digest"] else -1
             except OSError as e:
                 status = str(e)
             statuses.append(status)
