@@ -39,5 +39,8 @@ pub mod transport;
 pub mod units;
 pub mod verify;
 
+#[cfg(test)]
+mod tests;
+
 pub use context::Context;
 pub use error::{Cause, Error, Kind, Result};

@@ -1,51 +1,33 @@
 //! The table of the resolver: what each kind of word means under each rule.
 
-use std::io::Read;
+use serde_json::{Value, json};
 
 use super::*;
-use crate::descriptor::Descriptor;
 use crate::error::Kind;
-use crate::io::parts::Extent;
-use crate::manifest;
-use crate::media_type;
-use crate::transport::{Checked, Origin};
+use crate::tests::Memory;
 
-/// A place in memory.
+/// A place whose images differ in their configs only.
 #[derive(Default)]
-struct Memory {
-    roots: Vec<Root>,
-    blobs: HashMap<Digest, Vec<u8>>,
-}
+struct Place(Memory);
 
-impl Memory {
+impl Place {
     /// Adds an image whose config says `what`; its ID.
     fn image(&mut self, what: &str, names: &[&str], label: Option<&str>) -> Digest {
-        let config = format!(
-            r#"{{"architecture":"amd64","author":"{what}","os":"linux","rootfs":{{"type":"layers","diff_ids":[]}}}}"#
-        );
-        let config_desc = Descriptor::of(media_type::DOCKER_CONFIG, config.as_bytes());
-        let bytes = manifest::synthesise(&config_desc, &[]);
-        let desc = Descriptor::of(media_type::DOCKER_MANIFEST, &bytes);
-        self.blobs.insert(config_desc.digest, config.into_bytes());
-        self.blobs.insert(desc.digest, bytes);
-        self.roots.push(Root {
-            names: names.iter().map(|name| name.parse().unwrap()).collect(),
-            label: label.map(str::to_owned),
-            desc,
-            origin: Origin::Recorded,
-            companion: false,
-        });
-        config_desc.digest
+        let config = json!({"architecture": "amd64", "author": what, "os": "linux",
+            "rootfs": {"type": "layers", "diff_ids": []}});
+        let desc = self.0.image(&config, &[], &Value::Null);
+        self.0.name(&desc, names).label = label.map(str::to_owned);
+        Digest::of(config.to_string().as_bytes())
     }
 
     /// What a word means: for each image its position and the names that are meant.
     fn meant(&self, word: &str, rule: Rule) -> String {
-        match find(self, word, rule, &Context::default()) {
+        match find(&self.0, word, rule, &Context::default()) {
             Err(e) if e.kind() == Kind::Missing => "-".into(),
             Err(e) => format!("{:?}", e.kind()),
             Ok(found) => {
                 let at = |root: &Root| {
-                    self.roots.iter().position(|r| r.desc.digest == root.desc.digest).unwrap()
+                    self.0.roots.iter().position(|r| r.desc.digest == root.desc.digest).unwrap()
                 };
                 let one = |found: &FoundImage<'_>| {
                     let names = found.names.iter().map(|name| format!(" {}", name.familiar()));
@@ -57,36 +39,14 @@ impl Memory {
     }
 }
 
-impl Source for Memory {
-    fn place(&self) -> String {
-        "memory".into()
-    }
-
-    fn roots(&self) -> &[Root] {
-        &self.roots
-    }
-
-    fn open(&self, desc: &Descriptor, _: &Checked) -> Result<Box<dyn Read + Send + '_>> {
-        Ok(Box::new(self.blobs[&desc.digest].as_slice()))
-    }
-
-    fn extent(&self, _: &Descriptor) -> Option<Extent> {
-        None
-    }
-
-    fn has(&self, desc: &Descriptor) -> Result<bool> {
-        Ok(self.blobs.contains_key(&desc.digest))
-    }
-}
-
 #[test]
 fn each_rule_has_its_meaning_of_each_kind_of_word() {
-    let mut place = Memory::default();
+    let mut place = Place::default();
     let id = place.image("a", &["nginx:1", "nginx:2", "fx/a:1"], None);
     place.image("b", &["redis:latest", "redis:7"], None);
     let labelled = place.image("c", &[], Some("any words"));
     place.image("d", &["fx/d:deadbeef"], None);
-    let digest = |at: usize| place.roots[at].desc.digest;
+    let digest = |at: usize| place.0.roots[at].desc.digest;
     let (a, b) = (digest(0), digest(1));
     let pinned = format!("nginx@{a}");
     let meant = format!("0 {pinned}");
@@ -131,12 +91,12 @@ fn each_rule_has_its_meaning_of_each_kind_of_word() {
 
 #[test]
 fn a_name_goes_before_an_id_and_what_may_be_two_images_is_refused() {
-    let mut place = Memory::default();
+    let mut place = Place::default();
     let id = place.image("a", &[], None);
     let start = id.hex()[..6].to_owned();
     assert_eq!(place.meant(&start, Rule::Docker), "0");
     place.image("b", &[&start], None);
-    place.roots[1].names = vec![format!("{start}:latest").parse().unwrap()];
+    place.0.roots[1].names = vec![format!("{start}:latest").parse().unwrap()];
     assert_eq!(place.meant(&start, Rule::Docker), format!("1 {start}:latest"));
     // Sixteen more images: two begin with the same digit.
     for n in 0..17 {
@@ -152,14 +112,14 @@ fn a_name_goes_before_an_id_and_what_may_be_two_images_is_refused() {
 
 #[test]
 fn exactly_means_no_short_form_and_the_digest_decides() {
-    let mut place = Memory::default();
+    let mut place = Place::default();
     place.image("a", &["nginx:1", "redis:latest"], None);
     place.image("b", &["nginx:2"], None);
-    let exact = Exact::of(&place.roots);
+    let exact = Exact::of(&place.0.roots);
     let find = |text: &str| exact.find(&text.parse().unwrap());
     assert_eq!(find("nginx:2"), Some(1));
     assert_eq!(find("redis"), None);
-    let digest = place.roots[1].desc.digest;
+    let digest = place.0.roots[1].desc.digest;
     assert_eq!(find(&format!("other:9@{digest}")), Some(1));
     let gone = Digest::from_hex(&"0".repeat(64)).unwrap();
     assert_eq!(find(&format!("nginx:1@{gone}")), None);

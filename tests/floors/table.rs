@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::source::{files, library};
+use crate::source::{library, sources};
 use crate::transports::BETWEEN_TRANSPORTS;
 
 /// The floor of each module; the longest matching entry counts.
@@ -77,7 +77,7 @@ pub(crate) fn entry(path: &str) -> Option<(&'static str, u32)> {
 
 #[test]
 fn every_module_has_a_floor() {
-    for source in files() {
+    for source in sources() {
         if source.module != "lib" {
             let module = &source.module;
             assert!(entry(module).is_some(), "{module} is in no floor; add it to the table");

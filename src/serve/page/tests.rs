@@ -1,7 +1,5 @@
 //! The pages as plain answers, over places in memory, peaceful and hostile.
 
-use std::collections::HashMap;
-use std::io::Read;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -9,92 +7,24 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::descriptor::Descriptor;
-use crate::digest::Digest;
-use crate::error::{Error, Result};
-use crate::io::parts::Extent;
 use crate::media_type::{OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST};
 use crate::serve::answer::{Answer, ResponseBody};
 use crate::serve::catalogue::Part;
 use crate::serve::names::NameResolver;
 use crate::serve::request::Request;
 use crate::serve::{Registry, handlers, holdings, route};
-use crate::transport::{Checked, Origin, Root, Source};
+use crate::tests::Memory;
 
 /// Everything that could be markup, turn text around, end a quotation or a line.
 const HOSTILE: &str =
     "\"'><script>alert(1)</script><img src=x onerror=alert(2)>&lt;\u{202e}\0\x1b[2J\u{2028}";
 
-/// A place in memory.
-#[derive(Default)]
-struct Memory {
-    blobs: HashMap<Digest, Vec<u8>>,
-    roots: Vec<Root>,
-}
-
-impl Source for Memory {
-    fn place(&self) -> String {
-        "memory".into()
-    }
-
-    fn roots(&self) -> &[Root] {
-        &self.roots
-    }
-
-    fn open(&self, desc: &Descriptor, _: &Checked) -> Result<Box<dyn Read + Send + '_>> {
-        let bytes = self.blobs.get(&desc.digest).ok_or_else(|| Error::missing("not there"))?;
-        Ok(Box::new(bytes.as_slice()))
-    }
-
-    fn extent(&self, _: &Descriptor) -> Option<Extent> {
-        None
-    }
-
-    fn has(&self, desc: &Descriptor) -> Result<bool> {
-        Ok(self.blobs.contains_key(&desc.digest))
-    }
-}
-
-impl Memory {
-    fn blob(&mut self, media_type: &str, bytes: &[u8]) -> Descriptor {
-        let desc = Descriptor::of(media_type, bytes);
-        self.blobs.insert(desc.digest, bytes.to_vec());
-        desc
-    }
-
-    fn document(&mut self, media_type: &str, value: &Value) -> Descriptor {
-        self.blob(media_type, value.to_string().as_bytes())
-    }
-
-    /// An image of layers that are named by their content.
-    fn image(&mut self, config: &Value, layers: &[&str], more: &Value) -> Descriptor {
-        let layers: Vec<Value> =
-            layers.iter().map(|l| self.blob(OCI_LAYER, l.as_bytes()).to_value()).collect();
-        let config = self.document(OCI_CONFIG, config).to_value();
-        let mut manifest = json!({"schemaVersion": 2, "mediaType": OCI_MANIFEST,
-            "config": config, "layers": layers});
-        for (key, value) in more.as_object().into_iter().flatten() {
-            manifest[key] = value.clone();
-        }
-        self.document(OCI_MANIFEST, &manifest)
-    }
-
-    fn name(&mut self, desc: &Descriptor, name: &str) {
-        self.roots.push(Root {
-            names: name.parse().into_iter().collect(),
-            label: None,
-            desc: desc.clone(),
-            origin: Origin::Recorded,
-            companion: name.is_empty(),
-        });
-    }
-
-    fn served(self) -> Registry {
-        let ctx = Context::default();
-        let registry = Registry::new(NameResolver::default(), &ctx);
-        let held = holdings::gather(&self, &[], None, &ctx).unwrap();
-        registry.catalogue().replace(vec![Arc::new(Part::new(Box::new(self), held))], Vec::new());
-        registry
-    }
+fn served(place: Memory) -> Registry {
+    let ctx = Context::default();
+    let registry = Registry::new(NameResolver::default(), &ctx);
+    let held = holdings::gather(&place, &[], None, &ctx).unwrap();
+    registry.catalogue().replace(vec![Arc::new(Part::new(Box::new(place), held))], Vec::new());
+    registry
 }
 
 fn config(architecture: &str) -> Value {
@@ -110,7 +40,7 @@ fn peaceful() -> Registry {
     let mut place = Memory::default();
     let one = place.image(&config("amd64"), &["base", "one"], &Value::Null);
     let two = place.image(&config("arm64"), &["base", "two"], &Value::Null);
-    place.name(&one, "docker.io/library/one:1.0");
+    place.name(&one, &["docker.io/library/one:1.0"]);
     let listed = |desc: &Descriptor, architecture: &str| {
         let mut value = desc.to_value();
         value["platform"] = json!({"os": "linux", "architecture": architecture});
@@ -121,14 +51,14 @@ fn peaceful() -> Registry {
         &json!({"schemaVersion": 2, "mediaType": OCI_INDEX,
             "manifests": [listed(&one, "amd64"), listed(&two, "arm64")]}),
     );
-    place.name(&both, "quay.io/team/both:latest");
+    place.name(&both, &["quay.io/team/both:latest"]);
     let about = place.image(
         &json!({}),
         &["sbom"],
         &json!({"subject": one.to_value(), "artifactType": "application/spdx+json"}),
     );
-    place.name(&about, "");
-    place.served()
+    place.name(&about, &[]).companion = true;
+    served(place)
 }
 
 fn ask(registry: &Registry, method: Method, target: &str) -> Answer {
@@ -226,9 +156,9 @@ fn the_packing_list_counts_what_is_shared_once() {
     let base = "b".repeat(4_000_000);
     for own in ["one", "two"] {
         let image = place.image(&config("amd64"), &[&base, own], &Value::Null);
-        place.name(&image, &format!("docker.io/library/{own}:1"));
+        place.name(&image, &[&format!("docker.io/library/{own}:1")]);
     }
-    let registry = place.served();
+    let registry = served(place);
     let list = page(&registry, "/packing-list");
     let sum = "2 images, <b>4MB</b> with shared blobs counted once, 8MB without";
     contains(&list, &[sum, "stick.example:5000", "class=\"tick\""]);
@@ -300,10 +230,10 @@ fn every_field_of_a_hostile_archive_is_text() {
         &json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [listed, attestation],
             "annotations": {HOSTILE: HOSTILE}}),
     );
-    place.name(&image, "docker.io/library/bad:image");
-    place.name(&index, "docker.io/library/bad:index");
-    place.name(&about, "");
-    let registry = place.served();
+    place.name(&image, &["docker.io/library/bad:image"]);
+    place.name(&index, &["docker.io/library/bad:index"]);
+    place.name(&about, &[]).companion = true;
+    let registry = served(place);
     let targets = [
         "/".to_owned(),
         "/packing-list".to_owned(),
@@ -332,8 +262,8 @@ fn a_media_type_of_strangers_is_not_repeated_to_browsers() {
     let bytes = place.blobs[&image.digest].clone();
     let bytes = String::from_utf8(bytes).unwrap().replace("\"mediaType\":null,", "");
     image = place.blob("text/html", bytes.as_bytes());
-    place.name(&image, "docker.io/library/a:1");
-    let answer = ask(&place.served(), Method::GET, "/v2/a/manifests/1");
+    place.name(&image, &["docker.io/library/a:1"]);
+    let answer = ask(&served(place), Method::GET, "/v2/a/manifests/1");
     assert_eq!(answer.status, StatusCode::OK);
     assert_eq!(answer.headers[header::CONTENT_TYPE], OCI_MANIFEST);
 }
@@ -343,9 +273,9 @@ fn ten_thousand_images_come_in_pages() {
     let mut place = Memory::default();
     let image = place.image(&config("amd64"), &["a"], &Value::Null);
     for n in 0..10_000 {
-        place.name(&image, &format!("docker.io/library/app{}:v{n}", n % 50));
+        place.name(&image, &[&format!("docker.io/library/app{}:v{n}", n % 50)]);
     }
-    let registry = place.served();
+    let registry = served(place);
     let first = page(&registry, "/");
     contains(&first, &["10000 images in 50 repositories", "Images 1 to 200 of 10000"]);
     contains(&first, &["href=\"/?page=2\""]);
@@ -363,8 +293,8 @@ fn ten_thousand_images_come_in_pages() {
 fn what_is_counted_once_is_counted_again_when_something_changed() {
     let mut place = Memory::default();
     let image = place.image(&config("amd64"), &["a", "b"], &Value::Null);
-    place.name(&image, "docker.io/library/app:1");
-    let registry = place.served();
+    place.name(&image, &["docker.io/library/app:1"]);
+    let registry = served(place);
     contains(&page(&registry, "/"), &["1 image in 1 repository"]);
     let first = registry.kept().counted(registry.catalogue());
     page(&registry, "/packing-list");
@@ -418,8 +348,8 @@ fn every_page_forbids_what_it_does_not_need() {
 
 #[test]
 fn nothing_served_is_said_in_words() {
-    contains(&page(&Memory::default().served(), "/"), &["Nothing is served yet."]);
-    contains(&page(&Memory::default().served(), "/packing-list"), &["0 images"]);
+    contains(&page(&served(Memory::default()), "/"), &["Nothing is served yet."]);
+    contains(&page(&served(Memory::default()), "/packing-list"), &["0 images"]);
 }
 
 #[test]
@@ -427,8 +357,8 @@ fn an_image_that_cannot_be_read_any_more_is_an_error_of_its_own_page_only() {
     let mut place = Memory::default();
     let one = place.image(&config("amd64"), &["a"], &Value::Null);
     let two = place.image(&config("arm64"), &["b"], &Value::Null);
-    place.name(&one, "docker.io/library/one:1");
-    place.name(&two, "docker.io/library/two:1");
+    place.name(&one, &["docker.io/library/one:1"]);
+    place.name(&two, &["docker.io/library/two:1"]);
     let ctx = Context::default();
     let held = holdings::gather(&place, &[], None, &ctx).unwrap();
     place.blobs.get_mut(&one.digest).unwrap()[0] = b'[';
