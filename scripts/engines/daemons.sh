@@ -209,7 +209,7 @@ like_docker() {
 if [ -n "$fixtures" ]; then
     archive fixtures "$fixtures/expected.json" | cut -d '|' -f 1 | grep '^docker-archive/.*\.tar$' >"$RIG/made-here"
     while read -r file <&3; do
-        for store in $stores; do
+        for store in $into; do
             empty_engines
             # What docker itself does not load has nothing to be compared with.
             docker_at "$store" load -q -i "$fixtures/$file" >"$RIG/said" 2>&1 || { say "docker itself ($store) does not load $file: $(tail -n 1 "$RIG/said")"; continue; }

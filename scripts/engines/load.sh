@@ -117,7 +117,7 @@ loads_everywhere() {
     done
     odd=$(archive odd "$RIG/union.tar")
     host=$(archive docker "$RIG/union.tar" | cut -d '|' -f 3 | grep -x 'linux/\(amd64\)\?' || :)
-    for store in $stores; do check "$label docker load ($store) $what" docker_loads "$store" "$file"; done
+    for store in $into; do check "$label docker load ($store) $what" docker_loads "$store" "$file"; done
     [ -z "$host" ] || check "$label podman load $what" podman_loads "$file"
     [ -z "$host" ] || check "$label skopeo copy $what" skopeo_reads "$file"
     check "$label ctr import $what" ctr_imports "$file"

@@ -98,7 +98,7 @@ elif ! nginx_union; then
     fail "$label imgpack load and save nginx"
 else
     known=$(archive ids "$source")
-    for kind in plain TLS Bearer; do
+    for kind in $registries; do
         secure=false login=''
         case $kind in
         plain) start_registry "$RIG/reg-$kind" || { fail "$label $kind: docker-registry"; continue; } ;;

@@ -243,7 +243,7 @@ else
     echo 'alice:$2y$05$r8qMujOAmLSiVX4LyZFTSedRlmWS4ofuBhsXtaK360WJw05sTwtwG' >"$RIG/htpasswd"
     have buildah || skip 'buildah push: not installed (apt-get install buildah)'
     REGISTRY=$near
-    for kind in http tls password; do
+    for kind in $guards; do
         scheme=https secure=true login='' guard=(--tls self-signed --state-dir "$RIG/serve-state")
         [ "$kind" != http ] || { scheme=http secure=false guard=(); }
         [ "$kind" != password ] || { login=yes guard+=(--htpasswd "$RIG/htpasswd"); }
