@@ -16,6 +16,7 @@ mod places;
 mod space;
 
 use std::io;
+use std::time::{Duration, Instant};
 
 use common::{Sandbox, sha256};
 use net::raw::{self, Answer};
@@ -59,6 +60,26 @@ pub fn put(host: &str, repository: &str, name: &str, bytes: &[u8]) -> io::Result
 /// Reads something of a repository.
 pub fn get(host: &str, repository: &str, what: &str) -> io::Result<Answer> {
     raw::send(host, "GET", &format!("/v2/{repository}/{what}"), &[], b"")
+}
+
+/// Waits until something holds; the server may be busy with others.
+#[track_caller]
+pub fn wait(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < end, "waited too long for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Waits until the server has begun to keep what one request brings.
+#[track_caller]
+pub fn wait_for_upload(sandbox: &Sandbox) {
+    let uploads = sandbox.path("registry/.imgpack-uploads");
+    let kept = |entry: io::Result<std::fs::DirEntry>| {
+        entry.and_then(|entry| entry.metadata()).is_ok_and(|meta| meta.len() > 0)
+    };
+    wait("an upload", || std::fs::read_dir(&uploads).is_ok_and(|mut all| all.any(kept)));
 }
 
 /// The session that a `POST` opens: the path where it goes on.

@@ -128,7 +128,7 @@ impl Browser {
     /// Waits until a script returns something true.
     #[track_caller]
     pub fn wait(&self, script: &str) -> Value {
-        let end = Instant::now() + Duration::from_secs(20);
+        let end = Instant::now() + Duration::from_secs(60);
         loop {
             let found = self.run(script);
             if !matches!(found, Value::Null | Value::Bool(false)) && found != json!("") {

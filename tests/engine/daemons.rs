@@ -89,7 +89,7 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
-        let end = Instant::now() + Duration::from_secs(20);
+        let end = Instant::now() + Duration::from_secs(60);
         while self.child.try_wait().is_ok_and(|status| status.is_none()) {
             if Instant::now() > end {
                 let _ = self.child.kill();

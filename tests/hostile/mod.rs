@@ -165,7 +165,7 @@ impl Sandbox {
     pub fn imgpack_in<S: AsRef<OsStr>>(&self, args: &[S], input: Option<PathBuf>) -> Outcome {
         let mut cmd = command(IMGPACK, self);
         cmd.args(args);
-        run(cmd, input, Duration::from_secs(60))
+        run(cmd, input, Duration::from_secs(300))
     }
 
     /// imgpack that must succeed.

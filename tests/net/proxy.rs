@@ -91,7 +91,7 @@ impl Proxy {
 
     /// Ends every connection, and waits until nothing more is passed on.
     pub fn cut(&self) {
-        let end = Instant::now() + Duration::from_secs(10);
+        let end = Instant::now() + Duration::from_secs(60);
         while self.listener.open() > 0 && Instant::now() < end {
             self.listener.cut();
             std::thread::sleep(Duration::from_millis(10));

@@ -260,10 +260,10 @@ impl<R: BufRead> Read for Body<'_, R> {
     }
 }
 
-/// Waits until the other side has everything that was written, or for two seconds: a reset throws
+/// Waits until the other side has everything that was written, or for a while: a reset throws
 /// away what is still on its way, and tests want to know how much arrived.
 pub fn drain(stream: &TcpStream) {
-    let end = Instant::now() + Duration::from_secs(2);
+    let end = Instant::now() + Duration::from_secs(20);
     while unsent(stream) > 0 && Instant::now() < end {
         std::thread::sleep(Duration::from_millis(1));
     }

@@ -4,11 +4,13 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::common::{Sandbox, sha256};
 use crate::net::image::noise;
 use crate::net::raw;
-use crate::{begin, get, image, post, put, serve};
+use crate::{begin, get, image, post, put, serve, wait, wait_for_upload};
 
 #[test]
 fn one_blob_pushed_and_pulled_by_all_is_there_once() {
@@ -48,16 +50,19 @@ fn two_requests_at_once_on_one_upload_never_mix() {
     let place = begin(host, "crowd/x").unwrap();
     // The first stands in the middle of its body.
     let mut first = TcpStream::connect(host).unwrap();
-    let head = format!("PATCH {place} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 8\r\n\r\nabcd");
+    let bytes = noise(5, 2_000_000);
+    let (half, rest) = bytes.split_at(1_000_000);
+    let head = format!("PATCH {place} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 2000000\r\n\r\n");
     first.write_all(head.as_bytes()).unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    first.write_all(half).unwrap();
+    wait_for_upload(&sandbox);
     let second = raw::send(host, "PATCH", &place, &[], b"XXXX").unwrap();
     assert_eq!(second.status(), 409, "{}", String::from_utf8_lossy(&second.body));
-    first.write_all(b"efgh").unwrap();
+    first.write_all(rest).unwrap();
     let mut answer = [0; 12];
     first.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"HTTP/1.1 202");
-    let closing = format!("{place}?digest={}", sha256(b"abcdefgh"));
+    let closing = format!("{place}?digest={}", sha256(&bytes));
     assert_eq!(raw::send(host, "PUT", &closing, &[], b"").unwrap().status(), 201);
 }
 
@@ -88,9 +93,7 @@ fn what_is_deleted_while_it_is_pulled_arrives_whole() {
     let target = format!("/v2/crowd/x/manifests/{}", sha256(&manifest));
     assert_eq!(raw::send(host, "DELETE", &target, &[], b"").unwrap().status(), 202);
     assert_eq!(get(host, "crowd/x", "manifests/1").unwrap().status(), 404);
-    while path.exists() {
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    wait("the blob to go", || !path.exists());
     pull.read_to_end(&mut begun).unwrap();
     assert!(begun.ends_with(&bytes), "{} bytes", begun.len());
 }
@@ -98,7 +101,7 @@ fn what_is_deleted_while_it_is_pulled_arrives_whole() {
 #[test]
 fn pushes_go_on_beside_collecting_and_other_verbs() {
     let sandbox = Sandbox::new();
-    let server = serve(&sandbox, &["--grace", "1"]);
+    let server = serve(&sandbox, &["--grace", "3"]);
     let host = server.address();
     let store = sandbox.text("registry");
     let layer = noise(3, 100_000);
@@ -118,12 +121,11 @@ fn pushes_go_on_beside_collecting_and_other_verbs() {
     assert!(!pruned && error.contains("in use"), "{error}");
     let (saved, error, _) = imgpack(&["save", "-o", &sandbox.text("app.tar"), "app:1"]);
     assert!(saved, "{error}");
-    let done = std::sync::atomic::AtomicBool::new(false);
+    let (done, count, begun) = (AtomicBool::new(false), AtomicUsize::new(0), Instant::now());
     std::thread::scope(|scope| {
         let pushing = scope.spawn(|| {
-            let mut pushed = 0;
-            while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                pushed += 1;
+            while !done.load(Ordering::Relaxed) {
+                let pushed = 1 + count.fetch_add(1, Ordering::Relaxed) as u64;
                 let layer = noise(100 + pushed, 50_000);
                 let (manifest, config) = image(&layer, pushed);
                 for blob in [&layer, &config] {
@@ -133,23 +135,24 @@ fn pushes_go_on_beside_collecting_and_other_verbs() {
                 let answer = get(host, "busy", &format!("blobs/{}", sha256(&layer))).unwrap();
                 assert_eq!(answer.status(), 200);
             }
-            pushed
         });
         for tag in ["app:2", "other/app:3"] {
             let (tagged, error, _) = imgpack(&["tag", "app:1", tag]);
             assert!(tagged, "{error}");
             let (name, tag) = tag.split_once(':').unwrap();
-            let asked = (0..100).any(|_| {
-                std::thread::sleep(std::time::Duration::from_millis(100));
+            wait("a tag to be followed", || {
                 get(host, name, &format!("manifests/{tag}")).unwrap().status() == 200
             });
-            assert!(asked, "{name}:{tag} is not followed");
         }
         let (loaded, error, _) = imgpack(&["load", "-q", "-i", &sandbox.text("app.tar")]);
         assert!(loaded, "{error}");
-        std::thread::sleep(std::time::Duration::from_secs(2));
-        done.store(true, std::sync::atomic::Ordering::Relaxed);
-        assert!(pushing.join().unwrap() > 5);
+        // Long enough that what is older than the grace period was collected.
+        wait("pushes", || {
+            let ended = pushing.is_finished();
+            ended || count.load(Ordering::Relaxed) > 5 && begun.elapsed() > Duration::from_secs(5)
+        });
+        done.store(true, Ordering::Relaxed);
+        pushing.join().unwrap();
     });
     let (sound, error, _) = imgpack(&["verify", "-q", "store:"]);
     assert!(sound, "{error}");
@@ -168,10 +171,9 @@ fn an_upload_under_way_is_brought_to_its_end_before_the_server_stops() {
         format!("POST {target} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n");
     push.write_all(head.as_bytes()).unwrap();
     push.write_all(&bytes[..length / 2]).unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(200));
+    wait_for_upload(&sandbox);
     server.signal("TERM");
-    std::thread::sleep(std::time::Duration::from_millis(500));
-    assert!(TcpStream::connect(&host).is_err(), "it takes no new connections");
+    wait("the door to close", || TcpStream::connect(&host).is_err());
     push.write_all(&bytes[length / 2..]).unwrap();
     let mut answer = String::new();
     push.read_to_string(&mut answer).unwrap();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::common::{Sandbox, list, sha256, string};
 use crate::net::image::noise;
 use crate::net::raw;
-use crate::{begin, get, image, post, put, serve};
+use crate::{begin, get, image, post, put, serve, wait};
 
 /// What one client knows of its repository.
 #[derive(Default)]
@@ -187,11 +187,5 @@ fn forgotten(sandbox: &Sandbox) {
         file.set_modified(modified - Duration::from_secs(25 * 3600)).unwrap();
     }
     let _server = serve(sandbox, &["--grace", "3"]);
-    for _ in 0..200 {
-        if left().is_empty() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    panic!("left behind: {:?}", left());
+    wait("what was left behind", || left().is_empty());
 }

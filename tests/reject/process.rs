@@ -44,7 +44,7 @@ fn nothing_is_started_nobody_is_called_nothing_else_is_opened() {
         let mut cmd = command("strace", &sandbox);
         cmd.args(["-f", "-qq", "-o", log.to_str().unwrap(), "-e", "trace=%file,%network,execve"]);
         cmd.arg(IMGPACK).args(&args);
-        run(cmd, None, Duration::from_secs(60));
+        run(cmd, None, Duration::from_secs(300));
         let trace = fs::read_to_string(&log).unwrap();
         assert!(trace.contains("openat"), "nothing was traced");
         for line in trace.lines() {
