@@ -239,7 +239,8 @@ fn the_test_registry_is_a_registry_to_skopeo_in_every_profile() {
             mock.fill("team/app", small());
         }
         assert_eq!(mock.complete("team/app", TAG), Some(digest(small())), "{name}");
-        let to = format!("oci:{}:{TAG}", sandbox.text(&format!("back-{name}")));
+        let to = format!("oci:{}:{TAG}", sandbox.text("back"));
+        let _ = std::fs::remove_dir_all(sandbox.path("back"));
         pull.extend([there.as_str(), to.as_str()]);
         let (ok, said) = skopeo(&pull);
         assert!(ok, "{name}: {said}");
