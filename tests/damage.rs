@@ -392,3 +392,37 @@ fn a_second_run_mends_what_it_could_have_supplied() {
     sandbox.run(&["push", "--recheck", "oci:good", &name]).ok();
     sandbox.run(&["copy", &remote, "oci:whole"]).ok();
 }
+
+#[test]
+fn nothing_of_a_damaged_store_is_given_out() {
+    let image = image();
+    for blob in [hex(&gzip(&image.layers[1])), hex(&image.config)] {
+        for remove in [true, false] {
+            let sandbox = Sandbox::new();
+            Oci::one(&image, Some("docker.io/demo/s:1")).write(&sandbox.path("good"));
+            sandbox.run(&["load", "-i", "good"]).ok();
+            spoil(&sandbox.path(&format!("store/blobs/sha256/{blob}")), remove);
+            for run in [
+                &["save", "-o", "out", "demo/s:1"][..],
+                &["save", "--for", "docker", "-o", "out", "demo/s:1"],
+                &["save", "--compress", "zstd", "-o", "out", "demo/s:1"],
+                &["export", "-o", "out", "demo/s:1"],
+                &["copy", "store:demo/s:1", "oci:out"],
+                &["copy", "store:demo/s:1", "dir:out"],
+            ] {
+                let ran = sandbox.run(run).code(3);
+                let named = ran.stderr.contains(&blob) || run[0] == "export";
+                assert!(named, "{}: {}", ran.line, ran.stderr);
+                assert!(!sandbox.path("out").is_file(), "{}: it was written", ran.line);
+                assert_eq!(images(&sandbox, "oci:out"), 0, "{}", ran.line);
+                assert!(!sandbox.path("out/manifest.json").exists(), "{}", ran.line);
+                let _ = std::fs::remove_dir_all(sandbox.path("out"));
+            }
+            // Of a pipe, what came cannot be taken back; it is no archive.
+            let piped = sandbox.run(&["save", "demo/s:1"]).code(3).stdout;
+            let cut = Sandbox::new();
+            assert_ne!(cut.feed(&["load"], &piped).code, 0);
+            assert!(cut.stored().is_empty());
+        }
+    }
+}
