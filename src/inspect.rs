@@ -210,7 +210,9 @@ impl Inspector<'_> {
             if let Some(bytes) = self.config(config)? {
                 match Config::parse(&bytes) {
                     Ok(config) => parsed = Some(config),
-                    Err(e) if image => return Err(e.within(config.digest.to_string())),
+                    Err(e) if image && !doc.is_untyped() => {
+                        return Err(e.within(config.digest.to_string()));
+                    }
                     Err(_) => {}
                 }
             }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::companion;
 use crate::context::Context;
 use crate::descriptor::{self, Descriptor};
-use crate::digest::Digest;
+use crate::digest::{Algorithm, Digest};
 use crate::error::{Cause, Error, Kind, Result};
 use crate::json;
 use crate::manifest::{self, Document, MAX_DOCUMENT};
@@ -221,7 +221,7 @@ fn reach(
 fn unite(
     members: &dyn Members,
     mut oci: Vec<Root>,
-    docker: Vec<docker::DockerImage>,
+    mut docker: Vec<docker::DockerImage>,
     reading: Reading,
     layout: &mut Layout,
     ctx: &Context,
@@ -241,6 +241,13 @@ fn unite(
             reach(members, &root.desc, 0, &mut found, ctx)?;
         }
         reaches.push(found);
+    }
+    // manifest.json names no digest of its own, and sha256 is only the usual one.
+    let configs = reaches.iter().flat_map(|reach| &reach.configs);
+    let sha512 = configs.filter(|config| config.algorithm() == Algorithm::Sha512);
+    let sha512: HashMap<String, Digest> = sha512.map(|c| (c.blob_path(), *c)).collect();
+    for image in &mut docker {
+        image.config = sha512.get(&image.member).copied().unwrap_or(image.config);
     }
     let docker_configs: HashSet<Digest> = docker.iter().map(|i| i.config).collect();
     let mut docker_names: BTreeMap<&Reference, Digest> = BTreeMap::new();

@@ -163,8 +163,20 @@ impl Document {
     pub fn is_image(&self) -> bool {
         match &self.kind {
             DocumentKind::Manifest { config: Some(config), layers } => {
-                config.media_type.role() == Role::Config
-                    && layers.iter().all(|l| is_layer_like(&l.media_type))
+                let typed = config.media_type.role() == Role::Config;
+                (typed || self.is_untyped()) && layers.iter().all(|l| is_layer_like(&l.media_type))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether it is an image only if its config reads as one: the config's type says nothing, as that of
+    /// old images on Docker Hub, which docker pulls to this day.
+    pub fn is_untyped(&self) -> bool {
+        match &self.kind {
+            DocumentKind::Manifest { config: Some(config), layers } => {
+                config.media_type.as_str() == media_type::OCTET_STREAM
+                    && layers.iter().any(|l| l.media_type.role() == Role::Layer)
             }
             _ => false,
         }

@@ -83,6 +83,9 @@ known! {
     DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 }
 
+/// What old versions of docker called the configs that they pushed.
+pub const OCTET_STREAM: &str = "application/octet-stream";
+
 const OCI_FOREIGN: &str = "application/vnd.oci.image.layer.nondistributable.v1.tar";
 const DOCKER_FOREIGN: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar";
 

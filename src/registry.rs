@@ -42,6 +42,7 @@ mod tests;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
+use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::context::Context;
@@ -104,6 +105,8 @@ pub struct Repository {
     registries: Arc<Registries>,
     name: Reference,
     direct: bool,
+    /// Who had the last manifest that was asked for.
+    giver: Arc<Mutex<Option<Endpoint>>>,
 }
 
 fn remember<K: Eq + Hash + Clone, V: Clone>(
@@ -144,7 +147,8 @@ impl Registries {
     pub fn repository(self: &Arc<Self>, name: &Reference) -> Result<Repository> {
         self.rules.push(name)?;
         let name = name.repository().parse()?;
-        Ok(Repository { registries: Arc::clone(self), name, direct: false })
+        let (registries, giver) = (Arc::clone(self), Arc::default());
+        Ok(Repository { registries, name, direct: false, giver })
     }
 
     /// The paths of all repositories that a registry lists, sorted.
@@ -184,6 +188,19 @@ impl Registries {
     /// Whether layers that lie elsewhere are fetched.
     pub fn fetch_foreign(&self) -> bool {
         self.client.settings.fetch_foreign
+    }
+
+    /// Opens a foreign layer at the URLs of its descriptor, at `offset`.
+    ///
+    /// # Errors
+    /// `Missing` when it names none, and as [`Repository::blob`].
+    pub fn foreign(&self, desc: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send>> {
+        let urls = download::urls(desc);
+        let url = urls.first().and_then(|url| http::url::Url::parse(url));
+        let url = url.ok_or_else(|| Error::absent(desc.digest).kind_as(Kind::Missing))?;
+        let host = self.registry(&url.authority())?;
+        let (settings, ctx) = (&self.client.settings, &self.client.ctx);
+        download::foreign(host, desc, offset, settings, ctx).map_err(|e| e.input_or(url.shown()))
     }
 
     fn registry(&self, domain: &str) -> Result<Arc<Host>> {
@@ -358,12 +375,13 @@ impl Repository {
         self.own()?.delete(wanted)
     }
 
-    /// All tags, sorted; `None` when there is no such repository.
+    /// All tags, sorted; `None` when there is no such repository. Who gave an image of it is asked, else
+    /// mirrors and the registry in their order.
     ///
     /// # Errors
     /// `Denied`, `Unreachable`, `Malformed`.
     pub fn tags(&self) -> Result<Option<Vec<String>>> {
-        list::tags(&self.home()?)
+        self.at_giver(None, list::tags)
     }
 
     /// What refers to a digest: signatures, attestations and the like. With `tags`, all of the
@@ -372,20 +390,11 @@ impl Repository {
     /// # Errors
     /// `Denied`, `Unreachable`.
     pub fn referrers(&self, subject: &Digest, tags: Option<&[String]>) -> Result<Vec<Descriptor>> {
-        let found = self.first(Some(TagOrDigest::Digest(subject)), |place| {
+        let found = self.at_giver(Some(TagOrDigest::Digest(subject)), |place| {
             let found = self.registries.referrers(place, subject, tags)?;
             Ok(Some(found).filter(|found| !found.is_empty()))
         })?;
         Ok(found.unwrap_or_default())
-    }
-
-    /// Where the repository's lists are: at no mirror, but where this machine's rules say it lies.
-    fn home(&self) -> Result<HostedRepository> {
-        let endpoints = self.registries.rules.pull(&self.name)?;
-        match endpoints.iter().find(|e| !e.mirror && !self.direct) {
-            Some(endpoint) => Ok(self.registries.place(endpoint, &self.name, false)),
-            None => self.own(),
-        }
     }
 
     /// Whether the registry can be asked what refers to a digest.
@@ -394,7 +403,21 @@ impl Repository {
     /// `Denied`, `Unreachable`.
     pub fn lists_referrers(&self, subject: &Digest) -> Result<bool> {
         let ask = |place: &HostedRepository| Ok(Some(self.registries.tracks(place, subject)));
-        Ok(self.first(Some(TagOrDigest::Digest(subject)), ask)?.unwrap_or(false))
+        Ok(self.at_giver(Some(TagOrDigest::Digest(subject)), ask)?.unwrap_or(false))
+    }
+
+    /// Asks whoever gave an image of the repository: a registry behind a mirror may be out of reach. As
+    /// [`Self::first`] where none did.
+    fn at_giver<T>(
+        &self,
+        wanted: Option<TagOrDigest<'_>>,
+        ask: impl Fn(&HostedRepository) -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        let giver = lock(&self.giver).clone();
+        match giver {
+            Some(giver) => ask(&self.registries.place(&giver, &self.name, false)),
+            None => self.first(wanted, ask),
+        }
     }
 
     /// The repository at the registry itself.
@@ -430,6 +453,10 @@ impl Repository {
             match &found {
                 Ok(None) => {}
                 Err(e) if place.mirror && e.kind() != Kind::Interrupted => self.missed(&place, e),
+                Ok(Some(_)) if wanted.is_some() => {
+                    *lock(&self.giver) = Some(endpoint);
+                    break;
+                }
                 _ => break,
             }
         }

@@ -25,6 +25,7 @@ pub mod daemon;
 pub mod discard;
 pub mod distribution;
 pub mod folder;
+pub mod foreign;
 pub mod layout;
 pub mod registry;
 pub mod rootfs;
@@ -255,6 +256,12 @@ impl Sealed {
     pub fn own_image(&self) -> Option<&Image> {
         let images = self.images.iter().filter(|image| !image.manifest.is_attestation());
         Platform::for_host(images, |image| image.platform.as_ref())
+    }
+
+    /// The same, where all its layers are present: a foreign one may lie elsewhere.
+    pub fn whole_image(&self) -> Option<&Image> {
+        let present = |layer: &Descriptor| self.blobs.iter().any(|b| b.digest == layer.digest);
+        self.own_image().filter(|image| image.layers.iter().all(present))
     }
 }
 

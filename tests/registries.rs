@@ -8,12 +8,14 @@ mod net;
 
 use std::process::Command;
 
+use common::image::{Image, Oci, layer};
 use common::{Ran, Sandbox, list, string};
 use net::image::{self, TAG, digest, small};
 use net::issuer::{Issuer, Modes};
 use net::raw;
 use net::registry::{PASSWORD, Registry, USER};
 use net::{have, run, skip};
+use serde_json::json;
 
 /// One of the three, and what is needed to talk to it.
 struct Rig {
@@ -319,4 +321,28 @@ fn issuers_of_every_kind_are_understood() {
         let asked = rig.issuer.as_ref().map(Issuer::asked).unwrap_or_default();
         assert!(asked.len() < 12 || !lasting, "{name}: {} requests for tokens", asked.len());
     }
+}
+
+#[test]
+fn an_index_that_lacks_a_platform_is_refused_at_once() {
+    let Some(registry) = Registry::plain() else { return };
+    let sandbox = Sandbox::new();
+    let mut oci = Oci::new();
+    let children = ["amd64", "arm64"].map(|architecture| {
+        let image = Image::for_platform(vec![layer(architecture)], "linux", architecture);
+        let mut child = oci.manifest(&image);
+        child["platform"] = json!({"os": "linux", "architecture": architecture});
+        child
+    });
+    let index = oci.index(&children);
+    oci.name(&index, Some("docker.io/demo/sparse:1"));
+    oci.write(&sandbox.path("layout"));
+    let absent = string(&children[1]["digest"]).replace(':', "/");
+    std::fs::remove_file(sandbox.path("layout/blobs").join(absent)).expect("a file");
+    let target = format!("{}/demo/sparse:1", registry.address());
+    let push = ["-v", "push", "layout", &target];
+    let ran = sandbox.run(&push).code(8).says("linux/arm64").says("--platform linux/amd64");
+    assert!(!ran.stderr.contains("trying again"), "{}", ran.stderr);
+    sandbox.run(&[&push[..], &["--platform", "linux/amd64"]].concat()).ok();
+    sandbox.run(&["digest", &target]).ok();
 }

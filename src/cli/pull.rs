@@ -33,6 +33,9 @@ pub(crate) struct PullArgs {
     /// Print only the full name, as docker does; with --all-tags, the repository
     #[arg(short, long)]
     quiet: bool,
+    /// Do not pull signatures, attestations and other referrers
+    #[arg(long)]
+    no_companions: bool,
     #[command(flatten)]
     pub(crate) changes: Changes,
     #[command(flatten)]
@@ -64,9 +67,9 @@ pub(crate) fn run(args: &PullArgs, run: &Run) -> Result<Outcome> {
         let name = name.or_latest();
         asked.push(Asked { images: vec![name.clone()], name });
     }
-    let wanted = asked.iter().flat_map(|one| one.images.clone()).collect();
-    let transfer =
-        Transfer::new(Images::Pulled(wanted), Place::store(), run.policy(&args.changes)?);
+    let names = asked.iter().flat_map(|one| one.images.clone()).collect();
+    let images = Images::Pulled { names, companions: !args.no_companions };
+    let transfer = Transfer::new(images, Place::store(), run.policy(&args.changes)?);
     let ready = transfer.prepare(run.env())?;
     let report = run.copy(ready)?;
     if !args.quiet {

@@ -11,6 +11,7 @@ use crate::descriptor::{ANNOTATION_SUBJECT, Descriptor};
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::manifest::{self, Document};
+use crate::media_type::Role;
 use crate::transport::{Blob, Image, Sealed, Sink};
 
 /// Stores the parents of one tree and says what it became; `became` learns of each parent that is another
@@ -119,8 +120,12 @@ impl Sealer<'_> {
         let config = m.config.as_ref().map(now);
         let layers: Vec<Descriptor> = m.layers.iter().map(now).collect();
         let changed = layers.iter().zip(&m.layers).any(|(a, b)| a.digest != b.digest);
-        for blob in config.iter().chain(&layers) {
-            self.list(blob);
+        config.iter().for_each(|config| self.list(config));
+        for (was, now) in m.layers.iter().zip(&layers) {
+            // A foreign layer may lie elsewhere.
+            if was.media_type.role() != Role::ForeignLayer || self.shipped.holds(was) {
+                self.list(now);
+            }
         }
         let replaced = changed.then(|| config.iter().chain(&layers).cloned().map(Some).collect());
         let desc = self.parent(&m.desc, &m.bytes, replaced)?;

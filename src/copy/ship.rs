@@ -42,7 +42,7 @@ pub(super) fn ship(
     policy: &Policy,
     ctx: &Context,
 ) -> Result<(Shipped, Arrivals)> {
-    let mut leaves = plan::plan(from, trees, policy)?;
+    let mut leaves = plan::plan(from, trees, policy, ctx)?;
     let accepts = to.accepts();
     let writers = accepts.writers.max(1);
     if writers > 1 {

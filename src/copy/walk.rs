@@ -202,13 +202,14 @@ impl Walker<'_> {
             Err(_) if !parent => return Ok(Some(Node::Opaque(desc.clone()))),
             Err(e) => return Err(e.within(desc.digest.to_string())),
         };
-        let image = doc.is_image();
+        let (image, untyped) = (doc.is_image(), doc.is_untyped());
         // An entry of an unknown type that is a manifest all the same goes on under its own type.
         let known = Descriptor { media_type: doc.media_type.clone(), ..desc.clone() };
         let desc = if parent { desc } else { &known };
         match doc.kind {
             manifest::DocumentKind::Index(entries) => self.index(desc, bytes, entries, depth, any),
             manifest::DocumentKind::Manifest { config, layers } => {
+                let image = image.then_some(untyped);
                 let node = self.manifest(desc, bytes, config, layers, image, depth)?;
                 // A chart or another artifact runs nowhere, so no platform is against it.
                 let artifact = node.config_bytes.is_none() && node.platform.is_none();
@@ -302,13 +303,14 @@ impl Walker<'_> {
         Ok(Child::Kept(node))
     }
 
+    /// A manifest; `image` says whether it is an image's, and then whether only its config can tell.
     fn manifest(
         &mut self,
         desc: &Descriptor,
         bytes: Vec<u8>,
         config: Option<Descriptor>,
         layers: Vec<Descriptor>,
-        image: bool,
+        image: Option<bool>,
         depth: usize,
     ) -> Result<Manifest> {
         let mut manifest = Manifest {
@@ -323,8 +325,13 @@ impl Walker<'_> {
         };
         // An index may list what did not come along. A root may not, and shipping finds what it lacks.
         let surveyed = self.policy.surveys() && depth == 0;
-        if image && let Some(config) = manifest.config.clone() {
+        if let (Some(untyped), Some(config)) = (image, manifest.config.clone()) {
             match self.config(&mut manifest, &config) {
+                // Then it is something else, whose config is not ours to read.
+                Err(error)
+                    if untyped
+                        && error.kind() == Kind::Malformed
+                        && error.cause() != Cause::Absent => {}
                 Err(error) if surveyed || error.cause() != Cause::Absent => {
                     let error = self.tolerated(error)?;
                     manifest.fault = Some(Fault { digest: config.digest, error });

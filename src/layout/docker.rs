@@ -33,6 +33,8 @@ pub struct Item {
 pub struct DockerImage {
     /// Digest of its config: the image ID.
     pub config: Digest,
+    /// The member that is its config.
+    pub member: String,
     /// Its names and its synthesised manifest.
     pub root: Root,
 }
@@ -245,7 +247,7 @@ fn image(
     // Whoever reads it finds out whether it is what it is called.
     let mut config = Descriptor::of(media_type::DOCKER_CONFIG, &bytes);
     config.digest = named_by(&path).unwrap_or(config.digest);
-    layout.members.insert(config.digest, path);
+    layout.members.insert(config.digest, path.clone());
     let mut descs = Vec::new();
     for (layer, diff_id) in item.layers.iter().zip(diff_ids) {
         let name = clean(layer.as_bytes())?;
@@ -268,7 +270,7 @@ fn image(
     let desc = Descriptor::of(media_type::DOCKER_MANIFEST, &manifest);
     layout.documents.insert(desc.digest, manifest);
     let root = Root { names, label: None, desc, origin: Origin::Synthesised, companion: false };
-    Ok(DockerImage { config: config.digest, root })
+    Ok(DockerImage { config: config.digest, member: path, root })
 }
 
 /// The digest of a layer: of an uncompressed one its diff id, unless that is not SHA-256; else the one

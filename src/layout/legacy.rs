@@ -150,7 +150,7 @@ fn image(
     layout.documents.insert(root_desc.digest, manifest);
     let root =
         Root { names, label: None, desc: root_desc, origin: Origin::Synthesised, companion: false };
-    Ok(DockerImage { config: desc.digest, root })
+    Ok(DockerImage { config: desc.digest, member: String::new(), root })
 }
 
 /// The config: the top layer's JSON without what belonged to the chain, plus rootfs and history.

@@ -76,7 +76,7 @@ pub fn manifest_json(published: &[Sealed]) -> Option<Vec<u8>> {
     let mut by_config: HashMap<Digest, usize> = HashMap::new();
     let mut seen = HashSet::new();
     for sealed in published.iter().filter(|s| !s.root.companion) {
-        let Some(image) = sealed.own_image() else { continue };
+        let Some(image) = sealed.whole_image() else { continue };
         // A repository with a digest is no tag: docker refuses an archive that says so.
         let tagged = sealed.root.names.iter().filter(|name| name.tag().is_some());
         let tags: Vec<String> = tagged.map(Reference::familiar).collect();

@@ -40,17 +40,42 @@ pub fn blob(
         return Ok(Box::new(bytes));
     }
     let mut places = vec![format!("/v2/{path}/blobs/{}", desc.digest)];
-    let foreign = elsewhere(desc);
+    let foreign = urls(desc);
     let withheld = !foreign.is_empty() && !settings.fetch_foreign;
     if settings.fetch_foreign {
         places.extend(foreign);
     }
+    begin((wire, settings, ctx), places, withheld, vec![scope], desc, offset)
+}
+
+/// Opens a foreign layer at the URLs of its descriptor, of which there is at least one.
+///
+/// # Errors
+/// As [`blob`].
+pub fn foreign(
+    wire: Arc<dyn Wire>,
+    desc: &Descriptor,
+    offset: u64,
+    settings: &Settings,
+    ctx: &Context,
+) -> Result<Box<dyn Read + Send>> {
+    begin((wire, settings, ctx), urls(desc), false, Vec::new(), desc, offset)
+}
+
+fn begin(
+    (wire, settings, ctx): (Arc<dyn Wire>, &Settings, &Context),
+    places: Vec<String>,
+    withheld: bool,
+    scopes: Vec<Scope>,
+    desc: &Descriptor,
+    offset: u64,
+) -> Result<Box<dyn Read + Send>> {
     let mut download = Download {
         wire,
         places,
         place: 0,
         withheld,
-        scopes: [scope],
+        scopes,
         digest: desc.digest,
         size: desc.size,
         html: desc.media_type.as_str().starts_with("text/html"),
@@ -116,10 +141,10 @@ fn inline(desc: &Descriptor) -> Option<Vec<u8>> {
 }
 
 /// The other places a descriptor names for its bytes: a foreign layer's.
-fn elsewhere(desc: &Descriptor) -> Vec<String> {
-    let urls = desc.rest.get("urls").and_then(Value::as_array);
+pub fn urls(desc: &Descriptor) -> Vec<String> {
+    let named = desc.rest.get("urls").and_then(Value::as_array);
     let web = |url: &&str| url.starts_with("https://") || url.starts_with("http://");
-    urls.into_iter().flatten().filter_map(Value::as_str).filter(web).map(String::from).collect()
+    named.into_iter().flatten().filter_map(Value::as_str).filter(web).map(String::from).collect()
 }
 
 struct Download {
@@ -129,7 +154,7 @@ struct Download {
     place: usize,
     /// Whether there are other places that may not be asked.
     withheld: bool,
-    scopes: [Scope; 1],
+    scopes: Vec<Scope>,
     digest: Digest,
     size: u64,
     /// A web page is what is asked for.

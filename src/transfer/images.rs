@@ -31,8 +31,13 @@ pub enum Images {
         /// Whether a repository means all its tags.
         all_tags: bool,
     },
-    /// Of registries, by their names.
-    Pulled(Vec<Reference>),
+    /// Of registries.
+    Pulled {
+        /// Their names.
+        names: Vec<Reference>,
+        /// Whether signatures, attestations and other companions come along.
+        companions: bool,
+    },
     /// A root file system tar, which becomes one.
     Imported {
         /// The tar.
@@ -92,9 +97,9 @@ impl Images {
                 };
                 Ok(Opened { source, roots })
             }
-            Self::Pulled(names) => {
+            Self::Pulled { names, companions } => {
                 let (registries, known) = (env.network.source(ctx)?, Known::default());
-                let source = RegistrySource::open(&registries, &names, true, known, ctx)?;
+                let source = RegistrySource::open(&registries, &names, companions, known, ctx)?;
                 let roots = source.roots().to_vec();
                 Ok(Opened::new(source, roots))
             }

@@ -190,7 +190,7 @@ impl<'a> Folder<'a> {
             return Err(first.map_or_else(|| Error::empty().input(shown), |(_, error)| error));
         }
         let mut union = Union::new(shown, self.parts);
-        union.unreadable = self.failed;
+        union.unreadable.extend(self.failed);
         union.warnings.extend(passed_over(&self.passed, "their names are not those of archives"));
         Ok(union)
     }

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::{Cursor, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::companion::{self, Link, subject_of_tag};
@@ -53,6 +54,8 @@ pub struct RegistrySource {
     /// What indexes list whose platforms may have companions.
     listed: Mutex<HashMap<Digest, Vec<Digest>>>,
     fetch_foreign: bool,
+    /// Whether it was said that a registry cannot be asked for companions.
+    unheard: AtomicBool,
     known: Known,
 }
 
@@ -105,6 +108,7 @@ impl RegistrySource {
             read: Mutex::default(),
             listed: Mutex::default(),
             fetch_foreign: registries.fetch_foreign(),
+            unheard: AtomicBool::new(false),
             known,
         };
         let heads = lanes::each(&asked, ctx.jobs, |(name, i)| source.head(name, *i));
@@ -200,7 +204,7 @@ impl RegistrySource {
         };
         let tags = match self.known.tags.get(&repository.name()) {
             Some(tags) => Some(tags.clone()),
-            None => tolerated(repository.tags(), ctx)?.flatten(),
+            None => self.tolerated(repository.tags(), ctx)?.flatten(),
         };
         let chosen: HashSet<&Digest> = images.iter().collect();
         let other = |tag: &String| subject_of_tag(tag).is_some_and(|s| !chosen.contains(&s));
@@ -214,7 +218,7 @@ impl RegistrySource {
                 let Some(subject) = about else { continue };
                 let head = repository.head(TagOrDigest::Tag(tag));
                 if let (Some(Some(desc)), Ok(name)) =
-                    (tolerated(head, ctx)?, format!("{}:{tag}", repository.name()).parse())
+                    (self.tolerated(head, ctx)?, format!("{}:{tag}", repository.name()).parse())
                 {
                     self.hold(&desc.digest, at, false);
                     let (digest, item) = (desc.digest, Some(companion(desc, vec![name])));
@@ -227,7 +231,7 @@ impl RegistrySource {
             let mut listed: Vec<_> = first.iter().map(&ask).collect();
             listed.extend(lanes::each(rest, ctx.jobs, ask));
             for (subject, listed) in subjects.iter().zip(listed) {
-                for mut desc in tolerated(listed, ctx)?.unwrap_or_default() {
+                for mut desc in self.tolerated(listed, ctx)?.unwrap_or_default() {
                     self.hold(&desc.digest, at, false);
                     desc.annotate(ANNOTATION_SUBJECT, &subject.to_string());
                     let name = repository.name().parse::<Reference>();
@@ -259,7 +263,9 @@ impl RegistrySource {
         ctx: &Context,
     ) -> Result<Vec<Digest>> {
         let repository = &self.repositories[at];
-        if !others && !tolerated(repository.lists_referrers(&index.digest), ctx)?.unwrap_or(false) {
+        if !others
+            && !self.tolerated(repository.lists_referrers(&index.digest), ctx)?.unwrap_or(false)
+        {
             return Ok(Vec::new());
         }
         let memory = self.known.indexes.as_ref();
@@ -267,7 +273,7 @@ impl RegistrySource {
             lock(&self.listed).insert(index.digest, listed.clone());
             return Ok(listed);
         }
-        let Some(Some(bytes)) = tolerated(self.document(index, at), ctx)? else {
+        let Some(Some(bytes)) = self.tolerated(self.document(index, at), ctx)? else {
             return Ok(Vec::new());
         };
         let Ok(document) = Document::parse(&bytes, &index.media_type) else {
@@ -313,6 +319,25 @@ impl RegistrySource {
         }
     }
 
+    /// What a listing gave; nothing when the registry does not let us list, or cannot be asked.
+    fn tolerated<T>(&self, listing: Result<T>, ctx: &Context) -> Result<Option<T>> {
+        match listing {
+            Ok(found) => Ok(Some(found)),
+            Err(e) if e.kind() == Kind::Interrupted => Err(e),
+            Err(e) => {
+                let what = format!("companions are not listed: {e}");
+                // One of many images says it for all.
+                let unheard = e.kind() == Kind::Unreachable;
+                if unheard && !self.unheard.swap(true, Ordering::Relaxed) {
+                    ctx.warn(&what);
+                } else {
+                    ctx.progress.event(Event::Detail(&what));
+                }
+                Ok(None)
+            }
+        }
+    }
+
     fn document(&self, desc: &Descriptor, at: usize) -> Result<Option<Vec<u8>>> {
         if let Some(bytes) = self.read().get(&desc.digest) {
             return Ok(Some(bytes.clone()));
@@ -321,18 +346,6 @@ impl RegistrySource {
         let Some((_, bytes)) = found else { return Ok(None) };
         self.learn(&bytes, desc, at);
         Ok(Some(bytes))
-    }
-}
-
-/// What a listing gave; nothing when the registry does not let us list.
-fn tolerated<T>(listing: Result<T>, ctx: &Context) -> Result<Option<T>> {
-    match listing {
-        Ok(found) => Ok(Some(found)),
-        Err(e) if e.kind() == Kind::Interrupted => Err(e),
-        Err(e) => {
-            ctx.progress.event(Event::Detail(&format!("companions are not listed: {e}")));
-            Ok(None)
-        }
     }
 }
 

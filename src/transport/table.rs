@@ -21,10 +21,12 @@ use crate::transport::archive::{ArchiveSink, ArchiveSource, ArchiveTarget, Halve
 use crate::transport::daemon::{self, Engine, EngineSink, Engines};
 use crate::transport::distribution::RegistryFiles;
 use crate::transport::folder::{self, Directory};
+use crate::transport::foreign::ForeignLayers;
 use crate::transport::layout::{LayoutOptions, LayoutSink, LayoutSource};
 use crate::transport::registry::{Known, Network, RegistrySink, RegistrySource};
 use crate::transport::skopeo_dir::{DirSink, DirSource};
 use crate::transport::store::{self, Store};
+use crate::transport::union::{Union, UnionPart};
 use crate::transport::{Sink, Source};
 
 /// The kinds of place.
@@ -204,11 +206,26 @@ impl Place {
         SCHEMES.iter().any(|(prefix, _)| text.starts_with(prefix))
     }
 
-    /// Opens the place for reading. `scratch` gives a directory for what must be unpacked first.
+    /// Opens the place for reading. `scratch` gives a directory for what must be unpacked first. Foreign
+    /// layers that it lacks are fetched from elsewhere, where that is wished.
     ///
     /// # Errors
     /// `Missing`, `Malformed`, `Corrupt`, `Unsupported`, `Io`.
     pub fn source(
+        &self,
+        env: &Env,
+        scratch: &dyn Fn() -> Result<Arc<Scratch>>,
+    ) -> Result<Box<dyn Source>> {
+        let source = self.own_source(env, scratch)?;
+        if !env.network.from.fetch_foreign || source.remote() {
+            return Ok(source);
+        }
+        let elsewhere = Box::new(ForeignLayers(env.network.source(&env.ctx)?));
+        let parts = vec![UnionPart::whole(source), UnionPart::whole(elsewhere)];
+        Ok(Box::new(Union::new(self.path.display().to_string(), parts)))
+    }
+
+    fn own_source(
         &self,
         env: &Env,
         scratch: &dyn Fn() -> Result<Arc<Scratch>>,

@@ -77,6 +77,7 @@ impl Union {
                 }
             }
             let place = source.place();
+            union.unreadable.extend_from_slice(source.unreadable());
             union.warnings.extend(source.warnings().iter().map(|w| format!("{place}: {w}")));
             union.parts.push(source);
         }

@@ -83,6 +83,11 @@ impl Shipped {
         now.filter(|now| now.digest != was.digest).unwrap_or(was)
     }
 
+    /// Whether a leaf was shipped.
+    pub(in crate::copy) fn holds(&self, was: &Descriptor) -> bool {
+        self.outcome.contains_key(&was.digest)
+    }
+
     /// Whether a leaf was found to unpack to a diff id.
     pub(in crate::copy) fn proves(&self, was: &Descriptor, diff_id: DiffId) -> bool {
         self.outcome

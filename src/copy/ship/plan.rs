@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::context::Context;
 use crate::copy::policy::Policy;
 use crate::copy::tree::Tree;
 use crate::descriptor::Descriptor;
@@ -34,8 +35,13 @@ pub(super) struct Leaf {
 }
 
 /// Lists every leaf once, in plan order.
-pub(super) fn plan(from: &dyn Source, trees: &[&Tree], policy: &Policy) -> Result<Vec<Leaf>> {
-    let mut leaves: Vec<Leaf> = Vec::new();
+pub(super) fn plan(
+    from: &dyn Source,
+    trees: &[&Tree],
+    policy: &Policy,
+    ctx: &Context,
+) -> Result<Vec<Leaf>> {
+    let (mut leaves, mut elsewhere): (Vec<Leaf>, HashSet<Digest>) = Default::default();
     let mut at: HashMap<Digest, usize> = HashMap::new();
     for tree in trees {
         let manifests = tree.node.manifests();
@@ -55,6 +61,11 @@ pub(super) fn plan(from: &dyn Source, trees: &[&Tree], policy: &Policy) -> Resul
                 continue;
             }
             if desc.media_type.role() == Role::ForeignLayer && !from.has(desc)? {
+                if elsewhere.insert(desc.digest) {
+                    let (title, layer) = (tree.root.title(), desc.digest);
+                    let what = "lies elsewhere and is left out; --fetch-foreign fetches it";
+                    ctx.warn(&format!("{title}: the foreign layer {layer} {what}"));
+                }
                 continue;
             }
             at.insert(desc.digest, leaves.len());

@@ -21,6 +21,8 @@ use crate::locks::lock;
 use crate::transport::{Accepts, Arrival, Blob, Maker, Refused, Reused, Sealed, Sink};
 
 const BLOCK: usize = 512;
+/// Most bytes of a name in a ustar header; the last component cannot be divided.
+const LONGEST_NAME: usize = 100;
 
 /// Which tables the archive carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +114,16 @@ impl ArchiveSink {
 
 impl State {
     fn member(&mut self, name: &str, size: u64, mode: u32, kind: tar::EntryType) -> Result<()> {
-        Ok(self.out.write_all(header(name, size, mode, kind)?.as_bytes())?)
+        if name.len() > LONGEST_NAME {
+            let record = pax(name);
+            let header =
+                header("PaxHeaders.0/path", record.len() as u64, 0o444, tar::EntryType::XHeader)?;
+            self.out.write_all(header.as_bytes())?;
+            self.out.write_all(record.as_bytes())?;
+            self.pad(record.len() as u64)?;
+        }
+        let short = &name[..name.len().min(LONGEST_NAME)];
+        Ok(self.out.write_all(header(short, size, mode, kind)?.as_bytes())?)
     }
 
     fn directory(&mut self, name: &'static str) -> Result<()> {
@@ -183,6 +194,13 @@ impl State {
     }
 }
 
+/// The record of a name that ustar cannot hold: that of a blob with a sha512 digest.
+fn pax(name: &str) -> String {
+    let rest = format!(" path={name}\n");
+    // Three digits, which count themselves.
+    format!("{}{rest}", rest.len() + 3)
+}
+
 fn header(name: &str, size: u64, mode: u32, kind: tar::EntryType) -> Result<tar::Header> {
     let mut header = tar::Header::new_ustar();
     header.set_path(name).map_err(|e| Error::from(e).context("naming a member"))?;
@@ -245,11 +263,13 @@ impl Sink for ArchiveSink {
     }
 
     fn publish(&self, sealed: Sealed) -> Result<()> {
-        if self.halves == Halves::Docker && sealed.images.is_empty() {
+        if self.halves == Halves::Docker && sealed.whole_image().is_none() {
             let title = sealed.root.title();
-            return Err(Error::unsupported(format!(
-                "{title} is not an image; a Docker archive contains only images"
-            )));
+            let what = match sealed.images.is_empty() {
+                true => "is not an image; a Docker archive contains only images",
+                false => "lacks a foreign layer; a Docker archive contains all layers",
+            };
+            return Err(Error::unsupported(format!("{title} {what}")));
         }
         self.state().published.push(sealed);
         Ok(())

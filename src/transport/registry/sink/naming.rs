@@ -8,7 +8,7 @@ use super::table::{At, Presence};
 use super::{RegistrySink, lock};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Cause, Error, Kind, Result};
 use crate::io::lanes;
 use crate::manifest::Document;
 use crate::progress::Event;
@@ -19,6 +19,9 @@ use crate::transport::{Refused, Reopen, Root, Sealed};
 impl RegistrySink {
     /// Sends blobs of a manifest that the repository said to have, or to have mounted, and does not;
     /// those it names, or all when it names none. Whether there were any.
+    ///
+    /// # Errors
+    /// `Policy` for an index whose platforms are not all here: the registry takes it only whole.
     fn resend(
         &self,
         manifest: &(Descriptor, Vec<u8>),
@@ -28,12 +31,23 @@ impl RegistrySink {
     ) -> Result<bool> {
         let to = self.opened(at);
         let document = Document::parse(&manifest.1, &manifest.0.media_type)?;
+        let (documents, leaves): (Vec<_>, Vec<_>) = document
+            .children()
+            .into_iter()
+            .filter(|desc| named.is_empty() || named.contains(&desc.digest))
+            .partition(|desc| desc.media_type.role().is_document());
+        let written = |desc: &&Descriptor| lock(&self.documents).contains_key(&desc.digest);
+        if let Some(absent) = documents.into_iter().find(|desc| !written(desc)) {
+            let what = match absent.platform() {
+                Some(platform) => format!("{platform} is listed but not present"),
+                None => format!("{} is listed but not present", absent.digest),
+            };
+            let what = format!("{what}, and the registry takes an index only whole");
+            return Err(Error::new(Kind::Policy, what).because(Cause::NotAllPlatforms));
+        }
         let mut any = false;
-        for desc in
-            document.children().into_iter().filter(|desc| !desc.media_type.role().is_document())
-        {
-            let wanted = named.is_empty() || named.contains(&desc.digest);
-            if !wanted || self.table().presence(&desc.digest, at) == Presence::Sent {
+        for desc in leaves {
+            if self.table().presence(&desc.digest, at) == Presence::Sent {
                 continue;
             }
             let Some(blob) = open(desc) else { continue };
