@@ -14,8 +14,6 @@ use net::rules::{Fault, Rule};
 use net::serve::Imgpack;
 use serde_json::{Value, json};
 
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-
 /// Two images, the first an index of one platform, and what refers to them.
 struct Signed {
     oci: Oci,
@@ -33,13 +31,7 @@ struct Signed {
 
 /// A manifest that refers to another.
 fn about(oci: &mut Oci, subject: &Value, kind: &str) -> Value {
-    let empty = oci.blob("application/vnd.oci.empty.v1+json", b"{}");
-    let subject = json!({"mediaType": subject["mediaType"], "digest": subject["digest"], "size": subject["size"]});
-    let body = json!({
-        "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": kind,
-        "config": empty, "layers": [oci.blob(kind, kind.as_bytes())], "subject": subject,
-    });
-    let desc = oci.blob(MANIFEST, body.to_string().as_bytes());
+    let desc = oci.referrer(subject, kind);
     oci.name(&desc, None);
     desc
 }

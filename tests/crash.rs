@@ -9,8 +9,8 @@ use std::process::Command;
 /// Runs one section at the scale of `IMGPACK_TEST_SCALE`.
 fn section(name: &str) {
     for tool in ["python3", "strace"] {
-        if !hostile::have(tool) {
-            return hostile::skip(&format!("{name}: needs {tool}"));
+        if !common::have(tool) {
+            return common::skip(&format!("{name}: needs {tool}"));
         }
     }
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/lib/sweep");

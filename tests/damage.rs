@@ -6,7 +6,7 @@ mod net;
 
 use std::path::Path;
 
-use common::image::{Docker, Image, Oci, gzip, text, zstd};
+use common::image::{Docker, Image, OCI_LAYER, Oci, gzip, zstd};
 use common::tarball::Tar;
 use common::{Sandbox, hex, list, sha256, string};
 use net::image::noise;
@@ -24,7 +24,7 @@ struct Damaged {
 
 /// Of noise: what packs well may unpack to the same after one bit has changed.
 fn image() -> Image {
-    let layer = |seed| Tar::new().file("data", &noise(seed, 9_000)).end();
+    let layer = |seed| Tar::new().file("data", noise(seed, 9_000)).end();
     Image::of(vec![layer(1), layer(2)])
 }
 
@@ -72,16 +72,9 @@ fn nameless(layers: &[Vec<u8>], config: &[u8]) -> Vec<u8> {
 
 /// An OCI layout in which everything lies under its digest, whatever it is.
 fn recorded(layers: &[Vec<u8>], kind: &str, config: &[u8]) -> Oci {
-    let mut oci = Oci::new();
-    let kind = format!("application/vnd.oci.image.layer.v1.tar+{kind}");
-    let layers: Vec<_> = layers.iter().map(|bytes| oci.blob(&kind, bytes)).collect();
-    let config = oci.blob("application/vnd.oci.image.config.v1+json", config);
-    let media_type = "application/vnd.oci.image.manifest.v1+json";
-    let manifest = json!({"schemaVersion": 2, "mediaType": media_type, "config": config,
-        "layers": layers});
-    let desc = oci.blob(media_type, &text(&manifest));
-    oci.name(&desc, Some("docker.io/demo/p:1"));
-    oci
+    let kind = Some(format!("{OCI_LAYER}+{kind}"));
+    let image = Image { config: config.to_vec(), layers: layers.to_vec(), kind };
+    Oci::one(&image, Some("docker.io/demo/p:1"))
 }
 
 fn all() -> Vec<Damaged> {

@@ -67,7 +67,7 @@ fn names_that_lead_out_are_refused_and_leave_nothing() {
 #[test]
 fn what_is_no_tar_is_refused_and_an_image_archive_is_pointed_out() {
     let sandbox = Sandbox::new();
-    let tar = rootfs().file("big", &[7; 3000]).end();
+    let tar = rootfs().file("big", [7; 3000]).end();
     let mut flipped = gzip(&tar);
     let at = flipped.len() - 6;
     flipped[at] ^= 1;

@@ -258,7 +258,6 @@ fn closure_whatever_was_published_verifies() {
 
 #[test]
 fn what_is_about_a_platform_that_was_not_chosen_stays_behind() {
-    const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
     let dir = tempfile::tempdir().unwrap();
     let mut oci = Oci::new();
     let platforms = ["amd64", "arm64"].map(|cpu| {
@@ -268,16 +267,8 @@ fn what_is_about_a_platform_that_was_not_chosen_stays_behind() {
         entry
     });
     let index = oci.index(&platforms);
-    let empty = oci.blob("application/vnd.oci.empty.v1+json", b"{}");
     let mut about = |subject: &serde_json::Value, kind: &str| {
-        let subject = serde_json::json!({
-            "mediaType": subject["mediaType"], "digest": subject["digest"], "size": subject["size"],
-        });
-        let body = serde_json::json!({
-            "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": kind,
-            "config": empty, "layers": [empty], "subject": subject,
-        });
-        let desc = oci.blob(MANIFEST, body.to_string().as_bytes());
+        let desc = oci.referrer(subject, kind);
         oci.name(&desc, None);
         desc
     };

@@ -219,14 +219,7 @@ fn deleting_an_image_takes_the_tag_of_its_referrers_along() {
     let mut oci = small().clone();
     let subject = oci.entries[0].clone();
     let hex = digest(small()).replace("sha256:", "");
-    let kind = "application/vnd.oci.image.manifest.v1+json";
-    let empty = oci.blob("application/vnd.oci.empty.v1+json", b"{}");
-    let signature = serde_json::json!({
-        "schemaVersion": 2, "mediaType": kind, "artifactType": "a/signature",
-        "config": empty, "layers": [],
-        "subject": {"mediaType": kind, "digest": subject["digest"], "size": subject["size"]},
-    });
-    let signed = oci.blob(kind, signature.to_string().as_bytes());
+    let signed = oci.referrer(&subject, "a/signature");
     let list = oci.index(&[signed]);
     oci.name(&list, Some(&format!("a:sha256-{hex}")));
     // One that is about another image stays.

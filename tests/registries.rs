@@ -174,26 +174,14 @@ fn an_index_comes_whole_and_goes_whole() {
 
 #[test]
 fn what_refers_to_a_platform_travels_and_what_refers_to_that() {
-    const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
     for (name, rig) in Rig::all() {
         let mut oci = common::image::Oci::new();
         let image = common::image::Image::new("signed", 1);
         let mut platform = oci.manifest(&image);
         platform["platform"] = serde_json::json!({"os": "linux", "architecture": "amd64"});
         let index = oci.index(std::slice::from_ref(&platform));
-        let empty = oci.blob("application/vnd.oci.empty.v1+json", b"{}");
-        let mut about = |subject: &serde_json::Value, kind: &str| {
-            let subject = serde_json::json!({
-                "mediaType": MANIFEST, "digest": subject["digest"], "size": subject["size"],
-            });
-            let body = serde_json::json!({
-                "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": kind,
-                "config": empty, "layers": [empty], "subject": subject,
-            });
-            oci.blob(MANIFEST, body.to_string().as_bytes())
-        };
-        let sbom = about(&platform, "text/x-sbom");
-        let of_sbom = about(&sbom, "text/x-signature");
+        let sbom = oci.referrer(&platform, "text/x-sbom");
+        let of_sbom = oci.referrer(&sbom, "text/x-signature");
         let tagged = oci.manifest(&common::image::Image::new("signature", 1));
         let tag = string(&platform["digest"]).replace(':', "-");
         oci.name(&index, Some("docker.io/library/app:v1"));

@@ -12,7 +12,6 @@ use net::proxy::Proxy;
 use net::run;
 use serde_json::{Value, json};
 
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const PLATFORMS: [&str; 3] = ["amd64", "arm64", "s390x"];
 
 /// An index of three platforms, and a registry that has it as `team/app:v1`.
@@ -88,13 +87,7 @@ impl Rig {
     /// Something that refers to an image, in the registry.
     fn refer(&mut self, to: &Value) -> String {
         let mut oci = Oci::new();
-        let empty = oci.blob("application/vnd.oci.empty.v1+json", b"{}");
-        let subject = json!({"mediaType": MANIFEST, "digest": to["digest"], "size": to["size"]});
-        let body = json!({
-            "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": "text/x-sbom",
-            "config": empty, "layers": [empty], "subject": subject,
-        });
-        let desc = oci.blob(MANIFEST, body.to_string().as_bytes());
+        let desc = oci.referrer(to, "text/x-sbom");
         self.mock.fill("team/app", &oci);
         string(&desc["digest"])
     }

@@ -29,14 +29,7 @@ fn referred() -> (Oci, Docker, [String; 2]) {
 
 /// Adds an SBOM of a manifest; its digest.
 fn refers_to(oci: &mut Oci, subject: &Value) -> String {
-    let config = oci.blob("application/vnd.oci.empty.v1+json", b"{}");
-    let kind = "application/vnd.oci.image.manifest.v1+json";
-    let body = oci.blob("application/spdx+json", b"{\"spdx\": true}");
-    let manifest = json!({
-        "schemaVersion": 2, "mediaType": kind, "artifactType": "application/spdx+json",
-        "config": config, "layers": [body], "subject": subject,
-    });
-    let entry = oci.blob(kind, &text(&manifest));
+    let entry = oci.referrer(subject, "application/spdx+json");
     oci.entries.push(entry.clone());
     string(&entry["digest"])
 }
@@ -48,7 +41,7 @@ fn union(oci: &Oci, docker: &Docker) -> Vec<u8> {
     let mut items = docker.items.clone();
     items[0]["Config"] = config.into();
     items[0]["Layers"] = json!(layers);
-    let tar = common::tarball::Tar::new().file("manifest.json", &text(&items));
+    let tar = common::tarball::Tar::new().file("manifest.json", text(&items));
     oci.members().iter().fold(tar, |tar, (name, bytes)| tar.file(name, bytes)).end()
 }
 

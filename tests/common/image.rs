@@ -127,7 +127,7 @@ pub fn text(value: &Value) -> Vec<u8> {
 /// A layer of a few files.
 pub fn layer(seed: &str) -> Vec<u8> {
     let body = seed.repeat(200);
-    Tar::new().dir("etc/").file(&format!("etc/{seed}"), body.as_bytes()).end()
+    Tar::new().dir("etc/").file(format!("etc/{seed}"), body.as_bytes()).end()
 }
 
 /// gzip, one member.
@@ -287,6 +287,19 @@ impl Oci {
     pub fn index(&mut self, children: &[Value]) -> Value {
         let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": children});
         self.blob(OCI_INDEX, &text(&index))
+    }
+
+    /// Adds something of a kind, such as a signature, that refers to a manifest, and describes it.
+    pub fn referrer(&mut self, subject: &Value, kind: &str) -> Value {
+        let (media_type, digest, size) =
+            (&subject["mediaType"], &subject["digest"], &subject["size"]);
+        let body = json!({
+            "schemaVersion": 2, "mediaType": OCI_MANIFEST, "artifactType": kind,
+            "config": self.blob("application/vnd.oci.empty.v1+json", b"{}"),
+            "layers": [self.blob(kind, kind.as_bytes())],
+            "subject": {"mediaType": media_type, "digest": digest, "size": size},
+        });
+        self.blob(OCI_MANIFEST, &text(&body))
     }
 
     /// Names a descriptor in index.json as containerd does; without a name it stays bare.

@@ -197,3 +197,16 @@ pub fn string(value: &Value) -> String {
 pub fn strings(value: &Value) -> Vec<String> {
     list(value).iter().map(string).collect()
 }
+
+/// Says that a test could not run here, and why; never silently.
+pub fn skip(why: &str) {
+    println!("skipped: {why}");
+    eprintln!("skipped: {why}");
+}
+
+/// Whether a program is installed.
+pub fn have(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    Path::new(program).is_absolute() && Path::new(program).exists()
+        || std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+}

@@ -234,16 +234,6 @@ pub fn assert_harmless(what: &str, text: &str) {
     }
 }
 
-pub fn have(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
-}
-
-/// Says why a test did nothing.
-pub fn skip(why: &str) {
-    eprintln!("skipped: {why}");
-}
-
 pub fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)
 }

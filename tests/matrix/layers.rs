@@ -147,13 +147,13 @@ fn an_archive_from_before_docker_1_10_is_converted_the_same_way_each_time() {
         text(&v1)
     };
     let tar = Tar::new()
-        .file(&format!("{top}/VERSION"), b"1.0")
-        .file(&format!("{top}/json"), &json(&top, Some(&base)))
-        .file(&format!("{top}/layer.tar"), &layers[1])
-        .file(&format!("{base}/VERSION"), b"1.0")
-        .file(&format!("{base}/json"), &json(&base, None))
-        .file(&format!("{base}/layer.tar"), &layers[0])
-        .file("repositories", &text(&json!({"fx/a": {"1": top}})))
+        .file(format!("{top}/VERSION"), b"1.0")
+        .file(format!("{top}/json"), json(&top, Some(&base)))
+        .file(format!("{top}/layer.tar"), &layers[1])
+        .file(format!("{base}/VERSION"), b"1.0")
+        .file(format!("{base}/json"), json(&base, None))
+        .file(format!("{base}/layer.tar"), &layers[0])
+        .file("repositories", text(&json!({"fx/a": {"1": top}})))
         .end();
     let first = takes(&tar).warns("imgpack's own");
     assert_eq!(first.images[0].1, [NAME]);

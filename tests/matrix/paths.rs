@@ -17,14 +17,14 @@ fn linked(members: impl Fn(Tar, &[u8]) -> Tar, layer: &str) -> (Image, Vec<u8>) 
     let image = Image::new("links", 1);
     let table = json!([{"Config": "c.json", "RepoTags": [TAG], "Layers": [layer]}]);
     let tar = members(Tar::new(), &image.layers[0]).file("c.json", &image.config);
-    (image, tar.file("manifest.json", &text(&table)).end())
+    (image, tar.file("manifest.json", text(&table)).end())
 }
 
 #[test]
 fn manifest_json_may_come_first_or_last() {
     let (image, docker) = one(2);
     takes(&docker.tar()).is(&image, NAME).quietly();
-    let first = Tar::new().file("manifest.json", &text(&docker.items));
+    let first = Tar::new().file("manifest.json", text(&docker.items));
     let first = docker.members.iter().rev().fold(first, |tar, (n, b)| tar.file(n, b));
     takes(&first.end()).is(&image, NAME).quietly();
 }
@@ -35,8 +35,8 @@ fn members_may_begin_with_a_dot() {
     let tar = docker
         .members
         .iter()
-        .fold(Tar::new().dir("./"), |tar, (n, b)| tar.file(&format!("./{n}"), b));
-    takes(&tar.file("./manifest.json", &text(&docker.items)).end()).is(&image, NAME);
+        .fold(Tar::new().dir("./"), |tar, (n, b)| tar.file(format!("./{n}"), b));
+    takes(&tar.file("./manifest.json", text(&docker.items)).end()).is(&image, NAME);
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn references_that_lead_upwards_are_refused() {
 #[test]
 fn members_that_lead_upwards_are_refused() {
     let (_, docker) = one(1);
-    let tar = docker.body().file("x/../../y", b"y").file("manifest.json", &text(&docker.items));
+    let tar = docker.body().file("x/../../y", b"y").file("manifest.json", text(&docker.items));
     refuses(&tar.end(), "upwards");
 }
 
@@ -87,7 +87,7 @@ fn a_symlinked_layer_beside_its_file_is_followed() {
         .dir("b/")
         .symlink("b/layer.tar", "../a/layer.tar")
         .file("c.json", &image.config)
-        .file("manifest.json", &text(&table));
+        .file("manifest.json", text(&table));
     takes(&tar.end()).is(&image, NAME);
 }
 
@@ -135,7 +135,7 @@ fn manifest_json_may_be_a_symlink() {
     let tar = docker
         .body()
         .symlink("manifest.json", "tables/real.json")
-        .file("tables/real.json", &text(&docker.items));
+        .file("tables/real.json", text(&docker.items));
     takes(&tar.end()).is(&image, NAME);
 }
 
@@ -145,7 +145,7 @@ fn names_are_not_trusted_and_the_config_is_its_own_id() {
     for config in ["config.json", "0000000000000000.json", "blobs/sha256/deadbeef"] {
         let table = json!([{"Config": config, "RepoTags": [TAG], "Layers": ["l"]}]);
         let tar = Tar::new().file("l", &image.layers[0]).file(config, &image.config);
-        takes(&tar.file("manifest.json", &text(&table)).end()).is(&image, NAME);
+        takes(&tar.file("manifest.json", text(&table)).end()).is(&image, NAME);
     }
 }
 
@@ -169,7 +169,7 @@ fn two_manifest_json_members_are_refused() {
     second[0]["RepoTags"] = json!(["fx/other:1"]);
     let tar = docker
         .body()
-        .file("manifest.json", &text(&docker.items))
-        .file("manifest.json", &text(&second));
+        .file("manifest.json", text(&docker.items))
+        .file("manifest.json", text(&second));
     refuses(&tar.end(), "manifest.json");
 }

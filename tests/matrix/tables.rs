@@ -109,7 +109,7 @@ fn images_for_other_machines_are_accepted() {
 
 /// A hybrid: the OCI members of one image, the Docker table of another.
 fn hybrid(oci: &Oci, docker: &Docker) -> Vec<u8> {
-    let tar = docker.body().file("manifest.json", &text(&docker.items));
+    let tar = docker.body().file("manifest.json", text(&docker.items));
     oci.members().iter().fold(tar, |tar, (name, bytes)| tar.file(name, bytes)).end()
 }
 
@@ -163,7 +163,7 @@ fn an_index_json_without_entries_leaves_manifest_json_alone() {
     let index = br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":null}"#;
     let tar = docker
         .body()
-        .file("manifest.json", &text(&docker.items))
+        .file("manifest.json", text(&docker.items))
         .file("index.json", index)
         .file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#);
     takes(&tar.end()).is(&image, NAME);
@@ -206,7 +206,7 @@ fn oci_layout_without_index_json_is_read_by_manifest_json_with_a_warning() {
     let tar = docker
         .body()
         .file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)
-        .file("manifest.json", &text(&docker.items));
+        .file("manifest.json", text(&docker.items));
     takes(&tar.end()).warns("index.json").is(&image, NAME);
 }
 
@@ -220,7 +220,7 @@ fn index_json_without_oci_layout_is_read_with_a_warning() {
         all.fold(tar, |tar, (name, bytes)| tar.file(name, bytes)).end()
     };
     takes(&no_marker(Tar::new())).warns("oci-layout").is(&image, NAME);
-    let both = docker.body().file("manifest.json", &text(&docker.items));
+    let both = docker.body().file("manifest.json", text(&docker.items));
     takes(&no_marker(both)).warns("oci-layout").is(&image, NAME);
 }
 

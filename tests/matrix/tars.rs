@@ -19,7 +19,7 @@ fn long(add: impl Fn(Tar, &str, &[u8]) -> Tar) -> (Image, Vec<u8>) {
     let name = format!("{}/layer.tar", "a-long-directory-name/".repeat(12));
     let table = json!([{"Config": "c", "RepoTags": [TAG], "Layers": [name]}]);
     let tar = add(Tar::new(), &name, &image.layers[0]).file("c", &image.config);
-    (image, tar.file("manifest.json", &text(&table)).end())
+    (image, tar.file("manifest.json", text(&table)).end())
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn unknown_members_and_fields_are_passed_over() {
         .dir("empty/")
         .file("version.json", b"not even JSON")
         .member("a-fifo", b'6', b"", "")
-        .file("manifest.json", &text(&docker.items));
+        .file("manifest.json", text(&docker.items));
     takes(&tar.end()).is(&image, NAME);
 }
 

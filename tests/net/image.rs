@@ -28,7 +28,7 @@ pub fn noise(seed: u64, size: usize) -> Vec<u8> {
 pub fn image(seed: u64, layers: &[usize]) -> Oci {
     let layer = |(at, size): (usize, &usize)| {
         let bytes = noise(seed * 1000 + at as u64, *size);
-        Tar::new().dir("data/").file(&format!("data/{seed}-{at}"), &bytes).end()
+        Tar::new().dir("data/").file(format!("data/{seed}-{at}"), &bytes).end()
     };
     let image = Image::of(layers.iter().enumerate().map(layer).collect());
     Oci::one(&image, Some(&format!("docker.io/library/noise:{TAG}")))

@@ -19,20 +19,8 @@ pub mod tunnel;
 pub mod wire;
 
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
 
-/// Says that a test could not run here, and why; never silently.
-pub fn skip(why: &str) {
-    println!("skipped: {why}");
-    eprintln!("skipped: {why}");
-}
-
-/// Whether a program is installed.
-pub fn have(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    Path::new(program).is_absolute() && Path::new(program).exists()
-        || std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
-}
+pub use crate::common::{have, skip};
 
 /// A port that was free a moment ago.
 pub fn free_port() -> u16 {

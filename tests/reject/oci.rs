@@ -12,8 +12,8 @@ use crate::common::image::{
     Image, OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Oci, desc, gzip, layer, text, zstd,
 };
 use crate::common::tarball::Tar;
-use crate::common::{hex, sha256};
-use crate::hostile::{Sandbox, is_root, skip};
+use crate::common::{hex, sha256, skip};
+use crate::hostile::{Sandbox, is_root};
 
 fn good() -> Oci {
     Oci::one(&Image::small(), Some("docker.io/library/case:1"))

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::common::image::{Docker, Image, Oci, gzip};
-use crate::hostile::{IMGPACK, SECRET, Sandbox, command, have, run, scale, skip};
+use crate::common::{have, skip};
+use crate::hostile::{IMGPACK, SECRET, Sandbox, command, run, scale};
 
 #[test]
 fn nothing_is_started_nobody_is_called_nothing_else_is_opened() {
