@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::hex;
+use crate::common::{self, hex};
 
 pub const IMGPACK: &str = env!("CARGO_BIN_EXE_imgpack");
 pub const MIB: u64 = 1 << 20;
@@ -131,30 +131,30 @@ fn reap(pid: u32, block: bool) -> Option<(ExitStatus, u64, Duration)> {
 }
 
 /// A place for one test: input, store, output, scratch space, and a secret that nobody may touch.
-pub struct Sandbox {
-    root: tempfile::TempDir,
-}
+pub struct Sandbox(common::Sandbox);
 
 pub const SECRET: &str = "CANARY-7f3a-never-to-be-seen";
 
+impl std::ops::Deref for Sandbox {
+    type Target = common::Sandbox;
+
+    fn deref(&self) -> &common::Sandbox {
+        &self.0
+    }
+}
+
 impl Sandbox {
     pub fn new() -> Self {
-        let root = tempfile::Builder::new().prefix("imgpack-test-").tempdir().unwrap();
-        for dir in ["in", "out", "tmp", "home", "cwd", "outside"] {
-            fs::create_dir(root.path().join(dir)).unwrap();
+        let sandbox = common::Sandbox::new();
+        for dir in ["in", "out", "tmp", "home", "cwd"] {
+            fs::create_dir(sandbox.path(dir)).unwrap();
         }
-        fs::write(root.path().join("outside/secret"), SECRET).unwrap();
-        Self { root }
-    }
-
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.root.path().join(name)
+        sandbox.write("outside/secret", SECRET.as_bytes());
+        Self(sandbox)
     }
 
     pub fn put(&self, name: &str, bytes: &[u8]) -> PathBuf {
-        let path = self.path(name);
-        fs::write(&path, bytes).unwrap();
-        path
+        self.write(name, bytes).into()
     }
 
     /// imgpack with these arguments.
