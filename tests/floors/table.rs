@@ -45,6 +45,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("transport::discard", 4),
     ("transport::distribution", 4),
     ("transport::folder", 4),
+    ("transport::foreign", 4),
     ("transport::union", 4),
     ("transport::layout", 4),
     ("transport::registry", 4),
