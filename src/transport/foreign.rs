@@ -34,7 +34,7 @@ impl Source for ForeignLayers {
         offset: u64,
         _: &Checked,
     ) -> Result<Box<dyn Read + Send + '_>> {
-        Ok(self.0.foreign(desc, offset)?)
+        self.0.foreign(desc, offset)
     }
 
     fn extent(&self, _: &Descriptor) -> Option<Extent> {
