@@ -4,90 +4,41 @@
 //!
 //! Follows `flatten` for what a tree is; a hard link counts as the file it is a name of.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
+use std::path::Path;
 
 use crate::digest::{Algorithm, Digest, Hasher};
 use crate::error::{Error, Result};
-use crate::flatten::LayerStreams;
-use crate::flatten::tree::{ContentOrigin, FileTree};
+use crate::flatten::tree::{ContentOrigin, FileTree, Inode};
+use crate::flatten::{LayerStreams, Order};
 use crate::io::tar::{EntryKind, TarReader};
 
-/// What is compared of one file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileMeta {
-    /// Its type; a hard link has the type of its file, a sparse file is a regular one.
-    pub kind: EntryKind,
-    /// Permission bits with setuid, setgid and sticky.
-    pub mode: u32,
-    /// The owner's number.
-    pub uid: u64,
-    /// The group's number.
-    pub gid: u64,
-    /// Bytes of its content; 0 for what has none.
-    pub size: u64,
-    /// Modification time: seconds since 1970 rounded down, and nanoseconds.
-    pub mtime: (i64, u32),
-    /// A symbolic link's target.
-    pub link: Vec<u8>,
-    /// A device's major and minor number.
-    pub device: (u32, u32),
-    /// Extended attributes: name without prefix, value.
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Digest of a regular file's content, when it was asked for.
-    pub digest: Option<Digest>,
+/// The flattened tree of some layers, with the digests of its contents.
+pub struct Tree {
+    files: FileTree,
+    digests: HashMap<ContentOrigin, Digest>,
 }
 
-/// The flattened tree of some layers by path, without the root and without leading `/`.
-///
-/// With `hash_contents` the layers are read a second time; without it, contents count as equal when
-/// their sizes are.
-///
-/// # Errors
-/// Those of [`crate::flatten::flatten`], without the writing.
-pub fn tree(layers: &dyn LayerStreams, hash_contents: bool) -> Result<BTreeMap<Vec<u8>, FileMeta>> {
-    let tree = FileTree::build(layers)?;
-    let mut hashes = if hash_contents { hash(layers, &tree)? } else { HashMap::new() };
-    let empty = Digest::of(b"");
-    let mut out = BTreeMap::new();
-    for (name, number) in tree.names() {
-        let Some(inode) = tree.inode(number) else { continue };
-        let kind = match inode.kind {
-            EntryKind::Sparse => EntryKind::Regular,
-            kind => kind,
-        };
-        let sha256 = match kind {
-            EntryKind::Regular if hash_contents => {
-                Some(*hashes.entry(inode.origin).or_insert(empty))
-            }
-            _ => None,
-        };
-        let meta = FileMeta {
-            kind,
-            mode: inode.mode,
-            uid: inode.uid,
-            gid: inode.gid,
-            size: if inode.has_content() { inode.size } else { 0 },
-            mtime: (inode.mtime, inode.mtime_nanos),
-            link: inode.link.clone(),
-            device: (inode.major, inode.minor),
-            xattrs: inode.xattrs.clone(),
-            digest: sha256,
-        };
-        out.insert(name, meta);
+impl Tree {
+    /// Reads the layers twice. Long names wait in an unnamed file in `temp_dir`.
+    ///
+    /// # Errors
+    /// Those of [`crate::flatten::flatten`], without the writing.
+    pub fn read(layers: &dyn LayerStreams, temp_dir: &Path) -> Result<Self> {
+        let files = FileTree::build(layers, temp_dir)?;
+        Ok(Self { digests: hash(layers, &files)?, files })
     }
-    Ok(out)
 }
 
 /// The digests of all contents that survive, layer by layer in the order they are stored.
 fn hash(layers: &dyn LayerStreams, tree: &FileTree) -> Result<HashMap<ContentOrigin, Digest>> {
     let changed = || Error::corrupt("a layer changed between two reads");
     let mut wanted: BTreeMap<usize, BTreeMap<usize, u64>> = BTreeMap::new();
-    for (_, number) in tree.names() {
-        if let Some(inode) = tree.inode(number).filter(|i| i.has_content()) {
-            let layer = wanted.entry(inode.origin.layer).or_default();
-            layer.insert(inode.origin.member, inode.size);
-        }
+    for inode in tree.contents() {
+        let layer = wanted.entry(inode.origin.layer).or_default();
+        layer.insert(inode.origin.member, inode.size);
     }
     let mut hashes = HashMap::new();
     let mut buf = vec![0; 64 * 1024];
@@ -140,49 +91,64 @@ pub struct FileChange {
     pub what: Vec<&'static str>,
 }
 
-/// The differences between `a` and `b`, sorted by path as bytes.
-pub fn compare(
-    a: &BTreeMap<Vec<u8>, FileMeta>,
-    b: &BTreeMap<Vec<u8>, FileMeta>,
-) -> Vec<FileChange> {
-    let (mut left, mut right) = (a.iter().peekable(), b.iter().peekable());
-    let mut out = Vec::new();
+/// Calls `each` with the differences between `a` and `b`, sorted by path as bytes.
+///
+/// # Errors
+/// Those of `each` and of the temporary files.
+pub fn compare(a: &Tree, b: &Tree, mut each: impl FnMut(FileChange) -> Result<()>) -> Result<()> {
+    let (mut left, mut right) = (a.files.walk(Order::Path)?, b.files.walk(Order::Path)?);
+    let (mut mine, mut other) = (left.step()?, right.step()?);
     loop {
-        let order = match (left.peek(), right.peek()) {
-            (None, None) => return out,
-            (Some(_), None) => std::cmp::Ordering::Less,
-            (None, Some(_)) => std::cmp::Ordering::Greater,
-            (Some((p, _)), Some((q, _))) => p.cmp(q),
+        let order = match (mine, other) {
+            (None, None) => return Ok(()),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(_), Some(_)) => left.path().cmp(right.path()),
         };
-        let mine = if order.is_le() { left.next() } else { None };
-        let other = if order.is_ge() { right.next() } else { None };
-        let (path, kind, what) = match (mine, other) {
-            (Some((path, x)), Some((_, y))) => (path, ChangeKind::Modified, differences(x, y)),
-            (Some((path, _)), None) => (path, ChangeKind::Removed, Vec::new()),
-            (None, Some((path, _))) => (path, ChangeKind::Added, Vec::new()),
-            (None, None) => return out,
+        let path = if order.is_le() { left.path() } else { right.path() }.to_vec();
+        let (kind, what) = match (order, mine, other) {
+            (Ordering::Equal, Some((_, x)), Some((_, y))) => {
+                (ChangeKind::Modified, differences((a, x), (b, y))?)
+            }
+            (Ordering::Less, ..) => (ChangeKind::Removed, Vec::new()),
+            _ => (ChangeKind::Added, Vec::new()),
         };
         if kind != ChangeKind::Modified || !what.is_empty() {
-            out.push(FileChange { path: path.clone(), kind, what });
+            each(FileChange { path, kind, what })?;
+        }
+        if order.is_le() {
+            mine = left.step()?;
+        }
+        if order.is_ge() {
+            other = right.step()?;
         }
     }
 }
 
-fn differences(x: &FileMeta, y: &FileMeta) -> Vec<&'static str> {
-    // One side without hashes says nothing about content.
-    let content = matches!((x.digest, y.digest), (Some(x), Some(y)) if x != y);
+/// What differs between two files. A hard link has the type of its file, a sparse file is a regular
+/// one.
+fn differences((a, x): (&Tree, u32), (b, y): (&Tree, u32)) -> Result<Vec<&'static str>> {
+    let (x, y) = (a.files.inode(x), b.files.inode(y));
+    let kind = |i: &Inode| match i.kind {
+        EntryKind::Sparse => EntryKind::Regular,
+        kind => kind,
+    };
+    let size = |i: &Inode| if i.has_content() { i.size } else { 0 };
+    let content = kind(x) == EntryKind::Regular
+        && kind(y) == EntryKind::Regular
+        && a.digests.get(&x.origin) != b.digests.get(&y.origin);
     let table = [
-        ("type", x.kind != y.kind),
+        ("type", kind(x) != kind(y)),
         ("mode", x.mode != y.mode),
         ("owner", (x.uid, x.gid) != (y.uid, y.gid)),
-        ("size", x.size != y.size),
+        ("size", size(x) != size(y)),
         ("content", content),
-        ("link", x.link != y.link),
-        ("device", x.device != y.device),
+        ("link", a.files.link(x)? != b.files.link(y)?),
+        ("device", (x.major, x.minor) != (y.major, y.minor)),
         ("xattr", x.xattrs != y.xattrs),
-        ("mtime", x.mtime != y.mtime),
+        ("mtime", (x.mtime, x.mtime_nanos) != (y.mtime, y.mtime_nanos)),
     ];
-    table.into_iter().filter(|(_, differs)| *differs).map(|(what, _)| what).collect()
+    Ok(table.into_iter().filter(|(_, differs)| *differs).map(|(what, _)| what).collect())
 }
 
 #[cfg(test)]
@@ -231,9 +197,14 @@ mod tests {
     }
 
     fn diff(a: Vec<Vec<u8>>, b: Vec<Vec<u8>>) -> Vec<(String, ChangeKind, Vec<&'static str>)> {
-        let [a, b] = [a, b].map(|l| tree(&Layers(l), true).expect("a tree"));
-        let name = |c: FileChange| (String::from_utf8_lossy(&c.path).into_owned(), c.kind, c.what);
-        compare(&a, &b).into_iter().map(name).collect()
+        let [a, b] = [a, b].map(|l| Tree::read(&Layers(l), &std::env::temp_dir()).expect("a tree"));
+        let mut changes = Vec::new();
+        compare(&a, &b, |c| {
+            changes.push((String::from_utf8_lossy(&c.path).into_owned(), c.kind, c.what));
+            Ok(())
+        })
+        .expect("compared");
+        changes
     }
 
     #[test]
@@ -292,9 +263,9 @@ mod tests {
     }
 
     #[test]
-    fn without_hashes_only_sizes_tell_contents_apart() {
-        let trees = [b'x', b'y']
-            .map(|fill| tree(&Layers(vec![layer(&[file("f")], fill)]), false).expect("a tree"));
-        assert_eq!(compare(&trees[0], &trees[1]), []);
+    fn paths_are_sorted_as_bytes_not_as_a_walk() {
+        let b = layer(&["a/x", "a.b", "a/b/c", "a-b", "a0"].map(file), b'x');
+        let paths: Vec<_> = diff(vec![], vec![b]).into_iter().map(|c| c.0).collect();
+        assert_eq!(paths, ["a", "a-b", "a.b", "a/b", "a/b/c", "a/x", "a0"]);
     }
 }

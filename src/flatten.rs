@@ -7,7 +7,9 @@
 //! `docker export`: a walk of the tree with names sorted, parents first. As there, holes of sparse
 //! files become zeros; unlike there, no file is added and all extended attributes are kept.
 
+mod names;
 mod spool;
+mod texts;
 pub(crate) mod tree;
 
 use std::collections::{HashMap, HashSet};
@@ -16,6 +18,7 @@ use std::path::PathBuf;
 
 use crate::error::{Error, Kind, Result};
 use crate::io::tar::{self, EntryKind, Member, Streaming, TarReader};
+pub(crate) use names::Order;
 use spool::Spool;
 pub use tree::LayerStreams;
 use tree::{ContentOrigin, FileTree, Inode};
@@ -23,7 +26,8 @@ use tree::{ContentOrigin, FileTree, Inode};
 /// How to flatten.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where an unnamed temporary file may be made, for layers whose members are not in order.
+    /// Where unnamed temporary files may be made, for many long names and for layers whose members are
+    /// not in order.
     pub temp_dir: PathBuf,
     /// Most bytes to write; a sparse file can claim far more than it holds.
     pub max_bytes: u64,
@@ -51,34 +55,38 @@ pub struct Summary {
 
 /// Writes the flattened tree of `layers` to `out`. The same layers give the same bytes.
 ///
-/// Memory holds the metadata of all members, never content; the layers are read twice.
+/// Memory holds the metadata of all members, never content nor more than a few MiB of names; the
+/// layers are read twice.
 ///
 /// # Errors
 /// [`Kind::Malformed`] for layers no engine could apply, [`Kind::Unsupported`] beyond
 /// `max_bytes`, and those of the layers, the temporary file and `out`.
 pub fn flatten(layers: &dyn LayerStreams, out: &mut dyn Write, opts: &Options) -> Result<Summary> {
-    let tree = FileTree::build(layers)?;
+    let tree = FileTree::build(layers, &opts.temp_dir)?;
     let mut out = Counted { inner: out, bytes: 0, max: opts.max_bytes };
     let mut bodies = Bodies::new(layers, &tree, opts);
-    let mut first_names: HashMap<usize, Vec<u8>> = HashMap::new();
+    let mut first_names: HashMap<u32, u32> = HashMap::new();
     let mut members = 0;
-    for (name, number) in tree.names() {
-        let Some(inode) = tree.inode(number) else { continue };
+    let mut walk = tree.walk(Order::Walk)?;
+    while let Some((node, number)) = walk.step()? {
+        let (name, inode) = (walk.path(), tree.inode(number));
         if let Some(first) = first_names.get(&number) {
             // The first name in the walk is the file, whichever was the file in the layer: its
             // name may have been removed since.
-            let link = member(inode, &name, EntryKind::HardLink, first, 0, &[]);
-            tar::write_header(&mut out, &link).map_err(|e| at(e, &name))?;
+            let first = tree.names.path(*first)?;
+            let link = member(inode, name, EntryKind::HardLink, &first, 0, &[]);
+            tar::write_header(&mut out, &link).map_err(|e| at(e, name))?;
         } else {
             let size = if inode.has_content() { inode.size } else { 0 };
-            let whole = member(inode, &name, inode.kind, &inode.link, size, &inode.xattrs);
-            tar::write_header(&mut out, &whole).map_err(|e| at(e, &name))?;
+            let link = tree.link(inode)?;
+            let whole = member(inode, name, inode.kind, &link, size, &inode.xattrs);
+            tar::write_header(&mut out, &whole).map_err(|e| at(e, name))?;
             if size > 0 {
-                bodies.copy(inode, &mut out).map_err(|e| at(e, &name))?;
+                bodies.copy(inode, &mut out).map_err(|e| at(e, name))?;
                 tar::write_padding(&mut out, size)?;
             }
             if inode.kind != EntryKind::Dir {
-                first_names.insert(number, name);
+                first_names.insert(number, node);
             }
         }
         members += 1;
@@ -142,8 +150,7 @@ impl<'a> Bodies<'a> {
     fn new(layers: &'a dyn LayerStreams, tree: &FileTree, opts: &'a Options) -> Self {
         let mut left = vec![0; layers.len()];
         let mut wanted = HashSet::new();
-        for (_, number) in tree.names() {
-            let Some(inode) = tree.inode(number).filter(|i| i.has_content()) else { continue };
+        for inode in tree.contents() {
             if wanted.insert(inode.origin)
                 && let Some(n) = left.get_mut(inode.origin.layer)
             {

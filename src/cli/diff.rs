@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use clap::Args;
-use imgpack::diff_files::{ChangeKind, FileChange, compare, tree};
+use imgpack::diff_files::{ChangeKind, FileChange, Tree, compare};
 use imgpack::digest::DiffId;
 use imgpack::{Error, Kind, Result};
 use serde_json::{Map, Value, json};
@@ -47,7 +47,7 @@ struct Side {
     id: String,
     config: Map<String, Value>,
     diff_ids: Vec<DiffId>,
-    files: std::collections::BTreeMap<Vec<u8>, imgpack::diff_files::FileMeta>,
+    files: Option<Tree>,
 }
 
 pub(crate) fn run(args: &DiffArgs, run: &Run) -> Result<Outcome> {
@@ -55,6 +55,7 @@ pub(crate) fn run(args: &DiffArgs, run: &Run) -> Result<Outcome> {
         let what = format!("--format {:?}: expected text or json", args.format);
         return Err(Error::new(Kind::Usage, what));
     }
+    let temporary = &run.env().temporary;
     let side = |target: &str, files: bool| -> Result<Side> {
         let platform = args.platform.as_deref().map(str::parse).transpose()?;
         with_layers(target, platform.as_ref(), run, |layers| {
@@ -63,7 +64,7 @@ pub(crate) fn run(args: &DiffArgs, run: &Run) -> Result<Outcome> {
                 id: layers.image.config.as_ref().map(|c| c.digest.to_string()).unwrap_or_default(),
                 config: imgpack::config::Config::parse(bytes)?.body,
                 diff_ids: layers.image.diff_ids.clone(),
-                files: if files { tree(layers, true)? } else { Default::default() },
+                files: files.then(|| Tree::read(layers, temporary)).transpose()?,
             })
         })
     };
@@ -75,25 +76,51 @@ pub(crate) fn run(args: &DiffArgs, run: &Run) -> Result<Outcome> {
     let layers = layer_changes(&a.diff_ids, &b.diff_ids);
     let mut config = Vec::new();
     config_changes("", &without_layers(&a.config), &without_layers(&b.config), &mut config);
-    let files = compare(&a.files, &b.files);
-    let same = layers.is_empty() && config.is_empty() && files.is_empty() && a.id == b.id;
+    // Different files come of different layers.
+    let same = layers.is_empty() && config.is_empty() && a.id == b.id;
     if args.format == "json" {
-        let files: Vec<Value> = files.iter().map(file_value).collect();
-        let value = json!({
-            "same": same, "a": a.id, "b": b.id,
-            "layers": layers.iter().map(|(sign, id)| json!({"change": word(*sign), "diff_id": id.to_string()})).collect::<Vec<_>>(),
-            "config": config.iter().map(|(path, old, new)| json!({"path": path, "a": old, "b": new})).collect::<Vec<_>>(),
-            "files": files,
-        });
-        out::line(&value.to_string())?;
-    } else {
-        text(&a, &b, &layers, &config, &files, same)?;
+        json_text(&a, &b, &layers, &config, same)?;
+    } else if !same {
+        text(&a, &b, &layers, &config)?;
     }
     Ok(if same { Outcome::Done } else { Outcome::Different })
 }
 
+/// Calls `each` with every file that differs: there may be too many to hold.
+fn files(a: &Side, b: &Side, each: impl FnMut(FileChange) -> Result<()>) -> Result<()> {
+    match (&a.files, &b.files) {
+        (Some(a), Some(b)) => compare(a, b, each),
+        _ => Ok(()),
+    }
+}
+
 fn word(sign: char) -> &'static str {
     if sign == '-' { "removed" } else { "added" }
+}
+
+fn json_text(
+    a: &Side,
+    b: &Side,
+    layers: &[(char, DiffId)],
+    config: &[(String, Value, Value)],
+    same: bool,
+) -> Result<()> {
+    let layers =
+        layers.iter().map(|(sign, id)| json!({"change": word(*sign), "diff_id": id.to_string()}));
+    let config = config.iter().map(|(path, old, new)| json!({"path": path, "a": old, "b": new}));
+    let head = json!({
+        "same": same, "a": a.id, "b": b.id,
+        "layers": layers.collect::<Vec<_>>(),
+        "config": config.collect::<Vec<_>>(),
+    });
+    out::print(&format!("{},\"files\":[", head.to_string().trim_end_matches('}')))?;
+    let mut comma = "";
+    files(a, b, |change| {
+        out::print(&format!("{comma}{}", file_value(&change)))?;
+        comma = ",";
+        Ok(())
+    })?;
+    out::line("]}")
 }
 
 fn text(
@@ -101,12 +128,7 @@ fn text(
     b: &Side,
     layers: &[(char, DiffId)],
     config: &[(String, Value, Value)],
-    files: &[FileChange],
-    same: bool,
 ) -> Result<()> {
-    if same {
-        return Ok(());
-    }
     out::line(&format!("--- {}\n+++ {}", a.id, b.id))?;
     for (sign, diff_id) in layers {
         out::line(&format!("layer {sign} {diff_id}"))?;
@@ -116,7 +138,7 @@ fn text(
         let line = format!("config {path}: {} -> {}", shown(old), shown(new));
         out::line(&imgpack::text::escape_long(&line))?;
     }
-    for change in files {
+    files(a, b, |change| {
         let lossy = String::from_utf8_lossy(&change.path);
         let path = imgpack::text::escape_long(&lossy);
         // docker's letters: added, deleted, changed.
@@ -124,9 +146,8 @@ fn text(
             ChangeKind::Added => format!("A /{path}"),
             ChangeKind::Removed => format!("D /{path}"),
             ChangeKind::Modified => format!("C /{path} ({})", change.what.join(", ")),
-        })?;
-    }
-    Ok(())
+        })
+    })
 }
 
 fn file_value(change: &FileChange) -> Value {

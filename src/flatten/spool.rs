@@ -6,7 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -53,6 +53,16 @@ impl Spool {
             return Err(Error::corrupt("a layer changed between two reads"));
         }
         Ok(())
+    }
+
+    /// Fills `buf` from `from`.
+    pub(super) fn read_at(&self, from: u64, buf: &mut [u8]) -> Result<()> {
+        let file = self
+            .file
+            .as_ref()
+            .ok_or_else(|| Error::from(io::Error::from(io::ErrorKind::UnexpectedEof)))?;
+        file.read_exact_at(buf, from)
+            .map_err(|e| Error::io(&self.dir, "reading a temporary file in", &e))
     }
 
     fn file(&mut self) -> Result<&mut File> {

@@ -7,7 +7,10 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
+use std::path::Path;
 
+use super::names::{Names, Order, ROOT, Walk};
+use super::texts::Text;
 use crate::error::{Error, Result};
 use crate::io::tar::{EntryKind, TarEntry, TarReader};
 
@@ -33,9 +36,6 @@ pub trait LayerStreams {
     fn open(&self, layer: usize) -> Result<Box<dyn Read + Send + '_>>;
 }
 
-/// A path with NUL for `/`: byte order is then the order of a walk, parents first.
-pub(crate) type PathKey = Vec<u8>;
-
 /// Where an inode's content is: the layer, and the number of the member in it, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ContentOrigin {
@@ -48,7 +48,7 @@ pub(crate) struct ContentOrigin {
 pub(crate) struct Inode {
     pub(crate) origin: ContentOrigin,
     pub(crate) kind: EntryKind,
-    pub(crate) link: Vec<u8>,
+    pub(crate) link: Text,
     pub(crate) size: u64,
     pub(crate) mode: u32,
     pub(crate) uid: u64,
@@ -60,17 +60,12 @@ pub(crate) struct Inode {
     pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Node {
-    inode: usize,
-    /// The layer that gave this name, which for a hard link need not be the inode's.
-    layer: usize,
-}
+/// The inode of all directories that no layer describes.
+const IMPLIED: u32 = 0;
 
 /// The final tree.
-#[derive(Debug, Default)]
 pub(crate) struct FileTree {
-    nodes: BTreeMap<PathKey, Node>,
+    pub(super) names: Names,
     inodes: Vec<Inode>,
     xattr_bytes: usize,
 }
@@ -78,29 +73,47 @@ pub(crate) struct FileTree {
 /// What a layer does, taken apart: its whiteouts apply before its additions, wherever they stand.
 #[derive(Default)]
 struct Changes {
-    removed: Vec<Vec<u8>>,
-    emptied: Vec<Vec<u8>>,
-    added: Vec<(Vec<u8>, Inode)>,
+    removed: Vec<Text>,
+    emptied: Vec<Text>,
+    added: Vec<(Text, Inode)>,
+}
+
+/// A part of a path, and the name it leads to where there is one.
+struct Part {
+    text: Text,
+    bytes: Vec<u8>,
+    node: Option<u32>,
 }
 
 impl FileTree {
-    /// Applies all layers.
-    pub(crate) fn build(layers: &dyn LayerStreams) -> Result<Self> {
-        let mut tree = Self::default();
+    /// Applies all layers. Long names wait in an unnamed file in `temp_dir`.
+    pub(crate) fn build(layers: &dyn LayerStreams, temp_dir: &Path) -> Result<Self> {
+        let names = Names::new(temp_dir.to_path_buf(), IMPLIED);
+        let mut tree = Self { names, inodes: vec![Inode::implied()], xattr_bytes: 0 };
         for layer in 0..layers.len() {
             let changes = tree.read_layer(layers, layer)?;
-            tree.apply(layer, changes)?;
+            tree.apply(layer as u32, changes)?;
         }
         Ok(tree)
     }
 
-    /// Every name but the root with its inode's number, in the order of a walk.
-    pub(crate) fn names(&self) -> impl Iterator<Item = (Vec<u8>, usize)> + '_ {
-        self.nodes.iter().map(|(key, node)| (path(key), node.inode))
+    /// Every name but the root.
+    pub(crate) fn walk(&self, order: Order) -> Result<Walk<'_>> {
+        Walk::new(&self.names, order)
     }
 
-    pub(crate) fn inode(&self, number: usize) -> Option<&Inode> {
-        self.inodes.get(number)
+    /// Every file with content, once for each of its names, in no order.
+    pub(crate) fn contents(&self) -> impl Iterator<Item = &Inode> {
+        self.names.inodes().map(|n| self.inode(n)).filter(|i| i.has_content())
+    }
+
+    pub(crate) fn inode(&self, number: u32) -> &Inode {
+        &self.inodes[number as usize]
+    }
+
+    /// The target of a symbolic link.
+    pub(crate) fn link(&self, inode: &Inode) -> Result<Vec<u8>> {
+        self.names.texts.read(inode.link)
     }
 
     fn read_layer(&mut self, layers: &dyn LayerStreams, layer: usize) -> Result<Changes> {
@@ -132,24 +145,29 @@ impl FileTree {
                 _ => Err(Error::malformed("the root of a layer is not a directory")),
             };
         };
+        let texts = &mut self.names.texts;
         if let Some(hidden) = base.strip_prefix(b".wh.") {
             match hidden {
                 b"" | b"." | b".." => return Err(Error::malformed("a whiteout without a name")),
-                b".wh..opq" => changes.emptied.push(parts.join(&0)),
+                b".wh..opq" => changes.emptied.push(texts.push(&parts.join(&b'/'))?),
                 _ if hidden.starts_with(b".wh.") => {} // aufs's own bookkeeping
-                _ => changes.removed.push([parents, &[hidden]].concat().join(&0)),
+                _ => {
+                    let path = [parents, &[hidden]].concat().join(&b'/');
+                    changes.removed.push(texts.push(&path)?);
+                }
             }
             return Ok(());
         }
         let link = match entry.kind {
-            EntryKind::HardLink => components(&entry.link)?.join(&0),
-            EntryKind::Symlink => entry.link.clone(),
+            EntryKind::HardLink => texts.push(&components(&entry.link)?.join(&b'/'))?,
+            EntryKind::Symlink => texts.push(&entry.link)?,
             EntryKind::Other(flag) => {
                 let what = format!("a layer has a member of unknown type {:?}", flag as char);
                 return Err(Error::unsupported(what));
             }
-            _ => Vec::new(),
+            _ => Text::default(),
         };
+        let path = texts.push(&parts.join(&b'/'))?;
         let xattrs = xattrs(&entry);
         self.xattr_bytes += xattrs.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
         if self.xattr_bytes > MAX_XATTRS {
@@ -169,164 +187,143 @@ impl FileTree {
             minor: entry.minor,
             xattrs,
         };
-        changes.added.push((parts.join(&0), inode));
+        changes.added.push((path, inode));
         Ok(())
     }
 
-    fn apply(&mut self, layer: usize, changes: Changes) -> Result<()> {
-        for key in changes.emptied {
+    fn apply(&mut self, layer: u32, changes: Changes) -> Result<()> {
+        for path in changes.emptied {
             // The marker lies in the directory, so a link to it is followed too.
-            if let Some(marker) = self.find(&key)? {
-                let dir = marker.iter().rposition(|b| *b == 0).unwrap_or(0);
-                self.remove_below(&marker[..dir]);
+            if let Some(marker) = self.find(path)? {
+                let dir = marker.iter().rev().nth(1).map_or(Some(ROOT), |part| part.node);
+                dir.into_iter().for_each(|dir| self.names.remove_below(dir));
             }
         }
-        for key in changes.removed {
-            if let Some(key) = self.find(&key)? {
-                self.remove_below(&key);
-                self.nodes.remove(&key);
-            }
+        for path in changes.removed {
+            let node = self.find(path)?.and_then(|parts| parts.last()?.node);
+            node.into_iter().for_each(|node| self.names.remove(node));
         }
-        for (key, inode) in changes.added {
-            self.add(layer, key, inode)?;
+        for (path, inode) in changes.added {
+            if let Err(err) = self.add(layer, path, inode) {
+                return Err(err.at(format!("member {}", self.lossy(path)?)));
+            }
         }
         Ok(())
     }
 
-    fn add(&mut self, layer: usize, key: PathKey, inode: Inode) -> Result<()> {
-        let place = || format!("member {}", String::from_utf8_lossy(&path(&key)));
-        let key = self.make_parents(layer, &key).map_err(|e| e.at(place()))?;
-        let is_dir = |tree: &Self, n: &Node| tree.kind(n) == Some(EntryKind::Dir);
-        if inode.kind == EntryKind::HardLink {
-            let target = self.find(&inode.link).map_err(|e| e.at(place()))?;
-            let node = target.and_then(|t| self.nodes.get(&t).copied());
-            let Some(node) = node.filter(|n| !is_dir(self, n)) else {
-                let target = String::from_utf8_lossy(&path(&inode.link)).into_owned();
+    fn add(&mut self, layer: u32, path: Text, inode: Inode) -> Result<()> {
+        let node = self.make_parents(layer, path)?;
+        let kind = inode.kind;
+        let number = if kind == EntryKind::HardLink {
+            let target = self.find(inode.link)?.and_then(|parts| parts.last()?.node);
+            let number = target.and_then(|node| self.names.get(node)).map(|(inode, _)| inode);
+            let Some(number) = number.filter(|n| self.inode(*n).kind != EntryKind::Dir) else {
+                let target = self.lossy(inode.link)?;
                 let what = format!("a hard link to {target:?}, which is not a file of the image");
-                return Err(Error::malformed(what).at(place()));
+                return Err(Error::malformed(what));
             };
-            if let Some(target) = self.inodes.get_mut(node.inode) {
-                target.take_metadata(inode);
-            }
-            self.remove_below(&key);
-            self.nodes.insert(key, Node { inode: node.inode, layer });
-            return Ok(());
+            self.inodes[number as usize].take_metadata(inode);
+            number
+        } else {
+            self.inodes.push(inode);
+            self.inodes.len() as u32 - 1
+        };
+        if kind != EntryKind::Dir {
+            self.names.remove_below(node);
         }
-        if inode.kind != EntryKind::Dir {
-            self.remove_below(&key);
-        }
-        self.insert(key, layer, inode);
+        self.names.set(node, number, layer);
         Ok(())
     }
 
-    fn insert(&mut self, key: PathKey, layer: usize, inode: Inode) {
-        self.nodes.insert(key, Node { inode: self.inodes.len(), layer });
-        self.inodes.push(inode);
+    fn lossy(&self, text: Text) -> Result<String> {
+        Ok(String::from_utf8_lossy(&self.names.texts.read(text)?).into_owned())
     }
 
-    fn kind(&self, node: &Node) -> Option<EntryKind> {
-        self.inodes.get(node.inode).map(|i| i.kind)
+    /// The parts of a name after resolving links in its parents; `None` when a parent is absent.
+    fn find(&self, path: Text) -> Result<Option<Vec<Part>>> {
+        let (parts, missing) = self.resolve(path)?;
+        Ok((!missing).then_some(parts))
     }
 
-    /// Removes everything under a name, but not the name.
-    fn remove_below(&mut self, key: &[u8]) {
-        if key.is_empty() {
-            self.nodes.clear();
-            return;
-        }
-        let doomed: Vec<PathKey> = self
-            .nodes
-            .range([key, &[0]].concat()..[key, &[1]].concat())
-            .map(|(k, _)| k.clone())
-            .collect();
-        for key in doomed {
-            self.nodes.remove(&key);
-        }
-    }
-
-    /// The key of a name after resolving links in its parents; `None` when a parent is absent.
-    fn find(&self, key: &[u8]) -> Result<Option<PathKey>> {
-        let (real, missing) = self.resolve(key)?;
-        Ok((missing == 0).then_some(real))
-    }
-
-    /// The same for a name to be added: parents that are not there become plain directories, and a
-    /// file of a lower layer gives way to one.
-    fn make_parents(&mut self, layer: usize, key: &[u8]) -> Result<PathKey> {
-        let (real, _) = self.resolve(key)?;
-        let mut ends: Vec<usize> = Vec::new();
-        for (i, _) in real.iter().enumerate().filter(|(_, b)| **b == 0).rev() {
-            // A directory's parents are directories: this is where most searches end.
-            let node = self.nodes.get(&real[..i]);
-            if node.is_some_and(|n| self.kind(n) == Some(EntryKind::Dir)) {
-                break;
+    /// The same for a name to be added, which it gives: parents that are not there become plain
+    /// directories, and a file of a lower layer gives way to one.
+    fn make_parents(&mut self, layer: u32, path: Text) -> Result<u32> {
+        let mut parts = self.resolve(path)?.0;
+        let last = parts.pop();
+        let mut at = ROOT;
+        for part in parts {
+            at = self.names.enter(at, part.text, &part.bytes)?;
+            match self.names.get(at) {
+                Some((inode, _)) if self.inode(inode).kind == EntryKind::Dir => {}
+                Some((_, from)) if from == layer => {
+                    let what = "a layer has a member below one of its own files";
+                    return Err(Error::malformed(what));
+                }
+                _ => self.names.set(at, IMPLIED, layer),
             }
-            if node.is_some_and(|n| n.layer == layer) {
-                return Err(Error::malformed("a layer has a member below one of its own files"));
-            }
-            ends.push(i);
         }
-        for end in ends {
-            self.insert(real[..end].to_vec(), layer, Inode::implied(layer));
-        }
-        Ok(real)
+        last.map_or(Ok(at), |last| self.names.enter(at, last.text, &last.bytes))
     }
 
     /// Follows symbolic links in the parents of a name, never the name itself, inside the root.
-    /// Also says how many of the parents are not there.
-    fn resolve(&self, key: &[u8]) -> Result<(PathKey, usize)> {
-        let Some(cut) = key.iter().rposition(|b| *b == 0) else {
-            return Ok((key.to_vec(), 0));
-        };
-        let is = |k: &[u8]| self.nodes.get(k).and_then(|n| self.inodes.get(n.inode));
-        if is(&key[..cut]).is_some_and(|i| i.kind == EntryKind::Dir) {
-            return Ok((key.to_vec(), 0));
-        }
-        let mut todo: Vec<Vec<u8>> = key[..cut].split(|b| *b == 0).rev().map(Into::into).collect();
-        let mut at: PathKey = Vec::new();
-        let (mut hops, mut missing) = (0, 0);
-        while let Some(part) = todo.pop() {
-            match part.as_slice() {
+    /// Also says whether one of the parents is not there.
+    fn resolve(&self, path: Text) -> Result<(Vec<Part>, bool)> {
+        let mut todo = self.parts(path)?;
+        todo.reverse();
+        let (mut at, mut hops, mut missing) = (Vec::<Part>::new(), 0, false);
+        while let Some(mut part) = todo.pop() {
+            match part.bytes.as_slice() {
                 b"" | b"." => continue,
                 b".." => {
-                    at.truncate(at.iter().rposition(|b| *b == 0).unwrap_or(0));
+                    at.pop();
                     continue;
                 }
                 _ => {}
             }
-            let up = at.len();
-            if !at.is_empty() {
-                at.push(0);
+            if let Some(dir) = at.last().map_or(Some(ROOT), |part| part.node) {
+                part.node = self.names.child(dir, &part.bytes)?;
             }
-            at.extend_from_slice(&part);
-            match is(&at) {
+            let inode = part.node.and_then(|node| self.names.get(node)).map(|(n, _)| self.inode(n));
+            match inode {
+                _ if todo.is_empty() => {}
                 Some(i) if i.kind == EntryKind::Symlink => {
                     hops += 1;
                     if hops > MAX_HOPS {
                         return Err(Error::malformed("too many symbolic links in a name"));
                     }
-                    at.truncate(if i.link.starts_with(b"/") { 0 } else { up });
-                    todo.extend(i.link.split(|b| *b == b'/').rev().map(<[u8]>::to_vec));
+                    let parts = self.parts(i.link)?;
+                    if parts.len() > 1 && parts[0].bytes.is_empty() {
+                        at.clear();
+                    }
+                    todo.extend(parts.into_iter().rev());
+                    continue;
                 }
                 Some(_) => {}
-                None => missing += 1,
+                None => missing = true,
             }
+            at.push(part);
         }
-        if !at.is_empty() {
-            at.push(0);
-        }
-        at.extend_from_slice(&key[cut + 1..]);
         Ok((at, missing))
+    }
+
+    fn parts(&self, path: Text) -> Result<Vec<Part>> {
+        let mut start = 0;
+        let part = |bytes: &[u8]| {
+            let text = path.part(start, bytes.len());
+            start += bytes.len() + 1;
+            Part { text, bytes: bytes.to_vec(), node: None }
+        };
+        Ok(self.names.texts.read(path)?.split(|b| *b == b'/').map(part).collect())
     }
 }
 
 impl Inode {
     /// A directory no layer describes.
-    fn implied(layer: usize) -> Self {
+    fn implied() -> Self {
         Self {
-            origin: ContentOrigin { layer, member: usize::MAX },
+            origin: ContentOrigin { layer: 0, member: usize::MAX },
             kind: EntryKind::Dir,
-            link: Vec::new(),
+            link: Text::default(),
             size: 0,
             mode: 0o755,
             uid: 0,
@@ -357,11 +354,6 @@ impl Inode {
     pub(crate) fn has_content(&self) -> bool {
         matches!(self.kind, EntryKind::Regular | EntryKind::Sparse) && self.size > 0
     }
-}
-
-/// The key back as a path, without a leading `/`.
-fn path(key: &[u8]) -> Vec<u8> {
-    key.iter().map(|b| if *b == 0 { b'/' } else { *b }).collect()
 }
 
 /// The parts of a member's name; `..` is refused, a leading `/` and `.` mean nothing.
