@@ -1,11 +1,16 @@
 //! Small inputs that stand for endless work: an index that names its one child many times, level upon
-//! level. Every verb visits each document once, in bounded memory.
+//! level, and layers of very many long names. Every verb visits each document once, in bounded memory.
 
 mod common;
 mod hostile;
 mod net;
 
-use common::image::{Image, OCI_INDEX, Oci, text};
+use std::io::Write;
+use std::process::Stdio;
+use std::time::Duration;
+
+use common::image::{self, Image, OCI_INDEX, OCI_LAYER, Oci, text};
+use common::tarball::Tar;
 use hostile::{MIB, Outcome};
 use net::serve::Server;
 use serde_json::{Value, json};
@@ -136,4 +141,63 @@ fn many_images_over_one_large_index_are_refused_before_they_take_hours() {
         assert!(done.stderr.contains("limit"), "{verb:?}: {}", done.stderr);
         assert!(done.stderr.contains("\nhint: "), "{verb:?}: {}", done.stderr);
     }
+}
+
+/// A layout of one image: a layer of empty files with these names.
+fn names(count: usize, name: impl Fn(usize) -> String, seed: &str) -> Oci {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    for n in 0..count {
+        packed.write_all(&Tar::new().file(name(n), "").0).unwrap();
+    }
+    packed.write_all(&Tar::new().end()).unwrap();
+    let mut layout = Oci::new();
+    let layer = layout.blob(&format!("{OCI_LAYER}+gzip"), &packed.finish().unwrap());
+    let config = text(&image::config(&[common::sha256(seed.as_bytes())]));
+    let config = layout.blob(image::OCI_CONFIG, &config);
+    let manifest = json!({"schemaVersion": 2, "mediaType": image::OCI_MANIFEST,
+        "config": config, "layers": [layer]});
+    layout.point(&manifest, NAME);
+    layout
+}
+
+/// `export` of an image and its `diff` against one in which every name is another.
+#[track_caller]
+fn many_names(count: usize, name: impl Fn(&str, usize) -> String) {
+    const MOST: u64 = 192 * MIB;
+    let sandbox = hostile::Sandbox::new();
+    for side in ["a", "b"] {
+        names(count, |n| name(side, n), side).write(&sandbox.path("cwd").join(side));
+    }
+    for (verb, code) in [(&["export", "a"][..], 0), (&["diff", "a", "b"], 1)] {
+        let mut command = hostile::command(hostile::IMGPACK, &sandbox);
+        command.args(verb).stdout(Stdio::null());
+        let done = hostile::run(command, None, Duration::from_secs(240));
+        assert_eq!(done.code(), code, "{verb:?}: {}", done.stderr);
+        assert!(done.rss <= MOST, "{verb:?}: {} MiB", done.rss / MIB);
+    }
+}
+
+/// So that neither their order nor their first bytes tell names apart.
+fn shuffled(n: usize) -> usize {
+    n * 7_919 % 100_003
+}
+
+#[test]
+fn a_hundred_thousand_long_names_need_little_memory_where_they_share_directories() {
+    let shared = vec!["d".repeat(255); 11].join("/");
+    many_names(100_000, |side, n| format!("{shared}/{side}{:0183}", shuffled(n)));
+}
+
+#[test]
+fn a_hundred_thousand_long_names_need_little_memory_where_each_is_another() {
+    many_names(100_000, |side, n| format!("{side}{:02999}", shuffled(n)));
+}
+
+#[test]
+fn directories_that_only_names_imply_need_little_memory() {
+    // Of 10 000 names, 110 000 directories; of 100 000, more than a million.
+    many_names(hostile::scale(10_000, 100_000), |side, n| {
+        let part = |depth: usize| format!("{side}{depth:02}{:0247}", shuffled(n));
+        (0..12).map(part).collect::<Vec<_>>().join("/")
+    });
 }
