@@ -67,6 +67,12 @@ impl Origin {
             Self::Synthesised => "synthesised",
         }
     }
+
+    /// Whether the diff ids of the layers must be checked, whatever a user wishes: the digests in a
+    /// manifest that was made here are those of whatever came.
+    pub fn is_unproven(self) -> bool {
+        self == Self::Synthesised
+    }
 }
 
 impl Root {

@@ -147,6 +147,8 @@ fn nothing_damaged_is_published_by_any_verb_to_any_place() {
         let at = sandbox.path("bad.tar");
         (damaged.write)(&at);
         let bad = sandbox.text("bad.tar");
+        let other = Docker::one(&Image::new("other", 1), json!(["demo/o:1"]));
+        sandbox.write("other.tar", &other.tar());
         let repository = |verb: &str| format!("d{n}/{verb}");
         let pushed = |verb: &str| format!("{host}/{}:1", repository(verb));
         let (push, copy, into) = (pushed("push"), pushed("copy"), pushed("into"));
@@ -169,12 +171,15 @@ fn nothing_damaged_is_published_by_any_verb_to_any_place() {
             vec!["sync", &to_registry, &bad, &synced],
             vec!["sync", &to_dir, &bad, "synced"],
         ];
+        if !damaged.recorded {
+            runs.extend([vec!["export", "-o", "flat.tar", &bad], vec!["diff", &bad, "other.tar"]]);
+        }
         for run in &mut runs {
             // What was recorded is carried as it was found, unless more is asked for.
             if damaged.recorded && run[0] == "sync" {
                 run.push("--unpack-check");
             // What was made here is checked, whatever is asked for.
-            } else if !damaged.recorded && run[0] != "sync" {
+            } else if !damaged.recorded && !["sync", "export", "diff"].contains(&run[0]) {
                 run.push("--no-unpack-check");
             }
         }
@@ -187,7 +192,7 @@ fn nothing_damaged_is_published_by_any_verb_to_any_place() {
                 ));
             }
         }
-        for file in ["copied.tar", "copied1.tar", "packed.tar"] {
+        for file in ["copied.tar", "copied1.tar", "packed.tar", "flat.tar"] {
             if sandbox.path(file).exists() {
                 wrong.push(format!("{}: {file} was written", damaged.what));
             }

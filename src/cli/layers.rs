@@ -1,6 +1,7 @@
 //! The layers of one image, unpacked one after another: what `export` and `diff` look at.
 
 use std::io::Read;
+use std::sync::Arc;
 
 use imgpack::copy::Manifest;
 use imgpack::encoding::{Encoding, SNIFF_LEN};
@@ -35,7 +36,8 @@ pub(crate) fn with_layers<T>(
         };
         Error::missing(what)
     })?;
-    then(&Layers { source: source.as_ref(), image, ctx: run.ctx() })
+    let check = root.origin.is_unproven();
+    then(&Layers { source: source.as_ref(), image, check, ctx: run.ctx() })
 }
 
 /// The layers of one image, each opened verified and unpacked.
@@ -43,6 +45,8 @@ pub(crate) struct Layers<'a> {
     source: &'a dyn Source,
     /// The image.
     pub(crate) image: &'a Manifest,
+    /// Whether only their diff ids prove the layers.
+    check: bool,
     ctx: &'a Context,
 }
 
@@ -57,8 +61,12 @@ impl LayerStreams for Layers<'_> {
             Some(extent) => extent.head(SNIFF_LEN)?,
             None => return Err(Error::absent(format_args!("layer {}", desc.digest))),
         };
-        let reader = Blob::new(self.source, desc.clone(), self.ctx).into_reader()?;
-        let limits = &self.ctx.limits.stream;
-        Ok(layer::decoder(Encoding::sniff(&head), reader, limits)?)
+        let encoding = Encoding::sniff(&head);
+        let mut reader = Blob::new(self.source, desc.clone(), self.ctx).into_reader()?;
+        if self.check {
+            let claim = self.image.diff_ids.get(at).copied();
+            reader = reader.unpacking(Some(encoding), Arc::default(), claim.into_iter().collect());
+        }
+        Ok(layer::decoder(encoding, reader, &self.ctx.limits.stream)?)
     }
 }

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::io::parts::Extent;
 use crate::progress::{Event, Silent};
 use crate::transport::discard::Discard;
-use crate::transport::{Origin, Root, Source};
+use crate::transport::{Root, Source};
 
 /// What was found.
 #[derive(Default)]
@@ -32,7 +32,7 @@ pub struct Unproven {
 pub fn unproven(source: &dyn Source, temporary: &Path, ctx: &Context) -> Result<Unproven> {
     let mut open: Vec<Root> = Vec::new();
     let mut layers = Vec::new();
-    for root in source.roots().iter().filter(|root| root.origin == Origin::Synthesised) {
+    for root in source.roots().iter().filter(|root| root.origin.is_unproven()) {
         match packed(source, root, ctx) {
             Ok(all) if all.iter().all(|layer| layer.is_known(ctx)) => continue,
             Ok(all) => layers.extend(all),

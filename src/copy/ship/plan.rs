@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 
 use crate::media_type::Role;
 use crate::partial::Partials;
-use crate::transport::{Arrival, Origin, Sink, Source};
+use crate::transport::{Arrival, Sink, Source};
 use crate::units::binary_size;
 
 /// One leaf to deliver.
@@ -23,8 +23,8 @@ pub(super) struct Leaf {
     pub(super) desc: Descriptor,
     /// Whether it is a file system layer.
     pub(super) layer: bool,
-    /// Whether its diff id is to be checked: where the policy says so, and wherever a manifest was made
-    /// here, since its digests are those of whatever came.
+    /// Whether its diff id is to be checked: where the policy says so, and wherever nothing else proves
+    /// it.
     pub(super) check: bool,
     /// What the images claim it unpacks to.
     pub(super) claimed: Vec<DiffId>,
@@ -51,7 +51,7 @@ pub(super) fn plan(
             .flat_map(|m| &m.layers)
             .map(|layer| layer.digest)
             .collect();
-        let check = policy.unpack || tree.root.origin == Origin::Synthesised;
+        let check = policy.unpack || tree.root.origin.is_unproven();
         for (desc, claimed) in tree.node.leaves() {
             let layer = images.contains(&desc.digest);
             if let Some(&i) = at.get(&desc.digest) {
