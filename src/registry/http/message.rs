@@ -9,7 +9,7 @@ use super::url::Url;
 use crate::error::{Error, Result};
 
 /// The longest wait that a server may ask for.
-pub(crate) const LONGEST_ASKED: Duration = Duration::from_secs(300);
+pub(crate) const LONGEST_ASKED: Duration = Duration::from_secs(600);
 
 /// The methods of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +113,7 @@ impl Response {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
-    /// How long the server asks to wait (`Retry-After`, RFC 9110 section 10.2.3), at most five minutes.
+    /// How long the server asks to wait (`Retry-After`, RFC 9110 section 10.2.3), at most ten minutes.
     /// A date is held against the answer's own `Date`: both are the server's clock; ours may be years off.
     pub fn retry_after(&self) -> Option<Duration> {
         let text = self.header("retry-after")?.trim();
@@ -167,10 +167,10 @@ mod tests {
         for (headers, want) in [
             (vec![("retry-after", "2")], Some(2)),
             (vec![("retry-after", " 7 ")], Some(7)),
-            (vec![("retry-after", "100000")], Some(300)),
+            (vec![("retry-after", "100000")], Some(600)),
             (vec![date, ("retry-after", "Wed, 21 Oct 2015 07:28:09 GMT")], Some(9)),
             (vec![date, ("retry-after", "Wed, 21 Oct 2015 07:27:00 GMT")], Some(0)),
-            (vec![date, ("retry-after", "Thu, 22 Oct 2015 07:27:00 GMT")], Some(300)),
+            (vec![date, ("retry-after", "Thu, 22 Oct 2015 07:27:00 GMT")], Some(600)),
             (vec![("retry-after", "Wed, 21 Oct 2015 07:28:09 GMT")], None),
             (vec![("retry-after", "soon")], None),
             (vec![], None),
