@@ -90,6 +90,10 @@ impl Transfer {
             takes.adapt(source.as_ref(), &mut roots, &mut policy, &env.ctx)?;
             takes.check_archive(&to, halves, &roots)?;
         }
+        if !policy.unpack && roots.iter().any(|root| !root.companion && !root.origin.is_unproven())
+        {
+            env.ctx.warn("diff ids are not checked");
+        }
         Ok(Ready { source, roots, sink, policy })
     }
 }

@@ -158,9 +158,6 @@ impl Run {
             Some(text) => Some(text.parse().map_err(|e: Error| e.kind_as(Kind::Usage))?),
             None => None,
         };
-        if changes.no_unpack_check {
-            self.env.ctx.warn("diff ids are not checked (--no-unpack-check)");
-        }
         Ok(Policy {
             platforms,
             compress,
