@@ -16,12 +16,12 @@ use crate::flatten::{LayerStreams, Order};
 use crate::io::tar::{EntryKind, TarReader};
 
 /// The flattened tree of some layers, with the digests of its contents.
-pub struct Tree {
+pub struct HashedTree {
     files: FileTree,
     digests: HashMap<ContentOrigin, Digest>,
 }
 
-impl Tree {
+impl HashedTree {
     /// Reads the layers twice. Long names wait in an unnamed file in `temp_dir`.
     ///
     /// # Errors
@@ -95,7 +95,11 @@ pub struct FileChange {
 ///
 /// # Errors
 /// Those of `each` and of the temporary files.
-pub fn compare(a: &Tree, b: &Tree, mut each: impl FnMut(FileChange) -> Result<()>) -> Result<()> {
+pub fn compare(
+    a: &HashedTree,
+    b: &HashedTree,
+    mut each: impl FnMut(FileChange) -> Result<()>,
+) -> Result<()> {
     let (mut left, mut right) = (a.files.walk(Order::Path)?, b.files.walk(Order::Path)?);
     let (mut mine, mut other) = (left.step()?, right.step()?);
     loop {
@@ -127,7 +131,10 @@ pub fn compare(a: &Tree, b: &Tree, mut each: impl FnMut(FileChange) -> Result<()
 
 /// What differs between two files. A hard link has the type of its file, a sparse file is a regular
 /// one.
-fn differences((a, x): (&Tree, u32), (b, y): (&Tree, u32)) -> Result<Vec<&'static str>> {
+fn differences(
+    (a, x): (&HashedTree, u32),
+    (b, y): (&HashedTree, u32),
+) -> Result<Vec<&'static str>> {
     let (x, y) = (a.files.inode(x), b.files.inode(y));
     let kind = |i: &Inode| match i.kind {
         EntryKind::Sparse => EntryKind::Regular,
@@ -197,7 +204,8 @@ mod tests {
     }
 
     fn diff(a: Vec<Vec<u8>>, b: Vec<Vec<u8>>) -> Vec<(String, ChangeKind, Vec<&'static str>)> {
-        let [a, b] = [a, b].map(|l| Tree::read(&Layers(l), &std::env::temp_dir()).expect("a tree"));
+        let [a, b] =
+            [a, b].map(|l| HashedTree::read(&Layers(l), &std::env::temp_dir()).expect("a tree"));
         let mut changes = Vec::new();
         compare(&a, &b, |c| {
             changes.push((String::from_utf8_lossy(&c.path).into_owned(), c.kind, c.what));

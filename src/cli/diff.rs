@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use clap::Args;
-use imgpack::diff_files::{ChangeKind, FileChange, Tree, compare};
+use imgpack::diff_files::{ChangeKind, FileChange, HashedTree, compare};
 use imgpack::digest::DiffId;
 use imgpack::{Error, Kind, Result};
 use serde_json::{Map, Value, json};
@@ -47,7 +47,7 @@ struct Side {
     id: String,
     config: Map<String, Value>,
     diff_ids: Vec<DiffId>,
-    files: Option<Tree>,
+    files: Option<HashedTree>,
 }
 
 pub(crate) fn run(args: &DiffArgs, run: &Run) -> Result<Outcome> {
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &DiffArgs, run: &Run) -> Result<Outcome> {
                 id: layers.image.config.as_ref().map(|c| c.digest.to_string()).unwrap_or_default(),
                 config: imgpack::config::Config::parse(bytes)?.body,
                 diff_ids: layers.image.diff_ids.clone(),
-                files: files.then(|| Tree::read(layers, temporary)).transpose()?,
+                files: files.then(|| HashedTree::read(layers, temporary)).transpose()?,
             })
         })
     };

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::io::tar::{write_end, write_header, write_padding};
-use crate::tests::cpu_time;
 
 /// One member in short: `d name`, `f name content`, `s name target`, `h name target`, or a whiteout
 /// as a file.
