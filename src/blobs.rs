@@ -142,6 +142,13 @@ struct Staged {
     flushed: bool,
 }
 
+impl Staged {
+    /// Whether another run can give it its name first.
+    fn may_be_taken(&self) -> bool {
+        matches!(&self.file, Where::Partial(fetched) if !fetched.is_held())
+    }
+}
+
 /// Where a staged blob lies.
 enum Where {
     /// Under a name in the scratch directory.
@@ -267,7 +274,13 @@ impl Staging {
                 let target = self.root.sub_create(&name)?;
                 for (digest, item) in staged.iter().filter(|(d, _)| of(d)) {
                     let (dir, name) = self.whereabouts(item)?;
-                    dir.rename(name, &target, &digest.hex())?;
+                    match dir.rename(name, &target, &digest.hex()) {
+                        // Another run fetched the same blob, found it whole and gave it its name.
+                        Err(e) if item.may_be_taken() && target.file(&digest.hex())?.is_some() => {
+                            drop(e);
+                        }
+                        done => done?,
+                    }
                 }
             } else if self.root.stat(&name)?.is_none() {
                 continue;

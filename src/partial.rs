@@ -5,6 +5,8 @@
 
 use std::fs::{File, TryLockError};
 use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
@@ -19,6 +21,10 @@ pub const NAME: &str = ".imgpack-partial";
 /// How often to reopen a file that other runs keep removing.
 const TRIES: usize = 10;
 
+/// Most whole files that are kept open for their locks. Another run may take one of those beyond, and then
+/// verifies it and gives it its name just the same.
+const MAX_HELD: usize = 256;
+
 /// Seconds to wait for a run that is just removing the directory.
 const PATIENCE: u64 = 5;
 
@@ -28,14 +34,34 @@ pub struct Partials {
     dir: Dir,
     /// Shared by every run that uses the directory: nobody removes it from under another.
     lock: Option<DirLock>,
+    /// Files that are kept open.
+    held: Arc<AtomicUsize>,
 }
 
-/// A file that is whole and verified; it stays locked until this is dropped.
+/// A file that is whole and verified. It stays locked until this is dropped, unless there are too many.
 pub struct Fetched {
     /// Its name in [`Partials::dir`].
     pub name: String,
-    /// Holds the lock.
+    held: Option<Held>,
+}
+
+impl Fetched {
+    /// Whether no other run can take it.
+    pub fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+}
+
+/// An open file, counted.
+struct Held {
+    count: Arc<AtomicUsize>,
     _file: File,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Partials {
@@ -51,7 +77,7 @@ impl Partials {
             let lock = dir.lock(false, PATIENCE).ok();
             // Between making and locking it another run may have found it empty, and removed it.
             if parent.holds(NAME, &dir)? {
-                return Ok(Self { parent, dir, lock });
+                return Ok(Self { parent, dir, lock, held: Arc::default() });
             }
         }
     }
@@ -84,7 +110,9 @@ impl Partials {
             }
             other => other?,
         }
-        Ok(Some(Fetched { name, _file: file }))
+        let before = self.held.fetch_add(1, Ordering::Relaxed);
+        let held = Held { count: self.held.clone(), _file: file };
+        Ok(Some(Fetched { name, held: (before < MAX_HELD).then_some(held) }))
     }
 
     /// Opens a partial file and locks it; nothing when another run has it.
@@ -153,7 +181,10 @@ impl Partials {
         if parent.stat(NAME)?.is_none() {
             return Ok(swept);
         }
-        let all = Self::open(parent)?;
+        let mut all = Self::open(parent)?;
+        drop(all.lock.take());
+        // A run that has more files than it keeps open needs the others too.
+        let Ok(_alone) = all.dir.lock(true, 0) else { return Ok(swept) };
         for name in all.dir.names()? {
             let Ok(name) = String::from_utf8(name) else { continue };
             let Ok(digest) = Digest::from_hex(&name) else { continue };

@@ -201,3 +201,28 @@ fn directories_that_only_names_imply_need_little_memory() {
         (0..12).map(part).collect::<Vec<_>>().join("/")
     });
 }
+
+#[test]
+fn more_blobs_than_files_may_be_open_come_over_a_network() {
+    let sandbox = common::Sandbox::new();
+    let mut layout = Oci::new();
+    for n in 0..150 {
+        let desc = layout.manifest(&Image::new(&n.to_string(), 1));
+        layout.name(&desc, Some(&format!("docker.io/demo/i{n}:1")));
+    }
+    layout.write(&sandbox.path("layout"));
+    let server = Server::start(&sandbox, &["layout"]);
+    let all = format!("{}/*", server.address());
+    let sync = sandbox.command(&["sync", "registry-to-dir", &all, "usb"]);
+    let mut limited = std::process::Command::new("sh");
+    limited.args(["-c", "ulimit -n 400; exec \"$0\" \"$@\""]).arg(sync.get_program());
+    limited.args(sync.get_args()).current_dir(sandbox.root());
+    for (key, value) in sync.get_envs() {
+        limited.env(key, value.unwrap_or_default());
+    }
+    let done = limited.output().expect("sh");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let verified = sandbox.run(&["verify", "usb"]).ok();
+    assert!(verified.out().contains("OK, 150 images"), "{}", verified.out());
+    assert!(!sandbox.path("usb/.imgpack-partial").exists());
+}
