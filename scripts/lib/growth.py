@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
 import images
 from measure import daemon_cpu, daemon_peak
@@ -31,15 +32,14 @@ def layout(root, count, name, layers=3):
 class Server:
     """`imgpack serve` on a free port of loopback."""
 
-    def __init__(self, imgpack, *args):
-        self.child = subprocess.Popen([imgpack, "serve", "--listen", "127.0.0.1:0", *args], stderr=subprocess.PIPE, text=True)
-        self.address = None
-        for line in self.child.stderr:
-            if found := re.search(r"127\.0\.0\.1:\d+", line):
-                self.address = found[0]
-                break
-        os.set_blocking(self.child.stderr.fileno(), False)
-        self.pid = self.child.pid
+    def __init__(self, log, imgpack, *args):
+        with open(log, "wb") as stderr:
+            self.child = subprocess.Popen([imgpack, "serve", "--listen", "127.0.0.1:0", *args], stderr=stderr)
+        self.pid, found = self.child.pid, None
+        while not found and self.child.poll() is None:
+            time.sleep(0.02)
+            found = re.search(r"127\.0\.0\.1:\d+", open(log).read())
+        self.address = found[0] if found else sys.exit(open(log).read())
 
     def __enter__(self):
         return self
@@ -52,15 +52,23 @@ class Server:
 def measure(job, count, command, server=None):
     """Runs a command once; its row and the server's."""
     before = daemon_cpu(server.pid) if server else 0
+    if server:
+        daemon_peak(server.pid, reset=True)
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     said = child.stderr.read()
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         sys.exit(f"{' '.join(command)[:200]}: exit {child.returncode}: {said.decode()[-500:]}")
-    rows.append((job, count, usage.ru_utime + usage.ru_stime, usage.ru_maxrss))
+    note(job, count, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
     if server:
-        rows.append((job + ", server", count, daemon_cpu(server.pid) - before, daemon_peak(server.pid) * 1024))
+        note(job + ", server", count, daemon_cpu(server.pid) - before, daemon_peak(server.pid) * 1024)
+
+
+def note(job, count, cpu, peak):
+    """One row, said at once: the table comes when all are there."""
+    rows.append((job, count, cpu, peak))
+    print(f"{job}, {count}: {cpu * 1000 / count:.3f} ms each, {peak / 1024:.0f} MiB", file=sys.stderr, flush=True)
 
 
 def images_of(count, dir, imgpack):
@@ -74,22 +82,23 @@ def images_of(count, dir, imgpack):
     run("images", "images", "-q")
     run("sync dir-to-dir", "sync", "dir-to-dir", "-q", usb, f"{dir}/copy")
     run("sync dir-to-dir again", "sync", "dir-to-dir", "-q", usb, f"{dir}/copy")
-    with Server(imgpack, "--writable", f"{dir}/far", "--delete") as server:
+    with Server(f"{dir}/log", imgpack, "--writable", f"{dir}/far", "--delete") as server:
         run("sync dir-to-registry", "sync", "dir-to-registry", "-q", usb, server.address, server=server)
         run("sync dir-to-registry again", "sync", "dir-to-registry", "-q", usb, server.address, server=server)
-    with Server(imgpack, usb) as server:
+    with Server(f"{dir}/log", imgpack, usb) as server:
         catalog = f"{server.address}/*"
         run("sync registry-to-dir", "sync", "registry-to-dir", "-q", catalog, f"{dir}/back", server=server)
-    run("rmi", "rmi", *(name(n) for n in range(count)))
+    run("rmi", "rmi", "--no-prune", *(name(n) for n in range(count)))
+    run("prune", "prune", "-f")
 
 
 def tags_of(count, dir, imgpack):
     """So many tags in one repository."""
     usb, store = layout(f"{dir}/tags", count, lambda n: f"demo/tags:{n}"), f"{dir}/tagged"
     measure("load tags", count, [imgpack, "--store", store, "load", "-q", "-i", usb])
-    with Server(imgpack, "--writable", f"{dir}/far-tags") as server:
+    with Server(f"{dir}/log", imgpack, "--writable", f"{dir}/far-tags") as server:
         target = f"{server.address}/demo/tags"
-        measure("tag", count, [imgpack, "--store", store, "sync", "dir-to-dir", "-q", "--map", f"docker.io={server.address}", usb, f"{dir}/renamed"])
+        measure("sync dir-to-dir --map", count, [imgpack, "--store", store, "sync", "dir-to-dir", "-q", "--map", f"docker.io={server.address}", usb, f"{dir}/renamed"])
         measure("push -a", count, [imgpack, "--store", f"{dir}/renamed", "push", "-q", "-a", target], server)
 
 

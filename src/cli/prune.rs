@@ -40,7 +40,7 @@ pub(crate) fn run(args: &PruneArgs, run: &Run) -> Result<Outcome> {
             out::line(&format!("Deleted: {digest}"))?;
         }
         if !untagged.is_empty() && !args.dry_run {
-            run.store().remove(&untagged)?;
+            run.store().remove(&untagged, &[])?;
         }
     }
     let mut garbage = run.store().prune(args.dry_run)?;

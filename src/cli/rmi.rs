@@ -5,6 +5,7 @@ use imgpack::digest::Digest;
 use imgpack::find::{self, FoundImage, no_image};
 use imgpack::images::Described;
 use imgpack::reference::Reference;
+use imgpack::transport::layout::LayoutSource;
 use imgpack::transport::{Root, Source};
 use imgpack::{Error, Kind, Result};
 
@@ -31,11 +32,11 @@ pub(crate) struct RmiArgs {
 }
 
 pub(crate) fn run(args: &RmiArgs, run: &Run) -> Result<Outcome> {
-    let mut first_error = None;
-    let mut removed = false;
-    for wanted in &args.images {
-        match remove(wanted, args, run) {
-            Ok(()) => removed = true,
+    let store = run.store();
+    let (mut source, mut gone, mut first_error) = (store.source()?, Gone::default(), None);
+    for word in &args.images {
+        match gone.add(word, source.as_mut(), args.force, run) {
+            Ok(()) => {}
             // What is to be gone is not there: for docker that is what force asked for.
             Err(e) if args.force && e.kind() == Kind::Missing => {
                 out::error_line(&format!("imgpack: {e}"));
@@ -47,39 +48,61 @@ pub(crate) fn run(args: &RmiArgs, run: &Run) -> Result<Outcome> {
             }
         }
     }
-    if removed && !args.no_prune {
-        run.store().tidy()?;
+    drop(source);
+    if !gone.lines.is_empty() {
+        store.remove(&gone.images, &gone.names)?;
+        gone.lines.iter().try_for_each(|line| out::line(line))?;
+        if !args.no_prune {
+            store.tidy()?;
+        }
     }
     first_error.map_or(Ok(Outcome::Done), Err)
 }
 
-fn remove(word: &str, args: &RmiArgs, run: &Run) -> Result<()> {
-    let store = run.store();
-    let source = store.source()?.ok_or_else(|| no_image(word))?;
-    let FoundImage { root, names } = find::one(&source, word, run.ctx())?;
-    let (root, id) = (root.clone(), id_of(&source, root, run));
-    drop(source);
-    let names = match names.first() {
-        Some(name) => going_with(name, &root.names),
-        None if args.force || is_single(&root.names) => root.names.clone(),
-        None => {
-            let what = format!(
-                "unable to delete {} (must be forced) - image is referenced in multiple repositories",
-                root.desc.digest.short()
-            );
-            return Err(Error::new(Kind::Conflict, what));
+/// What is to be removed, all at once.
+#[derive(Default)]
+struct Gone {
+    images: Vec<Digest>,
+    /// Of images that stay.
+    names: Vec<Reference>,
+    /// What docker says of it.
+    lines: Vec<String>,
+}
+
+impl Gone {
+    /// Adds what a word means, and takes it from `source`, so that the next word is understood as docker
+    /// would after this one.
+    fn add(
+        &mut self,
+        word: &str,
+        source: Option<&mut LayoutSource>,
+        force: bool,
+        run: &Run,
+    ) -> Result<()> {
+        let source = source.ok_or_else(|| no_image(word))?;
+        let FoundImage { root, names } = find::one(source, word, run.ctx())?;
+        let (root, id) = (root.clone(), id_of(source, root, run));
+        let names = match names.first() {
+            Some(name) => going_with(name, &root.names),
+            None if force || is_single(&root.names) => root.names.clone(),
+            None => {
+                let what = format!(
+                    "unable to delete {} (must be forced) - image is referenced in multiple repositories",
+                    root.desc.digest.short()
+                );
+                return Err(Error::new(Kind::Conflict, what));
+            }
+        };
+        source.forget(&root.desc.digest, &names);
+        self.lines.extend(names.iter().map(|name| format!("Untagged: {}", name.familiar())));
+        if root.names.iter().all(|name| names.contains(name)) {
+            self.images.push(root.desc.digest);
+            self.lines.push(format!("Deleted: {id}"));
+        } else {
+            self.names.extend(names);
         }
-    };
-    let last = root.names.iter().all(|name| names.contains(name));
-    if last {
-        store.remove(&[root.desc.digest])?;
-    } else {
-        names.iter().try_for_each(|name| store.untag(name))?;
+        Ok(())
     }
-    for name in &names {
-        out::line(&format!("Untagged: {}", name.familiar()))?;
-    }
-    if last { out::line(&format!("Deleted: {id}")) } else { Ok(()) }
 }
 
 /// A name and what goes with it: with the last tag of a repository its digest, as docker has it.

@@ -24,6 +24,7 @@ use crate::layout::{Layout, MAX_NESTING, Members, Reading, interpret};
 use crate::locks::lock;
 use crate::manifest::{Document, MAX_DOCUMENT};
 use crate::media_type::Role;
+use crate::reference::Reference;
 use crate::transport::{Accepts, Blob, Checked, Refused, Reused, Root, Sealed, Sink, Source};
 
 pub mod index;
@@ -64,6 +65,18 @@ impl LayoutSource {
     ) -> Self {
         let layout = Layout { roots, ..Layout::default() };
         Self { root, layout, proofs, _lock: lock }
+    }
+
+    /// Takes names from an image, and the image with the last of them: whoever plans several removals asks
+    /// again as if the first were done.
+    pub fn forget(&mut self, digest: &Digest, names: &[Reference]) {
+        self.layout.roots.retain_mut(|root| {
+            if root.desc.digest != *digest {
+                return true;
+            }
+            root.names.retain(|name| !names.contains(name));
+            !root.names.is_empty()
+        });
     }
 
     /// Notes what is odd about where it lies.

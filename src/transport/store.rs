@@ -106,22 +106,19 @@ impl Store {
         self.change(|_, _| Ok(changes))
     }
 
-    /// Takes a name away; the image stays, untagged, when it was the last.
+    /// Drops images with all their names, and the companions that are about no other; and names of images
+    /// that stay. All of it or nothing.
     ///
     /// # Errors
     /// `Missing`, `Busy`, `Io`.
-    pub fn untag(&self, name: &Reference) -> Result<()> {
-        self.change(|_, _| Ok(vec![Change::Untag(name.clone())]))
-    }
-
-    /// Drops images with all their names, and the companions that are about no other.
-    ///
-    /// # Errors
-    /// `Missing`, `Busy`, `Io`.
-    pub fn remove(&self, digests: &[Digest]) -> Result<()> {
+    pub fn remove(&self, digests: &[Digest], names: &[Reference]) -> Result<()> {
         let digests: HashSet<&Digest> = digests.iter().collect();
         let goes = |entry: &Descriptor| digests.contains(&entry.digest);
-        self.change(|root, index| removals(root, index, goes))
+        self.change(|root, index| {
+            let mut changes = removals(root, index, goes)?;
+            changes.extend(names.iter().cloned().map(Change::Untag));
+            Ok(changes)
+        })
     }
 
     fn change(&self, decide: impl FnOnce(&Dir, &Index) -> Result<Vec<Change>>) -> Result<()> {

@@ -225,7 +225,7 @@ fn what_another_process_does_is_followed() {
     assert!(store.refresh().unwrap());
     assert_eq!(held(&store, &name("quay.io/a/y")), (set(&["2"]), 1));
     // And when it comes between a look and a push.
-    other.untag(&"docker.io/library/x:1".parse().unwrap()).unwrap();
+    other.remove(&[], &["docker.io/library/x:1".parse().unwrap()]).unwrap();
     publish(&store, &x, &one, &["3"]);
     assert_eq!(held(&store, &x), (set(&["3"]), 1));
     // What was deleted here and is put there again is there again.
