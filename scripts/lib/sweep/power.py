@@ -85,13 +85,14 @@ def power_of(name, outer):
             child = None
             while p.poll() is None:
                 kids = pathlib.Path(f"/proc/{p.pid}/task/{p.pid}/children").read_text().split()
-                child = int(kids[0]) if kids else child
-                if child:
-                    try:
-                        if pathlib.Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()[0] in "Tt" and stopped(child):
-                            break
-                    except OSError:
-                        pass
+                try:
+                    # strace tries out what it can do on children of its own first.
+                    ours = [kid for kid in kids if pathlib.Path(f"/proc/{kid}/comm").read_text().startswith("imgpack")]
+                    child = int(ours[0]) if ours else None
+                    if child and stopped(child):
+                        break
+                except OSError:
+                    pass
                 time.sleep(0.002)
             ended = p.poll()
             # A crash is one moment; a copy takes several. One during which the kernel wrote is no crash.
@@ -101,7 +102,7 @@ def power_of(name, outer):
                 if disk.stat().st_mtime_ns == before:
                     break
                 time.sleep(0.05)
-            if ended is None:
+            if ended is None and child:
                 try:
                     os.kill(child, signal.SIGKILL)
                 except OSError:
