@@ -133,7 +133,7 @@ fi
 for name in $real; do
     loads_everywhere "$name" "$bench/$name.docker.tar" "$(archive ids "$bench/$name.docker.tar")"
     if [ "$name" = nginx ]; then
-        for store in $stores; do
+        for store in $into; do
             check "$label docker run ($store): nginx answers" serves_http docker_at "$store" run -d --network host nginx:1
         done
         check "$label podman run: nginx answers" serves_http podman run -d --network host --cgroup-parent "/${RIG##*/}" nginx:1
